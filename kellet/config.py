@@ -1,0 +1,362 @@
+"""The parameters of a run: frozen, nested by stage, an unknown key is an error.
+
+A parameter file is YAML of the shape of :class:`Config`. It may name another file with ``extends:`` and give only what
+differs; the ``data`` section is then taken over whole or replaced whole, because DVC tracks it by file. ``--set
+section.key=value`` overrides one value, read as YAML.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from kellet.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Frozen, and an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class World(Section):
+    """The support world (kellet/world.py): how the default preferences are made."""
+
+    seed: int = 0
+    """Seed of prompts, answers and labels."""
+    prompts: Count = 3000
+    """Distinct customer messages."""
+    pairs_per_prompt: Count = 2
+    """Pairs of answers judged for each message."""
+    annotators: Count = 8
+    """People who label; each has a length bias of their own."""
+    length_bias: float = 1.0
+    """Mean λ: logits that an annotator adds for every 10 words that an answer is longer."""
+    length_bias_spread: Annotated[float, Field(ge=0)] = 0.25
+    """Standard deviation of λ between annotators, in the same unit."""
+    gold_weight: Positive = 4.0
+    """Logits for one unit of gold helpfulness."""
+
+
+class Validation(Section):
+    """Limits of the Great Expectations suite (kellet/validation.py)."""
+
+    max_prompt_chars: Count = 8000
+    """Longer prompts go to quarantine."""
+    max_answer_chars: Count = 8000
+    """Longer answers go to quarantine."""
+    min_pairs: Count = 200
+    """Fewer accepted pairs than this fail the table."""
+    max_quarantined: Share = 0.2
+    """A larger share of quarantined rows fails the table."""
+    longer_preferred_warn: tuple[Share, Share] = (0.35, 0.65)
+    """Outside this band of the share of pairs whose longer answer (words) was chosen, a warning is given."""
+    longer_preferred_fail: tuple[Share, Share] = (0.10, 0.90)
+    """Outside this band the table fails."""
+
+    @model_validator(mode="after")
+    def _bands_are_nested(self) -> "Validation":
+        (warn_low, warn_high), (fail_low, fail_high) = self.longer_preferred_warn, self.longer_preferred_fail
+        if not fail_low <= warn_low < warn_high <= fail_high:
+            raise ValueError("longer_preferred_warn must be a band inside longer_preferred_fail, each as [low, high]")
+        return self
+
+
+class Split(Section):
+    """Shares of the prompts; a prompt's split follows from its hash, so it never moves when data are added."""
+
+    validation: Share = 0.12
+    """For the reward model's card."""
+    test: Share = 0.12
+    """For the evaluation of policies."""
+
+
+class Data(Section):
+    """What the preferences are. DVC tracks this whole section."""
+
+    name: str = "support"
+    """Names the folder data/prepared/NAME and the DVC stage prepare@NAME."""
+    source: Literal["world", "files"] = "world"
+    """``world``: synthesised into the first of ``files``; ``files``: they are given."""
+    files: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/raw/support.jsonl.gz",)
+    """Raw preference files (.jsonl, .jsonl.gz, .csv, .parquet), relative to the project root."""
+    world: World = World()
+    validation: Validation = Validation()
+    split: Split = Split()
+
+
+class Text(Section):
+    """How prompts and responses become tokens."""
+
+    prompt_template: str = "{prompt}\n"
+    """The text that the model continues; must contain ``{prompt}``."""
+    max_prompt_tokens: Count = 48
+    """Longer prompts lose their beginning."""
+    max_response_tokens: Count = 72
+    """Tokens of a response, end of sequence included; longer training answers lose their end."""
+
+    @model_validator(mode="after")
+    def _template_has_a_slot(self) -> "Text":
+        if "{prompt}" not in self.prompt_template:
+            raise ValueError("prompt_template must contain {prompt}")
+        return self
+
+
+class BaseLM(Section):
+    """The base model, which is also the reference policy."""
+
+    path: str | None = None
+    """A local folder or hub name of a causal LM; null trains a small Llama on the training texts."""
+    vocab_size: Annotated[int, Field(ge=300)] = 1024
+    """Tokens of the BPE tokenizer (the trained model only, like all that follow)."""
+    layers: Count = 4
+    width: Count = 128
+    heads: Count = 4
+    steps: Count = 300
+    """Optimizer steps."""
+    batch_size: Count = 64
+    """Texts per step."""
+    learning_rate: Positive = 3e-3
+    """Peak of a cosine schedule with linear warm-up (AdamW)."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "BaseLM":
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be a multiple of 2 * heads ({2 * self.heads})")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adaptation (Hu et al. 2021)."""
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    """Scale: the adapter's output is multiplied by alpha / rank."""
+    dropout: Share = 0.0
+
+
+class RewardModel(Section):
+    """Reward model (kellet/reward_model.py): Bradley-Terry on pairs."""
+
+    length_control: Literal["none", "covariate"] = "covariate"
+    """``covariate``: P(chosen) = σ(Δr + γ·Δlength), γ dropped when scoring."""
+    require_lift: bool = True
+    """Stop the run when the lift over 'always the longer one' is not shown to be above zero."""
+    lora: Lora = Lora()
+    epochs: Count = 2
+    batch_size: Count = 32
+    """Pairs per step."""
+    learning_rate: Positive = 1e-3
+    length_learning_rate: Positive = 1e-2
+    """Of γ, which is fitted faster than r so that length is explained by γ first."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+
+
+class KL(Section):
+    """The KL penalty and its controller (kellet/kl.py)."""
+
+    controller: Literal["fixed", "adaptive"] = "adaptive"
+    init_coef: Positive = 0.1
+    """β at the start (and for ever when fixed): reward units per nat."""
+    target: Positive = 3.0
+    """Adaptive: the mean full KL to hold, nats per response."""
+    horizon: Positive = 1000.0
+    """Adaptive: responses over which a clipped error of 1 would change β by a factor e (Ziegler et al. 2019)."""
+
+
+class Policy(Section):
+    """PPO (kellet/ppo.py, kellet/train_policy.py)."""
+
+    iterations: Count = 30
+    batch_size: Count = 64
+    """Responses sampled for each iteration."""
+    minibatch_size: Count = 32
+    epochs: Count = 2
+    """Passes over each batch."""
+    learning_rate: Positive = 1e-3
+    gamma: Share = 1.0
+    lam: Share = 0.95
+    """λ of generalised advantage estimation."""
+    clip_range: Positive = 0.2
+    """ε of the clipped surrogate."""
+    value_clip_range: Positive = 0.2
+    value_coef: Positive = 0.1
+    """Weight of the value loss."""
+    max_grad_norm: Positive = 1.0
+    stop_kl: Positive = 0.05
+    """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
+    lora: Lora = Lora()
+    kl: KL = KL()
+
+    @model_validator(mode="after")
+    def _minibatches_divide_the_batch(self) -> "Policy":
+        if self.batch_size % self.minibatch_size:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of minibatch_size")
+        return self
+
+
+class Evaluation(Section):
+    """Held-out evaluation (kellet/evaluation.py)."""
+
+    prompts: Count = 256
+    """Test prompts; all when there are fewer."""
+    samples: Count = 2
+    """Answers of each system to each prompt; the length slope needs two or more."""
+    spot_checks: Annotated[int, Field(ge=0)] = 40
+    """Support world: pairs that the simulated reviewers judge blind (column judge_human)."""
+    batch_size: Count = 64
+
+
+Criterion = Literal[
+    "reward_gain", "length_inflation", "controlled_gain", "kl_budget", "independent_judge", "degeneration"
+]
+
+
+class Gate(Section):
+    """The promotion gate (kellet/gate.py): every criterion must pass, each at level alpha."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """One-sided level of each criterion's interval."""
+    min_gain: float = 0.0
+    """reward_gain: the lower bound must exceed this, reward units."""
+    length_tolerance: Annotated[float, Field(ge=0)] = 0.10
+    """length_inflation: the upper bound of candidate/reference mean length must not exceed 1 + this."""
+    kl_budget: Positive = 8.0
+    """kl_budget: upper bound of the mean full KL, nats per response."""
+    kl_tail_budget: Positive = 20.0
+    """kl_budget: the 95th percentile of KL, nats per response."""
+    judge: str = "judge_human"
+    """independent_judge: the column of the evaluation file that the policy was not optimised against."""
+    judge_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.10
+    """independent_judge: the lower bound of the win rate must exceed 0.5 - this."""
+    degeneration_tolerance: Share = 0.05
+    """degeneration: shares (truncated, empty, repeated, duplicate) may exceed the reference's by this."""
+    required: tuple[Criterion, ...] = (
+        "reward_gain",
+        "length_inflation",
+        "controlled_gain",
+        "kl_budget",
+        "degeneration",
+    )
+    """Criteria that must pass. One that is not required may be absent, and counts when it is there."""
+    resamples: Annotated[int, Field(ge=200)] = 2000
+    """Bootstrap resamples, over prompts."""
+    seed: int = 0
+    """Seed of the bootstrap."""
+
+
+class Tracking(Section):
+    """MLflow."""
+
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "kellet"
+    registered_model: str = "kellet-support"
+    """Candidates are registered under this name; ``champion`` is an alias of one version."""
+
+
+class Config(Section):
+    """Everything that decides a run."""
+
+    name: str = "default"
+    """Names the folder runs/NAME."""
+    seed: int = 0
+    """Seed of all training and sampling; the world has its own."""
+    data: Data = Data()
+    text: Text = Text()
+    base_model: BaseLM = BaseLM()
+    reward_model: RewardModel = RewardModel()
+    policy: Policy = Policy()
+    evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+    tracking: Tracking = Tracking()
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a parameter file, apply ``section.key=value`` overrides, and validate.
+
+    Raises ConfigError when the file is missing or not YAML, when a key is unknown (the nearest known one is named),
+    or when a value is out of range.
+    """
+    values = _read(path, ())
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"--set got {override!r}; it takes section.key=value, such as policy.kl.target=3")
+        _set(values, key.strip().split("."), _yaml(text, f"--set {override}"))
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from error
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that :func:`load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: 'extends' goes round in a circle; remove it from one of the files")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read parameters from {path}: {error}; give a YAML file with --params") from error
+    values = _yaml(text, str(path)) or {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected 'section: ...' at the top, got {type(values).__name__}")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    return _merge(_read(path.parent / str(parent), (*seen, path.resolve())), values, top=True)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {error}") from error
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any], top: bool = False) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict) and not (top and key == "data")
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        inner = values.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {'.'.join(keys)}: {key} is a value ({inner!r}), not a section")
+        values = inner
+    values[keys[-1]] = value
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as a sentence; an unknown key names the nearest known one."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{where or 'parameters'}: {error['msg']}, got {error['input']!r}"
+    known = known_keys()
+    near = difflib.get_close_matches(where, known, n=1, cutoff=0.5) or difflib.get_close_matches(
+        where.rsplit(".", 1)[-1], [key.rsplit(".", 1)[-1] for key in known], n=1
+    )
+    return f"unknown parameter {where!r}" + (f"; did you mean {near[0]!r}?" if near else "; see params.yaml")
+
+
+def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
+    """Every parameter as ``section.key``, sections included."""
+    keys = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += known_keys(field.annotation, f"{prefix}{name}.")
+    return keys

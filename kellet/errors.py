@@ -1,0 +1,41 @@
+"""Every error that Kellet raises on purpose, with the exit code its command line gives it.
+
+KelletError                    1   something failed
+├── InputError                 2   bad usage or bad input; nothing was changed
+│   ├── ConfigError            2   a parameter file or a ``--set``
+│   └── DataError              2   a preference table, an evaluation file, a raw file
+└── NotPromoted                3   the pipeline worked and says no
+    └── NoLift                 3   the reward model predicts no better than 'always the longer one'
+
+A message names what it got, what it wanted and the next step.
+"""
+
+
+class KelletError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code = 1
+
+
+class InputError(KelletError):
+    """Bad usage or bad input; nothing was changed."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A parameter file or an override does not describe a valid run."""
+
+
+class DataError(InputError):
+    """A file of preferences or of evaluation rows cannot be used."""
+
+
+class NotPromoted(KelletError):
+    """The pipeline worked and the answer is no."""
+
+    exit_code = 3
+
+
+class NoLift(NotPromoted):
+    """The reward model predicts held-out preferences no better than 'always the longer one'."""
