@@ -1,0 +1,180 @@
+"""Intervals for statistics of prompts: the studentised cluster bootstrap of a smooth function of means.
+
+Everything in Kellet is paired by prompt and resampled by prompt: a prompt with its answers of all systems is one
+cluster, drawn with replacement. Whatever a statistic needs of a prompt is a few numbers (a row of ``columns``), so a
+resample is a weighted sum of rows and 2,000 resamples of 50,000 prompts take about a second.
+
+Legend: n = prompts (clusters), k = numbers kept for a prompt, B = resamples.
+
+Levels: ``alpha`` is one-sided. An interval is the two-sided one of level 1 - 2·alpha, so that each of its ends is a
+one-sided bound of level 1 - alpha: at alpha = 0.05 it is what is usually called a 90% interval.
+
+Why studentised (bootstrap-t): for means and ratios of means it is second-order accurate, as BCa is, and unlike BCa and
+the plain percentile it also widens for few prompts and follows the skewness of KL and length.
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 12 and 14; Davison and Hinkley,
+Bootstrap Methods and their Application (1997), section 5.2.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kellet.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+Function = Callable[[Floats], Floats]
+
+CHUNK = 4_000_000
+"""Weights (resamples x prompts) held at a time: 32 MB."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; ``clusters`` is the number of prompts behind it."""
+
+    value: float
+    low: float
+    high: float
+    clusters: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether the value and both ends are numbers."""
+        return bool(np.isfinite([self.value, self.low, self.high]).all())
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{value, interval, prompts}``."""
+        return {"value": self.value, "interval": [self.low, self.high], "prompts": self.clusters}
+
+
+def cluster_codes(*labels: npt.ArrayLike) -> tuple[list[Codes], int]:
+    """Number the distinct labels of one or several arrays alike: the codes of each array, and how many there are."""
+    arrays = [np.asarray(array) for array in labels]
+    distinct, codes = np.unique(np.concatenate(arrays), return_inverse=True)
+    borders = np.cumsum([len(array) for array in arrays])[:-1]
+    return np.split(codes.astype(np.int64), borders), len(distinct)
+
+
+def cluster_means(values: npt.ArrayLike, codes: Codes, clusters: int) -> Floats:
+    """Mean of ``values`` in each cluster ``(n,)``; raises DataError where a cluster has no value."""
+    counts = np.bincount(codes, minlength=clusters)
+    if (counts == 0).any():
+        raise DataError(f"{int((counts == 0).sum())} prompts have values on one side only; pair by prompt first")
+    return np.bincount(codes, np.asarray(values, dtype=np.float64), clusters) / counts
+
+
+def studentised(
+    columns: Floats, function: Function, gradient: Function, *, alpha: float, resamples: int, seed: int
+) -> Estimate:
+    """Bootstrap-t interval of ``function(mean of columns)``; one row of ``columns`` ``(n, k)`` is one prompt.
+
+    ``function`` maps means ``(..., k)`` to ``(...)`` and ``gradient`` to ``(..., k)``. With m the means, g the gradient
+    at m and C the covariance of the rows, the standard error is the delta method's
+
+        se² = gᵀ C g / n
+
+    and with t* = (θ* - θ) / se* over resamples of rows the interval is [θ - t*(1 - alpha)·se, θ - t*(alpha)·se].
+    One prompt gives an infinite interval, because nothing can be said about the next one.
+    """
+    n, k = columns.shape
+    centre = columns.mean(axis=0)
+    value = float(function(centre))
+    if n < 2 or not np.isfinite(value):
+        return Estimate(value, -np.inf, np.inf, n)
+    rows = columns - centre
+    upper = np.triu_indices(k)
+    products = rows[:, upper[0]] * rows[:, upper[1]]
+    scale = np.where(upper[0] == upper[1], 1.0, 2.0)  # a product off the diagonal counts twice in gᵀCg
+
+    def errors(means: Floats, seconds: Floats) -> Floats:
+        g = gradient(centre + means)
+        covariance = seconds - means[..., upper[0]] * means[..., upper[1]]
+        return np.sqrt(np.maximum((g[..., upper[0]] * g[..., upper[1]] * scale * covariance).sum(-1), 0) / n)
+
+    se = float(errors(np.zeros(k), products.mean(axis=0)))
+    if se <= 1e-12 * max(abs(value), 1e-12):
+        return Estimate(value, value, value, n)
+    t = np.concatenate(
+        [
+            (function(centre + sums[:, :k]) - value) / np.maximum(errors(sums[:, :k], sums[:, k:]), 1e-3 * se)
+            for sums in resampled_means(np.hstack([rows, products]), resamples, seed)
+        ]
+    )
+    if not np.isfinite(t).all():
+        return Estimate(value, -np.inf, np.inf, n)
+    # rows are centred with divisor n; the usual n - 1 in both se and se* would cancel in t and widens the interval
+    se *= float(np.sqrt(n / (n - 1)))
+    low, high = np.quantile(t, [alpha, 1 - alpha])
+    return Estimate(value, value - float(high) * se, value - float(low) * se, n)
+
+
+def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]:
+    """Means of ``rows`` ``(n, k)`` over ``resamples`` draws of n rows with replacement, in chunks ``(b, k)``."""
+    n = len(rows)
+    rng = np.random.default_rng(seed)
+    chunk = max(1, CHUNK // n)
+    for start in range(0, resamples, chunk):
+        b = min(chunk, resamples - start)
+        drawn = rng.integers(0, n, size=(b, n), dtype=np.int64)
+        drawn += np.arange(b, dtype=np.int64)[:, None] * n
+        weights = np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n)
+        yield weights.astype(np.float64) @ rows / n
+
+
+def mean(values: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
+    """Mean of one value for each prompt ``(n,)``."""
+    return studentised(
+        values[:, None], lambda m: m[..., 0], np.ones_like, alpha=alpha, resamples=resamples, seed=seed
+    )
+
+
+def mean_difference(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    cluster_a: npt.ArrayLike,
+    cluster_b: npt.ArrayLike,
+    *,
+    alpha: float = 0.05,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Mean over prompts of (mean of ``b`` - mean of ``a``), paired by prompt; answers ``(N_a,)`` and ``(N_b,)``.
+
+    Each prompt weighs the same, however many answers it has. Raises DataError when the prompts differ.
+    """
+    (codes_a, codes_b), n = cluster_codes(cluster_a, cluster_b)
+    difference = cluster_means(b, codes_b, n) - cluster_means(a, codes_a, n)
+    return mean(difference, alpha=alpha, resamples=resamples, seed=seed)
+
+
+def ratio_of_means(
+    a: npt.ArrayLike,
+    b: npt.ArrayLike,
+    cluster_a: npt.ArrayLike,
+    cluster_b: npt.ArrayLike,
+    *,
+    alpha: float = 0.05,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """(Mean of ``b``) / (mean of ``a``), paired by prompt, each prompt weighing the same.
+
+    A mean of ``a`` at or below zero gives NaN with an infinite interval: there is no ratio to speak of.
+    """
+    (codes_a, codes_b), n = cluster_codes(cluster_a, cluster_b)
+    columns = np.column_stack([cluster_means(a, codes_a, n), cluster_means(b, codes_b, n)])
+    if columns[:, 0].mean() <= 0:
+        return Estimate(np.nan, -np.inf, np.inf, n)
+
+    def ratio(m: Floats) -> Floats:
+        return m[..., 1] / np.maximum(m[..., 0], 1e-300)
+
+    def gradient(m: Floats) -> Floats:
+        base = np.maximum(m[..., 0], 1e-300)
+        return np.stack([-m[..., 1] / base**2, 1 / base], axis=-1)
+
+    return studentised(columns, ratio, gradient, alpha=alpha, resamples=resamples, seed=seed)
