@@ -1,0 +1,63 @@
+# `make` lists the targets. Each one sets up what it needs by itself, and is quick when that is done already.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+# The tested release of torch. Without an NVIDIA GPU its CPU build is taken (the default build carries several GB of
+# CUDA), from the configured package indexes where they serve it and from PyTorch's own otherwise.
+TORCH := 2.13.0
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+export OMP_NUM_THREADS ?= 2
+export TOKENIZERS_PARALLELISM := false
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# pip's remarks about unused find-links folders are noise; errors and warnings stay.
+PIP := $(BIN)/python -m pip --quiet
+QUIETLY := 2>&1 | { grep -v "^WARNING: Location .* is ignored" || true; }
+
+.PHONY: help setup demo test check bench
+
+help:  ## This list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: $(VENV)/.ready  ## A virtual environment in .venv with everything that was tested
+
+demo: setup  ## The naive retraining is blocked, the changed one promoted (minutes; seconds when repeated)
+	@$(BIN)/python -m flows.demo
+
+test: setup  ## Every test, the end-to-end ones included
+	@$(BIN)/python -m pytest -q
+
+check: setup  ## Lint, format and types: what CI checks before the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: setup  ## Timed comparisons; never part of the tests
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# A GPU user's own torch is left alone: the environment then sees the packages that are installed already.
+$(VENV)/bin/python:
+	@if nvidia-smi >/dev/null 2>&1 && $(PYTHON) -c 'import torch' 2>/dev/null; then \
+	    $(PYTHON) -m venv --system-site-packages $(VENV); \
+	else \
+	    $(PYTHON) -m venv $(VENV); \
+	fi
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "setting up $(VENV) (once; minutes on a bare machine)"
+	@if $(BIN)/python -c 'import torch' 2>/dev/null; then \
+	    true; \
+	elif [ "$$(uname)" != Linux ] || nvidia-smi >/dev/null 2>&1; then \
+	    $(PIP) install -c constraints.txt "torch==$(TORCH)" $(QUIETLY); \
+	else \
+	    $(PIP) install -c constraints.txt "torch==$(TORCH)+cpu" >$(VENV)/torch.log 2>&1 \
+	    || $(PIP) install -c constraints.txt --extra-index-url "$(TORCH_CPU_INDEX)" "torch==$(TORCH)+cpu" $(QUIETLY) \
+	    || { cat $(VENV)/torch.log; exit 1; }; \
+	fi
+	@$(PIP) install -c constraints.txt -e '.[flows,dev]' $(QUIETLY)
+	@touch $@
