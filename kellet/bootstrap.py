@@ -52,7 +52,7 @@ class Estimate:
 
 
 def cluster_codes(*labels: npt.ArrayLike) -> tuple[list[Codes], int]:
-    """Number the distinct labels of one or several arrays alike: the codes of each array, and how many there are."""
+    """Give each distinct label a number, alike in all arrays; return the codes of each array and the count."""
     arrays = [np.asarray(array) for array in labels]
     distinct, codes = np.unique(np.concatenate(arrays), return_inverse=True)
     borders = np.cumsum([len(array) for array in arrays])[:-1]
@@ -93,7 +93,8 @@ def studentised(
     def errors(means: Floats, seconds: Floats) -> Floats:
         g = gradient(centre + means)
         covariance = seconds - means[..., upper[0]] * means[..., upper[1]]
-        return np.sqrt(np.maximum((g[..., upper[0]] * g[..., upper[1]] * scale * covariance).sum(-1), 0) / n)
+        variance: Floats = (g[..., upper[0]] * g[..., upper[1]] * scale * covariance).sum(axis=-1) / n
+        return np.sqrt(np.maximum(variance, 0))
 
     se = float(errors(np.zeros(k), products.mean(axis=0)))
     if se <= 1e-12 * max(abs(value), 1e-12):
@@ -127,9 +128,7 @@ def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]
 
 def mean(values: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
     """Mean of one value for each prompt ``(n,)``."""
-    return studentised(
-        values[:, None], lambda m: m[..., 0], np.ones_like, alpha=alpha, resamples=resamples, seed=seed
-    )
+    return studentised(values[:, None], lambda m: m[..., 0], np.ones_like, alpha=alpha, resamples=resamples, seed=seed)
 
 
 def mean_difference(

@@ -112,9 +112,12 @@ def _within(reward: Floats, length: Floats, codes: Codes, n: int) -> tuple[Float
     counts = np.maximum(np.bincount(codes, minlength=n), 1)
     x = length - (np.bincount(codes, length, n) / counts)[codes]
     y = reward - (np.bincount(codes, reward, n) / counts)[codes]
-    return np.bincount(codes, x * y, n), np.bincount(codes, x * x, n)
+    cross: Floats = np.bincount(codes, x * y, n).astype(np.float64)
+    square: Floats = np.bincount(codes, x * x, n).astype(np.float64)
+    return cross, square
 
 
 def _scaled(cross: Floats, square: Floats) -> Floats:
     """Both divided by the mean of ``square``: the ratio stays, and the denominator is near one."""
-    return np.column_stack([cross, square]) / square.mean()
+    columns: Floats = np.column_stack([cross, square]) / square.mean()
+    return columns

@@ -184,7 +184,7 @@ def _overlap(delta: Floats, codes: Codes) -> tuple[float, str]:
 def _fit_logistic(x: Floats, y: Floats, codes: Codes, clusters: int) -> tuple[Floats, Floats]:
     """Penalised logistic regression by Newton's method: coefficients ``(2,)`` and their covariance ``(2, 2)``.
 
-    The covariance is the cluster sandwich H⁻¹ (Σ s sᵀ) H⁻¹ · n/(n - 1) (Liang and Zeger 1986), s being a prompt's score.
+    The covariance is the cluster sandwich H⁻¹ (Σ s sᵀ) H⁻¹ · n/(n - 1) (Liang and Zeger 1986), s a prompt's score.
     With fewer than five prompts on the losing side the sandwich is too small (at separation it tends to zero), so H⁻¹
     is taken where it is larger.
     """

@@ -1,0 +1,170 @@
+"""The evaluation file: one answer of one system to one held-out prompt in each row. Read, checked, never repaired.
+
+    prompt_id      names the prompt; all systems answer the same prompts
+    prompt         its text
+    system         candidate, reference or champion (optional)
+    sample         0, 1, ...: several answers of a system to the same prompt
+    response       the answer's text, may be empty
+    reward         score that the policy was trained on, finite
+    length_tokens  tokens of the response, >= 0
+    kl_nats        full KL of this response from the reference, nats; null where unknown, >= 0
+    truncated      whether the response was cut at the token limit; null where unknown
+    judge_*        any number of judges' scores, higher is better; null where not judged
+
+Other columns are allowed and left out. A row is named by its number among the data rows, counted from 1.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kellet.errors import DataError
+
+SYSTEMS = ("candidate", "reference", "champion")
+TEXTS = ("prompt_id", "prompt", "system", "response")
+NEEDED = (*TEXTS, "sample", "reward", "length_tokens")
+OPTIONAL = ("kl_nats", "truncated")
+KL_NOISE = 1e-6
+"""Rounding may leave a full KL this far below zero, nats."""
+BOOLEANS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
+
+Mask = npt.NDArray[np.bool_]
+
+
+def read_evaluation(path: Path) -> pd.DataFrame:
+    """Read ``.parquet`` or ``.csv`` (UTF-8), check it, and give it in a fixed order of rows and columns.
+
+    Raises DataError naming the row and the column of the first thing that is wrong; see :func:`check_evaluation`.
+    """
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            table = pd.read_parquet(path)
+        elif path.suffix.lower() == ".csv":
+            text = path.read_bytes().decode("utf-8-sig")
+            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, quotechar='"')
+        else:
+            raise DataError(f"{path}: an evaluation file ends in .parquet or .csv, got {path.suffix or 'no ending'!r}")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}: line {line} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+    except (OSError, ValueError) as error:  # pandas and pyarrow raise subclasses of ValueError
+        raise DataError(f"{path}: cannot be read as an evaluation file: {error}") from error
+    try:
+        return check_evaluation(table)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
+    """Check ``table`` and give the contract's columns, typed, sorted by prompt_id, system and sample.
+
+    Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
+    a reward or length that is not finite, a negative length, a KL that is infinite or negative, a key (prompt_id,
+    system, sample) given twice, one prompt_id with two texts, and prompts that do not match between the systems.
+    """
+    missing = [name for name in NEEDED if name not in table.columns]
+    if missing:
+        found = ", ".join(map(str, table.columns))
+        raise DataError(f"column {', '.join(map(repr, missing))} is missing; found {found}")
+    if not len(table):
+        raise DataError("the evaluation has no rows; it needs answers of the candidate and of the reference")
+    rows = pd.DataFrame({name: _texts(table, name) for name in TEXTS})
+    judges = sorted(str(name) for name in table.columns if str(name).startswith("judge_"))
+    for name in ("sample", "reward", "length_tokens"):
+        rows[name] = _numbers(table, name, nullable=False)
+    for name in (*OPTIONAL, *judges):
+        rows[name] = _numbers(table, name, nullable=True) if name in table.columns else np.full(len(table), np.nan)
+    _check_values(rows, judges)
+    _check_keys(rows)
+    rows["sample"] = rows["sample"].astype(np.int64)
+    return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
+
+
+def evaluation_hash(rows: pd.DataFrame) -> str:
+    """SHA-256 (hex) of checked rows: the same for CSV and Parquet and for any order of rows."""
+    digest = hashlib.sha256()
+    for name in rows.columns:
+        values = rows[name]
+        text = "\0".join(values.astype(str)) if name in TEXTS else values.to_numpy(np.float64).tobytes()
+        digest.update(name.encode() + b"\0" + (text.encode() if isinstance(text, str) else text) + b"\0")
+    return digest.hexdigest()
+
+
+def _texts(table: pd.DataFrame, name: str) -> npt.NDArray[np.object_]:
+    values = table[name]
+    _refuse(values.isna().to_numpy(), name, values, "null, wanted text")
+    texts = values.astype(str).to_numpy(dtype=object)
+    if name == "prompt_id":
+        _refuse(np.array([not text.strip() for text in texts]), name, values, "blank, wanted an id")
+    if name == "system":
+        _refuse(~np.isin(texts.astype(str), SYSTEMS), name, values, f"wanted one of {', '.join(SYSTEMS)}")
+    return texts
+
+
+def _numbers(table: pd.DataFrame, name: str, nullable: bool) -> npt.NDArray[np.float64]:
+    """Turn a column into floats, null into NaN; text that is not a number is refused."""
+    values = table[name]
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        null = np.isnan(numbers)
+    else:
+        texts = values.astype(object).where(values.notna(), "").astype(str).str.strip().str.lower()
+        null = texts.isin(["", "nan", "none", "null", "<na>"]).to_numpy()
+        convert: Callable[[Any], Any] = BOOLEANS.get if name == "truncated" else _number
+        pairs = zip(null, texts, strict=True)
+        numbers = np.array([np.nan if empty else convert(text) for empty, text in pairs], object).astype(np.float64)
+        wanted = "wanted true or false" if name == "truncated" else "not a number"
+        _refuse(np.isnan(numbers) & ~null, name, values, wanted)
+    if not nullable:
+        _refuse(null, name, values, "missing or NaN, wanted a finite number")
+    return numbers
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
+
+
+def _check_values(rows: pd.DataFrame, judges: list[str]) -> None:
+    for name in ("sample", "reward", "length_tokens", *OPTIONAL, *judges):
+        _refuse(np.isinf(rows[name].to_numpy()), name, rows[name], "infinite, wanted a finite number")
+    sample, length, kl = (rows[name].to_numpy() for name in ("sample", "length_tokens", "kl_nats"))
+    _refuse((sample < 0) | (sample % 1 != 0), "sample", rows["sample"], "wanted 0, 1, 2, ...")
+    _refuse(length < 0, "length_tokens", rows["length_tokens"], "negative, wanted a count of tokens")
+    wanted = "negative, which full KL never is; give full KL (or the k3 estimator), not the k1 sum"
+    _refuse(kl < -KL_NOISE, "kl_nats", rows["kl_nats"], wanted)
+    odd = ~np.isin(rows["truncated"].to_numpy(), (0.0, 1.0)) & rows["truncated"].notna().to_numpy()
+    _refuse(odd, "truncated", rows["truncated"], "wanted true or false")
+
+
+def _check_keys(rows: pd.DataFrame) -> None:
+    repeated = rows.duplicated(["prompt_id", "system", "sample"]).to_numpy()
+    wanted = "the same prompt_id, system and sample as an earlier row; number the samples"
+    _refuse(repeated, "sample", rows["prompt_id"] + "/" + rows["system"], wanted)
+    first = rows.groupby("prompt_id", sort=False)["prompt"].transform("first")
+    _refuse((rows["prompt"] != first).to_numpy(), "prompt", rows["prompt_id"], "another text than this prompt_id had")
+    present = [name for name in SYSTEMS if (rows["system"] == name).any()]
+    for name in SYSTEMS[:2]:
+        if name not in present:
+            raise DataError(f"column 'system' has no row for {name!r}; found only {', '.join(present)}")
+    ids = {name: set(rows.loc[rows["system"] == name, "prompt_id"]) for name in present}
+    for name in present:
+        absent = ~rows["prompt_id"].isin(list(ids[name])).to_numpy()
+        _refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike")
+
+
+def _refuse(wrong: Mask, column: str, values: "pd.Series[Any]", why: str) -> None:
+    """Raise DataError for the first True of ``wrong``."""
+    if not wrong.any():
+        return
+    place = int(np.argmax(wrong))
+    more = f" (and {int(wrong.sum()) - 1} more rows)" if wrong.sum() > 1 else ""
+    raise DataError(f"row {place + 1}, column {column!r}: {str(values.iloc[place])[:80]!r}: {why}{more}")
