@@ -14,13 +14,14 @@ from kellet.files import atomic_folder
 from kellet.validation import TableReport
 
 _SCRIPTS = re.compile(r"<script\b.*?</script>", re.DOTALL)
-_REMOTE = re.compile(r"<(?:link|img)\b[^>]*https?://[^>]*>|<footer>.*?</footer>", re.DOTALL)
+_REMOTE = re.compile(r"<(?:link|img)\b[^>]*https?://[^>]*>|<footer>.*?</footer>|url\('https?://[^)]*\)", re.DOTALL)
+_SUITE_LINK = re.compile(r'<a href="[^"]*expectations/[^"]*"[^>]*>(.*?)</a>')
 STYLE = """<style>
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
 td, th { border-bottom: 1px solid #ddd; padding: .3rem .5rem; text-align: left; vertical-align: top; }
 ul { padding-left: 1.2rem; } a { color: #0b5cad; }
-.btn-group, .btn, .sticky .card:first-of-type { display: none; }
+.btn-group, .btn, .sticky .card:first-of-type, [data-toggle=collapse] { display: none; }
 .fa-check-circle::before, .ok::before { content: "\\2713"; color: #17803d; }
 .fa-times::before, .no::before { content: "\\2717"; color: #b3261e; }
 .fa-exclamation-triangle::before, .warn::before { content: "!"; color: #9a6700; font-weight: bold; }
@@ -44,6 +45,7 @@ def write_docs(folder: Path, report: TableReport, reasons: Mapping[str, int], re
 
 def _offline(page: str) -> str:
     page = _REMOTE.sub("", _SCRIPTS.sub("", page)).replace("</head>", STYLE + "</head>", 1)
+    page = _SUITE_LINK.sub(r"\1", page)
     return re.sub(r'href="[^"]*index\.html"|href="#"(?=>\s*</a>)', 'href="index.html"', page)
 
 

@@ -1,0 +1,50 @@
+"""Rows and seconds of `prepare` on a synthetic file: python benchmarks/validation.py [ROWS] (default 200000).
+
+Two rows in a hundred are spoilt, so that quarantine has work. The limit to hold: 200,000 rows in 60 s on 2 cores.
+"""
+
+import gzip
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from kellet.config import Data
+from kellet.prepare import prepare
+
+WORDS = "order parcel refund account please thank you we will the a is sent today tomorrow link open card number".split()
+
+
+def write_rows(path: Path, rows: int) -> None:
+    """Messages of 15 words, answers of 10 to 60, three pairs to a prompt, written as .jsonl.gz."""
+    rng = np.random.default_rng(0)
+    prompt = ""
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
+        for number in range(rows):
+            if number % 3 == 0:
+                prompt = f"{' '.join(rng.choice(WORDS, 15))} {number}"
+            chosen, rejected = (" ".join(rng.choice(WORDS, rng.integers(10, 60))) for _ in range(2))
+            row = {"prompt": prompt, "chosen": chosen, "rejected": rejected, "annotator": f"a{number % 7}"}
+            if number % 50 == 0:
+                row["rejected"] = ("", chosen, "cafÃ©")[number // 50 % 3]
+            file.write(json.dumps(row) + "\n")
+
+
+def main() -> None:
+    """Print rows, seconds and what was found."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 200_000
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        write_rows(root / "rows.jsonl.gz", rows)
+        start = time.perf_counter()
+        summary = prepare(Data(name="bench", files=("rows.jsonl.gz",)), root, root / "out", root / "docs")
+        seconds = time.perf_counter() - start
+    print(f"{summary['rows_in']} rows in {seconds:.1f} s, Great Expectations' import and Data Docs included")
+    print(f"accepted {summary['accepted']}, quarantined {summary['quarantined']}: {summary['reasons']}")
+
+
+if __name__ == "__main__":
+    main()
