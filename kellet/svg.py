@@ -1,0 +1,169 @@
+"""Small inline SVG drawings for report.html: an interval against its threshold, curves, a scatter.
+
+Colours come from the page's CSS by class, so that light, dark and print need no second drawing. Numbers are drawn by
+code and every text goes through ``escape``; each drawing has a label for readers who do not see it.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup, escape
+
+Point = tuple[float, float]
+
+
+class Series(NamedTuple):
+    """One system or metric: its legend, the CSS class of its colour, and its points."""
+
+    name: str
+    style: str
+    points: Sequence[Point]
+
+
+class Line(NamedTuple):
+    """A straight line with a legend: a threshold, a fitted slope."""
+
+    name: str
+    style: str
+    start: Point
+    end: Point
+
+
+class Axis:
+    """Maps ``[low, high]`` to pixels ``[start, end]``, with round tick marks."""
+
+    def __init__(self, values: Iterable[float], start: float, end: float, *, zero: bool = False) -> None:
+        known = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
+        low, high = (min(known), max(known)) if known else (0.0, 1.0)
+        if high - low < 1e-12 * max(1.0, abs(high)):
+            low, high = low - 0.5 * max(1.0, abs(low)), high + 0.5 * max(1.0, abs(high))
+        room = 0.05 * (high - low)
+        self.low, self.high = (low if zero and low == 0 else low - room), high + room
+        self.start, self.end = start, end
+
+    def at(self, value: float) -> float:
+        """Pixel of ``value``, held inside the drawing."""
+        share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self, about: int = 5) -> list[float]:
+        """Round values inside the range, about ``about`` of them."""
+        raw = (self.high - self.low) / about
+        power = 10.0 ** math.floor(math.log10(raw))
+        step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        first = math.ceil(self.low / step)
+        return [index * step for index in range(first, math.floor(self.high / step) + 1)]
+
+
+def interval(
+    value: float | None,
+    ends: Sequence[float | None] | None,
+    threshold: float,
+    direction: str,
+    passed: bool | None,
+    label: str,
+) -> Markup:
+    """Draw an interval as a whisker with a dot, its threshold as a line, the side that passes shaded."""
+    width, height, middle = 300, 34, 17
+    low, high = (ends[0], ends[1]) if ends else (None, None)
+    known = [item for item in (value, low, high) if item is not None]
+    spread = max((abs(item - threshold) for item in known), default=1.0) or 1.0
+    axis = Axis([*known, threshold, threshold - 0.25 * spread, threshold + 0.25 * spread], 4, width - 4)
+    x = axis.at(threshold)
+    side = (x, width - 4 - x) if direction == "above" else (4.0, x - 4)
+    parts = [
+        f'<rect class="good" x="{side[0]:.1f}" y="5" width="{max(side[1], 0):.1f}" height="24" rx="3"/>',
+        f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="32"/>',
+    ]
+    style = {True: "pass", False: "fail", None: "open"}[passed]
+    if value is not None and ends:
+        left = axis.at(low) if low is not None else 4.0
+        right = axis.at(high) if high is not None else width - 4.0
+        parts.append(f'<line class="whisker {style}" x1="{left:.1f}" x2="{right:.1f}" y1="{middle}" y2="{middle}"/>')
+        for end, tip, turn in ((low, left, 1), (high, right, -1)):
+            if end is None:  # unbounded: an arrow in place of the cap
+                parts.append(f'<path class="arrow {style}" d="M{tip + 7 * turn:.1f} 12L{tip:.1f} 17l{7 * turn} 5"/>')
+            else:
+                parts.append(f'<line class="whisker {style}" x1="{tip:.1f}" x2="{tip:.1f}" y1="11" y2="23"/>')
+        parts.append(f'<circle class="dot {style}" cx="{axis.at(value):.1f}" cy="{middle}" r="5"/>')
+    return _drawing(width, height, label, parts)
+
+
+def curves(title: str, unit: str, series: Sequence[Series], lines: Sequence[tuple[str, str, float]] = ()) -> Markup:
+    """Draw metrics over PPO iterations; ``lines`` are (name, style, level) drawn across."""
+    width, height = 460, 240
+    points = [point for one in series for point in one.points]
+    x_axis = Axis([x for x, _ in points], 52, width - 12)
+    y_axis = Axis([y for _, y in points] + [level for _, _, level in lines], height - 46, 34, zero=True)
+    parts = _grid(x_axis, y_axis, "iteration", unit)
+    keys = []
+    for name, style, level in lines:
+        y = y_axis.at(level)
+        parts.append(f'<line class="level {style}" x1="52" x2="{width - 12}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        keys.append((name, style, True))
+    for one in series:
+        path = "L".join(f"{x_axis.at(x):.1f} {y_axis.at(y):.1f}" for x, y in one.points)
+        parts.append(f'<path class="curve {one.style}" d="M{path}"/>')
+        keys.append((one.name, one.style, False))
+    if len(keys) > 1:
+        parts += _legend(keys)
+    ends = "; ".join(f"{s.name} from {s.points[0][1]:.3g} to {s.points[-1][1]:.3g}" for s in series if s.points)
+    return _drawing(width, height, f"{title} over iterations: {ends}", parts)
+
+
+def scatter(title: str, x_name: str, y_name: str, series: Sequence[Series], lines: Sequence[Line]) -> Markup:
+    """Draw one dot for each answer, and fitted lines over them."""
+    width, height = 720, 420
+    points = [point for one in series for point in one.points]
+    x_axis = Axis([x for x, _ in points], 52, width - 12, zero=True)
+    y_axis = Axis([y for _, y in points], height - 46, 34)
+    parts = _grid(x_axis, y_axis, x_name, y_name)
+    for one in series:
+        path = "".join(f"M{x_axis.at(x):.0f} {y_axis.at(y):.0f}h0" for x, y in one.points)
+        parts.append(f'<path class="cloud {one.style}" d="{path}"/>')
+    for line in lines:
+        (x1, y1), (x2, y2) = line.start, line.end
+        ends = f'x1="{x_axis.at(x1):.1f}" y1="{y_axis.at(y1):.1f}" x2="{x_axis.at(x2):.1f}" y2="{y_axis.at(y2):.1f}"'
+        parts += [f'<line class="halo" {ends}/>', f'<line class="fit {line.style}" {ends}/>']
+    parts += _legend([(one.name, one.style, False) for one in series])
+    return _drawing(width, height, title, parts)
+
+
+def tick_text(value: float) -> str:
+    """Write a tick's number without noise: 0.3, not 0.30000000000000004."""
+    return f"{value:.10g}" if abs(value) < 1e6 else f"{value:.2g}"
+
+
+def _grid(x_axis: Axis, y_axis: Axis, x_name: str, y_name: str) -> list[str]:
+    left, right, bottom, top = x_axis.start, x_axis.end, y_axis.start, y_axis.end
+    parts = []
+    for value in y_axis.ticks():
+        y = y_axis.at(value)
+        parts.append(f'<line class="grid" x1="{left:.0f}" x2="{right:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick end" x="{left - 6:.0f}" y="{y + 4:.1f}">{tick_text(round(value, 10))}</text>')
+    for value in x_axis.ticks(6):
+        x = x_axis.at(value)
+        parts.append(f'<text class="tick mid" x="{x:.1f}" y="{bottom + 16:.0f}">{tick_text(round(value, 10))}</text>')
+    parts.append(f'<line class="axis" x1="{left:.0f}" x2="{right:.0f}" y1="{bottom:.0f}" y2="{bottom:.0f}"/>')
+    parts.append(f'<text class="name mid" x="{(left + right) / 2:.0f}" y="{bottom + 36:.0f}">{escape(x_name)}</text>')
+    parts.append(f'<text class="name" x="4" y="{top - 16:.0f}">{escape(y_name)}</text>')
+    return parts
+
+
+def _legend(keys: Sequence[tuple[str, str, bool]]) -> list[str]:
+    """Entries right of the vertical axis's name, each with a stroke of its own style."""
+    parts, x = [], 150.0
+    for name, style, dashed in keys:
+        kind = "level" if dashed else "curve"
+        parts.append(f'<line class="{kind} {style}" x1="{x:.0f}" x2="{x + 18:.0f}" y1="14" y2="14"/>')
+        parts.append(f'<text class="name" x="{x + 23:.0f}" y="18">{escape(name)}</text>')
+        x += 36 + 6.6 * len(name)
+    return parts
+
+
+def _drawing(width: int, height: int, label: str, parts: Sequence[str]) -> Markup:
+    # every part was made above from numbers, from CSS classes of this package, and from escaped text
+    inner = "".join(parts)
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return Markup(f'<svg {size} role="img" aria-label="{escape(label)}">{inner}</svg>')  # noqa: S704
