@@ -7,6 +7,7 @@ rows alone: pairs stand in the order of their content hash, and nothing tells th
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,18 @@ class Prepared(NamedTuple):
     summary: dict[str, Any]
     report: TableReport
 
+    def raise_if_failed(self, docs: Path | None = None) -> None:
+        """Raise DataError naming the failing expectations, and what to look at: quarantine by reason, Data Docs."""
+        self.report.raise_if_failed(_hint(self, docs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Whether the rows can be used, the summary and every check, for JSON."""
+        return {
+            "usable": not self.report.failed,
+            "summary": self.summary,
+            "checks": [asdict(check) for check in self.report.checks],
+        }
+
 
 def prepare(data: Data, root: Path, out: Path, docs: Path | None = None) -> dict[str, Any]:
     """Write preferences.parquet, quarantine.parquet and summary.json as the folder ``out``; return the summary.
@@ -41,7 +54,7 @@ def prepare(data: Data, root: Path, out: Path, docs: Path | None = None) -> dict
     Raises DataError when a file cannot be used or the table fails as a whole; ``out`` is then as it was.
     """
     prepared = examine([(name, root / name) for name in data.files], data, docs)
-    prepared.report.raise_if_failed(_hint(prepared, docs))
+    prepared.raise_if_failed(docs)
     with atomic_folder(out) as folder:
         _write(prepared.table, folder / "preferences.parquet")
         _write(prepared.quarantine, folder / "quarantine.parquet")

@@ -1,0 +1,321 @@
+"""The command line: one verb per stage. Heavy imports stand inside the verbs, so that ``--help`` answers at once.
+
+Without folder options a verb reads what the one before it wrote (kellet/cli_options.py has the places).
+Exit codes: 0 ok or promoted, 3 not promoted, 2 bad usage or input, 1 failure (kellet/errors.py).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kellet import __version__
+from kellet.cli_options import (
+    FILE,
+    Verbs,
+    base_of,
+    path_option,
+    prepared_folder,
+    run_folder,
+    table_of,
+    there,
+    warn,
+    with_params,
+)
+from kellet.errors import ConfigError, KelletError, NoLift, NotPromoted
+from kellet.progress import lines
+
+if TYPE_CHECKING:
+    from kellet.config import Config
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    r"""Retrain a language model from preferences, and promote it only when its gain is real.
+
+    \b
+    The verbs in their order, each reading what the one before wrote:
+      synthesise  prepare  train-base  train-reward  train-policy  evaluate  gate  report
+
+    `validate` and `gate` also judge files from elsewhere. The whole retraining, with tracking and cached stages, is
+    `python -m flows.retrain --params FILE`.
+
+    Exit codes: 0 ok or promoted, 3 not promoted, 2 bad usage or input, 1 failure.
+    """
+
+
+run_option = path_option("--run", "runs/NAME of the parameter name")
+preferences_option = path_option("--preferences", "data/prepared/NAME/preferences.parquet, NAME being data.name")
+base_option = path_option("--base", "base_model.path if set, else RUN/base")
+
+
+@main.command()
+@with_params()
+@path_option("--out", "the first of data.files")
+def synthesise(config: "Config", out: Path | None) -> None:
+    r"""Make the preferences of the support world.
+
+    \b
+    Example: kellet synthesise --set data.world.length_bias=0
+    """
+    from kellet.world import write_world
+
+    if config.data.source != "world":
+        raise ConfigError(f"data.source is {config.data.source!r}: its files are given; only 'world' is synthesised")
+    path = out or Path(config.data.files[0])
+    click.echo(f"{write_world(config.data.world, path):,} pairs in {path}")
+
+
+@main.command()
+@with_params()
+@path_option("--out", "data/prepared/NAME")
+@path_option("--docs", "artifacts/data_docs/NAME")
+def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
+    r"""Check raw preferences, quarantine bad rows, split by prompt, and write the table.
+
+    \b
+    Example: kellet prepare --params profiles/hh-rlhf.yaml
+    """
+    from kellet import prepare as stage
+
+    name = config.data.name
+    out, docs = out or prepared_folder(config), docs or Path("artifacts/data_docs", name)
+    summary = stage.prepare(config.data, Path.cwd(), out, docs)
+    click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
+    warn(summary["warnings"])
+
+
+@main.command()
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@with_params(optional=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs; none without it.")
+def validate(config: "Config", files: tuple[Path, ...], as_json: bool, docs: Path | None) -> None:
+    r"""Say whether preference FILES can be used, and what is wrong with them; writes nothing but --docs.
+
+    Exits with 0 when they can be used together as one data set, 2 when not.
+
+    \b
+    Example: kellet validate pairs.csv --docs /tmp/docs --set data.validation.min_pairs=50
+    """
+    from kellet import prepare as stage
+
+    try:
+        found = stage.examine([(str(path), path) for path in files], config.data, docs)
+    except KelletError as error:
+        if as_json:
+            click.echo(json.dumps({"usable": False, "error": str(error)}, indent=2, ensure_ascii=False))
+        raise
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(_counts(found.summary))
+        for check in found.report.checks:
+            click.echo(f"{'ok  ' if check.passed else 'FAIL' if check.severity == 'critical' else 'warn'} {check}")
+    found.raise_if_failed(docs)
+
+
+@main.command()
+@with_params()
+@run_option
+@preferences_option
+@path_option("--out", "RUN/base")
+def train_base(config: "Config", run: Path | None, preferences: Path | None, out: Path | None) -> None:
+    r"""Train the small base model, which is also the reference; does nothing when base_model.path is set.
+
+    \b
+    Example: kellet train-base --set base_model.steps=100
+    """
+    if config.base_model.path is not None:
+        click.echo(f"base_model.path is {base_of(config, run, None)}: nothing to train")
+        return
+    table = table_of(config, preferences)
+    from kellet import base_model as stage
+
+    out = out or run_folder(config, run) / "base"
+    stage.train_base(config, table, out, lines("base model", ("base/loss",)))
+    click.echo(f"base model in {out}")
+
+
+@main.command()
+@with_params()
+@run_option
+@preferences_option
+@base_option
+@path_option("--out", "RUN/reward_model")
+def train_reward(
+    config: "Config", run: Path | None, preferences: Path | None, base: Path | None, out: Path | None
+) -> None:
+    r"""Train the reward model and write its card; exits with 3 without lift over 'always the longer one'.
+
+    \b
+    Example: kellet train-reward --set reward_model.length_control=none --set reward_model.require_lift=false
+    """
+    table = table_of(config, preferences)
+    base = base_of(config, run, base)
+    from kellet import reward_model as stage
+    from kellet.reward_card import require_lift
+
+    out = out or run_folder(config, run) / "reward_model"
+    card = stage.train_reward(config, table, base, out, lines("reward model", ("loss", "accuracy")))
+    click.echo(f"reward model in {out}; accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}")
+    warn(card.get("warnings", []))
+    try:
+        require_lift(card)
+    except NoLift as error:
+        if config.reward_model.require_lift:
+            raise
+        warn([f"{error} (carrying on: reward_model.require_lift is false)"])
+
+
+@main.command()
+@with_params()
+@run_option
+@preferences_option
+@base_option
+@path_option("--reward-model", "RUN/reward_model")
+@path_option("--out", "RUN/policy")
+def train_policy(
+    config: "Config",
+    run: Path | None,
+    preferences: Path | None,
+    base: Path | None,
+    reward_model: Path | None,
+    out: Path | None,
+) -> None:
+    r"""Train the policy by PPO against the reward model, held to the reference by KL.
+
+    \b
+    Example: kellet train-policy --set policy.kl.target=3 --set policy.iterations=10
+    """
+    table = table_of(config, preferences)
+    base = base_of(config, run, base)
+    reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
+    from kellet import train_policy as stage
+
+    out = out or run_folder(config, run) / "policy"
+    shown = ("objective/reward", "objective/kl", "objective/kl_coef", "tokens/response_mean")
+    stage.train_policy(config, table, base, reward_model, out, lines("policy", shown))
+    click.echo(f"policy in {out}")
+
+
+@main.command()
+@with_params()
+@run_option
+@preferences_option
+@base_option
+@path_option("--reward-model", "RUN/reward_model")
+@path_option("--policy", "RUN/policy")
+@click.option("--champion", type=FILE, help="Policy folder of the present champion; none without it.")
+@path_option("--out", "RUN/evaluation")
+def evaluate(
+    config: "Config",
+    run: Path | None,
+    preferences: Path | None,
+    base: Path | None,
+    reward_model: Path | None,
+    policy: Path | None,
+    champion: Path | None,
+    out: Path | None,
+) -> None:
+    r"""Let candidate, reference and champion answer the held-out prompts.
+
+    \b
+    Example: kellet evaluate --champion runs/last-week/policy
+    """
+    table = table_of(config, preferences)
+    base = base_of(config, run, base)
+    reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
+    policy = there(policy or run_folder(config, run) / "policy", "train-policy")
+    champion = there(champion, "train-policy") if champion else None
+    from kellet import evaluation as stage
+
+    out = out or run_folder(config, run) / "evaluation"
+    stage.evaluate(config, table, base, reward_model, policy, champion, out, lines("evaluation"))
+    click.echo(f"evaluation in {out / 'evaluation.parquet'}")
+
+
+@main.command()
+@click.argument("file", type=FILE, required=False)
+@with_params(optional=True)
+@run_option
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON, as in gate.json.")
+@path_option("--out", "RUN/gate.json without FILE; with FILE nothing is written")
+def gate(config: "Config", file: Path | None, run: Path | None, as_json: bool, out: Path | None) -> None:
+    r"""Decide on an evaluation FILE (.parquet or .csv), whoever made it; default RUN/evaluation/evaluation.parquet.
+
+    Exits with 0 for promote, 3 for block and inconclusive.
+
+    \b
+    Example: kellet gate evaluation.parquet --json --set gate.kl_budget=8
+    """
+    evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
+    from kellet import gate as stage
+
+    decision = stage.decide(stage.read_evaluation(evaluation), config.gate)
+    out = out or (None if file else run_folder(config, run) / "gate.json")
+    if out is not None:
+        decision.write(out)
+    if as_json:
+        click.echo(json.dumps(decision.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for criterion in decision.criteria:
+            mark = {True: "pass", False: "FAIL", None: "?"}[criterion.passed] if criterion.counted else "-"
+            click.echo(f"{mark:<5}{criterion.name:<18} {criterion.why}")
+    if not decision.promote:
+        raise NotPromoted(f"{decision.verdict}: {decision.headline}")
+    click.echo(f"promote: {decision.headline}", err=as_json)
+
+
+@main.command()
+@with_params()
+@run_option
+@path_option("--out", "RUN/report.html")
+def report(config: "Config", run: Path | None, out: Path | None) -> None:
+    r"""Write one self-contained page: the verdict, the criteria, curves and answers side by side.
+
+    \b
+    Example: kellet report --run runs/default
+    """
+    folder = run_folder(config, run)
+    decision = there(folder / "gate.json", "gate")
+    evaluation = there(folder / "evaluation/evaluation.parquet", "evaluate")
+    history = there(folder / "policy/history.jsonl", "train-policy")
+    card, data = folder / "reward_model/card.json", prepared_folder(config) / "summary.json"
+    from kellet import gate as gating
+    from kellet import report as stage
+
+    stage.write_report(
+        out or folder / "report.html",
+        _read_json(decision),
+        gating.read_evaluation(evaluation),
+        [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()],
+        config.model_dump(mode="json"),
+        _read_json(card) if card.exists() else None,
+        _read_json(data) if data.exists() else None,
+        None,
+    )
+    click.echo(f"report in {out or folder / 'report.html'}")
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _counts(summary: Mapping[str, Any]) -> str:
+    """The counts of summary.json as a phrase."""
+    text = (
+        f"{summary['rows_in']:,} rows: {summary['accepted']:,} pairs accepted, {summary['quarantined']:,} quarantined"
+    )
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary["reasons"].items())
+    return f"{text} ({reasons})" if reasons else text
+
+
+def _share(estimate: Mapping[str, Any]) -> str:
+    """A share with its interval, in percent."""
+    ends = ("?" if end is None else f"{100 * end:.1f}" for end in (estimate["value"], *estimate["interval"]))
+    value, low, high = ends
+    return f"{value}% [{low}, {high}]"

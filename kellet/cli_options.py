@@ -1,0 +1,106 @@
+"""What the verbs of the command line share: errors as exit codes, parameters, and the places of files.
+
+The places are conventions: data/prepared/NAME for the data set data.name, and below --run (default runs/NAME of the
+run's name) base/, reward_model/, policy/, evaluation/evaluation.parquet, gate.json and report.html.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kellet.errors import InputError, KelletError
+
+if TYPE_CHECKING:
+    from kellet.config import Config
+
+FILE = click.Path(path_type=Path)
+PARAMS = Path("params.yaml")
+
+
+class Verbs(click.Group):
+    """Errors raised on purpose become ``error: message`` and their exit code; the verbs stand in their own order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Name the verbs as they are defined."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb. A path that cannot be used, or a model that a library does not find, is bad input."""
+        try:
+            return super().invoke(ctx)
+        except KelletError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            if error.errno is not None and (error.errno == errno.EPIPE or error.filename is None):
+                raise
+            told = f"{error.filename}: {error.strerror}; give a path that exists and is yours"
+            click.echo(f"error: {error if error.errno is None else told}", err=True)
+            ctx.exit(2)
+
+
+def with_params(optional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """--params and --set, given on as ``config``; when ``optional``, defaults stand in for a missing params.yaml."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @wraps(verb)
+        def load(params: Path, overrides: tuple[str, ...], **options: Any) -> None:
+            from kellet.config import load_config
+
+            built_in = optional and params == PARAMS and not params.exists()
+            verb(load_config(Path(os.devnull) if built_in else params, overrides), **options)
+
+        change = "Change one parameter, section.key=value; may be given several times."
+        load = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=change)(load)
+        told = "Parameter file" + (" (built-in parameters where there is none)." if optional else ".")
+        return click.option("--params", type=FILE, default=PARAMS, show_default=True, help=told)(load)
+
+    return decorate
+
+
+def path_option(name: str, default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add an option for a file or folder that has a conventional place."""
+    return click.option(name, type=FILE, help=f"Default: {default}.")
+
+
+def run_folder(config: "Config", run: Path | None) -> Path:
+    """--run, or runs/NAME."""
+    return run or Path("runs", config.name)
+
+
+def prepared_folder(config: "Config") -> Path:
+    """data/prepared/NAME."""
+    return Path("data/prepared", config.data.name)
+
+
+def there(path: Path, verb: str) -> Path:
+    """``path`` if it exists. Raises InputError naming the verb that makes it."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; make it with 'kellet {verb}', or name another place (see --help)")
+    return path
+
+
+def table_of(config: "Config", preferences: Path | None) -> Path:
+    """The prepared table, which must exist."""
+    return there(preferences or prepared_folder(config) / "preferences.parquet", "prepare")
+
+
+def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
+    """The base model: --base, else base_model.path, else RUN/base; a local one must exist."""
+    from kellet.config import check_base_path
+
+    if base is None and config.base_model.path is not None:
+        check_base_path(config)
+        return Path(config.base_model.path).expanduser()
+    return there(base or run_folder(config, run) / "base", "train-base")
+
+
+def warn(sentences: list[str]) -> None:
+    """Say warnings on standard error."""
+    for sentence in sentences:
+        click.echo(f"warning: {sentence}", err=True)
