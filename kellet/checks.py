@@ -86,7 +86,7 @@ class Criterion:
     @property
     def why(self) -> str:
         """A sentence with numbers."""
-        reasons = [check.why for check in self.checks if check.passed is self.passed] or []
+        reasons = list(dict.fromkeys(check.why for check in self.checks if check.passed is self.passed))
         if not self.checks:
             reasons = ["Absent: " + ("cannot tell, and it is required." if self.required else "optional, not counted.")]
         return " ".join([*reasons, *([self.note] if self.note else [])])

@@ -40,10 +40,10 @@ CHECKS = {
     "win_rate": "win rate by the judge",
     "judge_win_rate": "win rate by the judge",
     "reward_gain": "mean reward gain",
-    "truncated": "truncated: candidate - reference",
-    "empty": "empty: candidate - reference",
-    "repetitive": "repetitive: candidate - reference",
-    "duplicate": "duplicate: candidate - reference",
+    "truncated": "truncated: candidate − reference",
+    "empty": "empty: candidate − reference",
+    "repetitive": "repetitive: candidate − reference",
+    "duplicate": "duplicate: candidate − reference",
 }
 STYLES = {"candidate": "candidate", "reference": "reference", "champion": "champion"}
 

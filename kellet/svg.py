@@ -47,11 +47,11 @@ class Axis:
         share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
         return self.start + share * (self.end - self.start)
 
-    def ticks(self, about: int = 5) -> list[float]:
+    def ticks(self, about: int = 6) -> list[float]:
         """Round values inside the range, about ``about`` of them."""
         raw = (self.high - self.low) / about
         power = 10.0 ** math.floor(math.log10(raw))
-        step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+        step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
         first = math.ceil(self.low / step)
         return [index * step for index in range(first, math.floor(self.high / step) + 1)]
 
@@ -142,7 +142,7 @@ def _grid(x_axis: Axis, y_axis: Axis, x_name: str, y_name: str) -> list[str]:
         y = y_axis.at(value)
         parts.append(f'<line class="grid" x1="{left:.0f}" x2="{right:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick end" x="{left - 6:.0f}" y="{y + 4:.1f}">{tick_text(round(value, 10))}</text>')
-    for value in x_axis.ticks(6):
+    for value in x_axis.ticks():
         x = x_axis.at(value)
         parts.append(f'<text class="tick mid" x="{x:.1f}" y="{bottom + 16:.0f}">{tick_text(round(value, 10))}</text>')
     parts.append(f'<line class="axis" x1="{left:.0f}" x2="{right:.0f}" y1="{bottom:.0f}" y2="{bottom:.0f}"/>')
