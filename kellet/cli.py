@@ -16,6 +16,7 @@ from kellet.cli_options import (
     FILE,
     Verbs,
     base_of,
+    own_folder,
     path_option,
     prepared_folder,
     run_folder,
@@ -34,13 +35,10 @@ if TYPE_CHECKING:
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__)
 def main() -> None:
-    r"""Retrain a language model from preferences, and promote it only when its gain is real.
+    """Retrain a language model from preferences, and promote it only when its gain is real.
 
-    \b
-    The verbs in their order, each reading what the one before wrote:
-      synthesise  prepare  train-base  train-reward  train-policy  evaluate  gate  report
-
-    `validate` and `gate` also judge files from elsewhere. The whole retraining, with tracking and cached stages, is
+    The verbs below stand in their order, and each reads what the one before it wrote; `validate` and `gate` also judge
+    files from elsewhere. The whole retraining, with tracking and cached stages, is
     `python -m flows.retrain --params FILE`.
 
     Exit codes: 0 ok or promoted, 3 not promoted, 2 bad usage or input, 1 failure.
@@ -52,15 +50,11 @@ preferences_option = path_option("--preferences", "data/prepared/NAME/preference
 base_option = path_option("--base", "base_model.path if set, else RUN/base")
 
 
-@main.command()
+@main.command(epilog="Example: kellet synthesise --set data.world.length_bias=0")
 @with_params()
 @path_option("--out", "the first of data.files")
 def synthesise(config: "Config", out: Path | None) -> None:
-    r"""Make the preferences of the support world.
-
-    \b
-    Example: kellet synthesise --set data.world.length_bias=0
-    """
+    """Make the preferences of the support world."""
     from kellet.world import write_world
 
     if config.data.source != "world":
@@ -69,41 +63,35 @@ def synthesise(config: "Config", out: Path | None) -> None:
     click.echo(f"{write_world(config.data.world, path):,} pairs in {path}")
 
 
-@main.command()
+@main.command(epilog="Example: kellet prepare --params profiles/hh-rlhf.yaml")
 @with_params()
 @path_option("--out", "data/prepared/NAME")
 @path_option("--docs", "artifacts/data_docs/NAME")
 def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
-    r"""Check raw preferences, quarantine bad rows, split by prompt, and write the table.
-
-    \b
-    Example: kellet prepare --params profiles/hh-rlhf.yaml
-    """
+    """Check raw preferences, quarantine bad rows, split by prompt, and write the table."""
     from kellet import prepare as stage
 
-    name = config.data.name
-    out, docs = out or prepared_folder(config), docs or Path("artifacts/data_docs", name)
+    out = own_folder(out or prepared_folder(config), "summary.json")
+    docs = own_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
     summary = stage.prepare(config.data, Path.cwd(), out, docs)
     click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
     warn(summary["warnings"])
 
 
-@main.command()
+@main.command(epilog="Example: kellet validate pairs.csv --docs /tmp/docs --set data.validation.min_pairs=50")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @with_params(optional=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs; none without it.")
 def validate(config: "Config", files: tuple[Path, ...], as_json: bool, docs: Path | None) -> None:
-    r"""Say whether preference FILES can be used, and what is wrong with them; writes nothing but --docs.
+    """Say whether preference FILES can be used, and what is wrong with them; writes nothing but --docs.
 
     Exits with 0 when they can be used together as one data set, 2 when not.
-
-    \b
-    Example: kellet validate pairs.csv --docs /tmp/docs --set data.validation.min_pairs=50
     """
     from kellet import prepare as stage
 
     try:
+        docs = docs and own_folder(docs, "rows.html")
         found = stage.examine([(str(path), path) for path in files], config.data, docs)
     except KelletError as error:
         if as_json:
@@ -118,29 +106,27 @@ def validate(config: "Config", files: tuple[Path, ...], as_json: bool, docs: Pat
     found.raise_if_failed(docs)
 
 
-@main.command()
+@main.command(epilog="Example: kellet train-base --set base_model.steps=100")
 @with_params()
 @run_option
 @preferences_option
 @path_option("--out", "RUN/base")
 def train_base(config: "Config", run: Path | None, preferences: Path | None, out: Path | None) -> None:
-    r"""Train the small base model, which is also the reference; does nothing when base_model.path is set.
-
-    \b
-    Example: kellet train-base --set base_model.steps=100
-    """
+    """Train the small base model, which is also the reference; does nothing when base_model.path is set."""
     if config.base_model.path is not None:
         click.echo(f"base_model.path is {base_of(config, run, None)}: nothing to train")
         return
     table = table_of(config, preferences)
     from kellet import base_model as stage
 
-    out = out or run_folder(config, run) / "base"
+    out = own_folder(out or run_folder(config, run) / "base", "config.json")
     stage.train_base(config, table, out, lines("base model", ("base/loss",)))
     click.echo(f"base model in {out}")
 
 
-@main.command()
+@main.command(
+    epilog="Example: kellet train-reward --set reward_model.length_control=none --set reward_model.require_lift=false"
+)
 @with_params()
 @run_option
 @preferences_option
@@ -149,18 +135,16 @@ def train_base(config: "Config", run: Path | None, preferences: Path | None, out
 def train_reward(
     config: "Config", run: Path | None, preferences: Path | None, base: Path | None, out: Path | None
 ) -> None:
-    r"""Train the reward model and write its card; exits with 3 without lift over 'always the longer one'.
-
-    \b
-    Example: kellet train-reward --set reward_model.length_control=none --set reward_model.require_lift=false
-    """
+    """Train the reward model and write its card; exits with 3 without lift over 'always the longer one'."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
     from kellet import reward_model as stage
     from kellet.reward_card import require_lift
 
-    out = out or run_folder(config, run) / "reward_model"
-    card = stage.train_reward(config, table, base, out, lines("reward model", ("loss", "accuracy")))
+    out = own_folder(out or run_folder(config, run) / "reward_model", "card.json")
+    card = stage.train_reward(
+        config, table, base, out, lines("reward model", ("reward_model/loss", "reward_model/accuracy"))
+    )
     click.echo(f"reward model in {out}; accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}")
     warn(card.get("warnings", []))
     try:
@@ -171,7 +155,7 @@ def train_reward(
         warn([f"{error} (carrying on: reward_model.require_lift is false)"])
 
 
-@main.command()
+@main.command(epilog="Example: kellet train-policy --set policy.kl.target=3 --set policy.iterations=10")
 @with_params()
 @run_option
 @preferences_option
@@ -186,23 +170,19 @@ def train_policy(
     reward_model: Path | None,
     out: Path | None,
 ) -> None:
-    r"""Train the policy by PPO against the reward model, held to the reference by KL.
-
-    \b
-    Example: kellet train-policy --set policy.kl.target=3 --set policy.iterations=10
-    """
+    """Train the policy by PPO against the reward model, held to the reference by KL."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
     reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
     from kellet import train_policy as stage
 
-    out = out or run_folder(config, run) / "policy"
+    out = own_folder(out or run_folder(config, run) / "policy", "history.jsonl")
     shown = ("objective/reward", "objective/kl", "objective/kl_coef", "tokens/response_mean")
     stage.train_policy(config, table, base, reward_model, out, lines("policy", shown))
     click.echo(f"policy in {out}")
 
 
-@main.command()
+@main.command(epilog="Example: kellet evaluate --champion runs/last-week/policy")
 @with_params()
 @run_option
 @preferences_option
@@ -221,11 +201,7 @@ def evaluate(
     champion: Path | None,
     out: Path | None,
 ) -> None:
-    r"""Let candidate, reference and champion answer the held-out prompts.
-
-    \b
-    Example: kellet evaluate --champion runs/last-week/policy
-    """
+    """Let candidate, reference and champion answer the held-out prompts."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
     reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
@@ -233,24 +209,21 @@ def evaluate(
     champion = there(champion, "train-policy") if champion else None
     from kellet import evaluation as stage
 
-    out = out or run_folder(config, run) / "evaluation"
+    out = own_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
     stage.evaluate(config, table, base, reward_model, policy, champion, out, lines("evaluation"))
     click.echo(f"evaluation in {out / 'evaluation.parquet'}")
 
 
-@main.command()
+@main.command(epilog="Example: kellet gate evaluation.parquet --json --set gate.kl_budget=8")
 @click.argument("file", type=FILE, required=False)
 @with_params(optional=True)
 @run_option
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON, as in gate.json.")
 @path_option("--out", "RUN/gate.json without FILE; with FILE nothing is written")
 def gate(config: "Config", file: Path | None, run: Path | None, as_json: bool, out: Path | None) -> None:
-    r"""Decide on an evaluation FILE (.parquet or .csv), whoever made it; default RUN/evaluation/evaluation.parquet.
+    """Judge an evaluation FILE (.parquet, .csv), whoever made it; default RUN/evaluation/evaluation.parquet.
 
     Exits with 0 for promote, 3 for block and inconclusive.
-
-    \b
-    Example: kellet gate evaluation.parquet --json --set gate.kl_budget=8
     """
     evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
     from kellet import gate as stage
@@ -270,16 +243,12 @@ def gate(config: "Config", file: Path | None, run: Path | None, as_json: bool, o
     click.echo(f"promote: {decision.headline}", err=as_json)
 
 
-@main.command()
+@main.command(epilog="Example: kellet report --run runs/default")
 @with_params()
 @run_option
 @path_option("--out", "RUN/report.html")
 def report(config: "Config", run: Path | None, out: Path | None) -> None:
-    r"""Write one self-contained page: the verdict, the criteria, curves and answers side by side.
-
-    \b
-    Example: kellet report --run runs/default
-    """
+    """Write one self-contained page: the verdict, the criteria, curves and answers side by side."""
     folder = run_folder(config, run)
     decision = there(folder / "gate.json", "gate")
     evaluation = there(folder / "evaluation/evaluation.parquet", "evaluate")

@@ -85,6 +85,16 @@ def there(path: Path, verb: str) -> Path:
     return path
 
 
+def own_folder(path: Path, marker: str) -> Path:
+    """``path``, a folder that a verb will replace as a whole.
+
+    Raises InputError when it is a file, or holds other things than an earlier result, which has the file ``marker``.
+    """
+    if path.exists() and not (path / marker).is_file() and (path.is_file() or any(path.iterdir())):
+        raise InputError(f"{path} is in use and holds no {marker} of an earlier run; name a new or an empty folder")
+    return path
+
+
 def table_of(config: "Config", preferences: Path | None) -> Path:
     """The prepared table, which must exist."""
     return there(preferences or prepared_folder(config) / "preferences.parquet", "prepare")
