@@ -1,0 +1,51 @@
+"""``python -m flows.retrain --params FILE``: one retraining from preferences to a verdict."""
+
+import sys
+
+from prefect import flow
+
+from tasks.cleanup import clean_up
+from tasks.command import run
+from tasks.config import load
+from tasks.data import prepare_data
+from tasks.exclusive import one_at_a_time
+from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
+from tasks.registry import find_champion, promote, register
+from tasks.stages import base_model, decide, evaluate, train_policy, train_reward, write_report
+from tasks.tracking import lineage, track, tracked
+
+
+@flow(name="retrain", flow_run_name="retrain-{params}")
+def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Outcome:
+    """Retrain the policy on the newest preferences, and promote it only when its gain is real.
+
+    Reads: the parameter file, ``section.key=value`` overrides, and the raw data through DVC.
+    Writes: data/prepared, artifacts/STAGE/KEY, the DVC remote, MLflow runs and one model version, runs/NAME at the end.
+    Promotes: alias ``champion``, when every criterion of the gate passes.
+    Repeats: a stage whose inputs, parameters and code are unchanged is not computed again; a retraining in which
+    nothing has changed gives its earlier verdict. Killed at any moment, the same command completes it.
+    Raises: InputError (2) for bad parameters or data, NoLift (3) when the reward model has learned only length.
+    """
+    config = load(params, overrides)
+    with one_at_a_time():
+        clean_up(config.tracking)
+        data = prepare_data(config)
+        origin = lineage(config, data)
+        if outcome := earlier_outcome(config, origin):
+            return outcome
+        with tracked(config, data, origin) as run_id:
+            base = track(config.tracking, run_id, base_model(config, data))
+            reward = track(config.tracking, run_id, train_reward(config, data, base))
+            require_lift(config, reward)
+            policy = track(config.tracking, run_id, train_policy(config, data, base, reward))
+            champion = find_champion(config, origin, base)
+            evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion))
+            gate = track(config.tracking, run_id, decide(config, evaluation, origin))
+            report = write_report(config, data, reward, policy, evaluation, gate, origin)
+            version = register(config, origin, run_id, base, policy, report, champion)
+            promote(config.tracking, version)
+            return publish(config, version, report)
+
+
+if __name__ == "__main__":
+    sys.exit(run(retrain, retrain.__doc__))

@@ -1,0 +1,128 @@
+"""Content-addressed outputs of the stages, and the cache keys that Prefect uses for them.
+
+artifacts/STAGE/KEY is the output of one stage; KEY names everything that decides it: the content of its inputs, the
+sections of the parameters that the stage reads, the seed, the source of the code, and the versions of the computing
+libraries. Prefect's record of the finished task lies in the same folder (CACHE_RECORD), so who deletes the folder
+deletes the record with it, and the stage is computed again.
+"""
+
+import ast
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect.context import TaskRunContext
+from pydantic import BaseModel
+
+import kellet
+from kellet.config import Config
+from kellet.files import content_hash, value_hash
+from tasks.log import logger
+from tasks.settings import ARTIFACTS
+
+CACHE_RECORD = "prefect.json"
+"""Prefect's record of the task run that made a folder."""
+
+SECTIONS = {
+    "base_model": ("seed", "text", "base_model"),
+    "reward_model": ("seed", "text", "base_model", "reward_model"),
+    "policy": ("seed", "text", "base_model", "policy"),
+    "evaluation": ("seed", "text", "base_model", "data", "reward_model", "policy", "evaluation"),
+    "gate": ("gate",),
+    "report": tuple(Config.model_fields),
+}
+"""The parameters that each stage reads."""
+
+MODULES = {
+    "base_model": "base_model",
+    "reward_model": "reward_model",
+    "policy": "train_policy",
+    "evaluation": "evaluation",
+    "gate": "gate",
+    "report": "report",
+}
+"""The module of kellet in which each stage starts."""
+
+# They carry or move values and decide none: a new parameter's description must not throw away a trained model.
+NEUTRAL = {"__init__", "config", "errors", "files", "progress"}
+
+LIBRARIES = ("numpy", "peft", "tokenizers", "torch", "transformers")
+
+
+class Artefact(BaseModel):
+    """The output of a stage."""
+
+    stage: str
+    path: Path
+    hash: str
+    """SHA-256 of its content when it was made."""
+    seconds: float = 0.0
+    """Time that making it took."""
+
+
+def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
+    """Where the stage's output for these inputs lies; ``inputs`` are a Dataset, an Artefact, a string or None each."""
+    key = {
+        "inputs": {name: getattr(value, "hash", value) for name, value in inputs.items()},
+        "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage])),
+        "code": code_version(MODULES[stage]),
+    }
+    return ARTIFACTS / stage / value_hash(key)[:16]
+
+
+def cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Prefect's cache key of a stage, which is also where its record is kept below the result storage."""
+    inputs = {name: value for name, value in parameters.items() if name != "config"}
+    path = folder(context.task.name, parameters["config"], inputs)
+    return str((path / CACHE_RECORD).relative_to(ARTIFACTS))
+
+
+def make(path: Path, write: Callable[[Path], object]) -> Artefact:
+    """Give the artefact at ``path``; ``write(path)`` makes it where it does not exist, atomically, so it is whole.
+
+    A folder without Prefect's record is what a kill between the two leaves: it is used as it is.
+    """
+    start = time.monotonic()
+    if path.is_dir():
+        logger().info("%s: already at %s", path.parent.name, path)
+        (path / CACHE_RECORD).unlink(missing_ok=True)  # not part of the content that is hashed
+    else:
+        logger().info("%s: computing %s", path.parent.name, path)
+        write(path)
+    seconds = time.monotonic() - start
+    return Artefact(stage=path.parent.name, path=path, hash=content_hash(path), seconds=round(seconds, 1))
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """Hash of the sources that these modules import, of the data files they name, and of the computing libraries."""
+    code = {file for module in modules for file in sources(module)}
+    text = "".join(file.read_text(encoding="utf-8") for file in code)
+    read = {file for file in _package().iterdir() if file.suffix in {".yaml", ".html"} and file.name in text}
+    named = {file.name: content_hash(file) for file in code | read}
+    return value_hash({"files": named, "libraries": {name: version(name) for name in LIBRARIES}})
+
+
+def sources(module: str) -> set[Path]:
+    """The files of kellet that ``module`` imports, directly or not, itself included and neutral ones left out."""
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        file = _package() / f"{waiting.pop()}.py"
+        if file in found or file.stem in NEUTRAL or not file.is_file():
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kellet":
+                below = (node.module or "").split(".")[1:2]
+                waiting += below or [alias.name for alias in node.names]
+            elif isinstance(node, ast.Import):
+                waiting += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("kellet.")]
+    return found
+
+
+def _package() -> Path:
+    return Path(kellet.__file__).parent

@@ -1,0 +1,71 @@
+"""``python -m flows.NAME``: arguments, error lines and exit codes."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from kellet.errors import KelletError
+from tasks import log
+from tasks.config import load
+from tasks.outcome import Outcome
+
+Retrain = Callable[[str, tuple[str, ...]], Outcome]
+Demo = Callable[[], tuple[Outcome, Outcome]]
+
+EPILOG = """exit codes: 0 promoted, 3 not promoted, 2 bad usage or input, 1 failure"""
+
+
+def run(retrain: Retrain, doc: str | None, arguments: Sequence[str] | None = None) -> int:
+    """One retraining with ``--params`` and ``--set``; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=_first(doc), epilog=EPILOG)
+    parser.add_argument("--params", default="params.yaml", metavar="FILE", help="parameter file (default: params.yaml)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help="change one parameter"
+    )
+    given = parser.parse_args(arguments)
+    return _guarded(lambda: _retrain(retrain, given.params, tuple(given.overrides)).exit_code)
+
+
+def run_demo(demo: Demo, doc: str | None, arguments: Sequence[str] | None = None) -> int:
+    """Both retrainings; gives 0 when the naive one was kept out and the changed one promoted, else 3."""
+    argparse.ArgumentParser(prog="python -m flows.demo", description=_first(doc), epilog=EPILOG).parse_args(arguments)
+
+    def both() -> int:
+        outcomes = demo()
+        _say("\n".join(("", *(str(outcome) for outcome in outcomes), "", table(outcomes))))
+        return 0 if [outcome.promoted for outcome in outcomes] == [False, True] else 3
+
+    return _guarded(both)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The verdicts side by side."""
+    rows = [("retraining", "verdict", "model", "not passed")]
+    rows += [(outcome.name, outcome.verdict, outcome.model, outcome.reasons) for outcome in outcomes]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _retrain(retrain: Retrain, params: str, overrides: tuple[str, ...]) -> Outcome:
+    load(params, overrides)  # bad parameters are refused before Prefect starts
+    outcome = retrain(params, overrides)
+    _say(f"\n{outcome}")
+    return outcome
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    log.without_tracebacks()
+    try:
+        return work()
+    except KelletError as error:
+        sys.stdout.flush()
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _first(doc: str | None) -> str:
+    return (doc or "").split("\n\n", 1)[0]

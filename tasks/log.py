@@ -1,0 +1,71 @@
+"""What a retraining says while it runs: log lines, progress, and one line instead of a traceback for a known error."""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging import get_run_logger
+
+from kellet.errors import KelletError
+from kellet.progress import Progress
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    LoggerAdapter = logging.LoggerAdapter[logging.Logger]
+else:
+    LoggerAdapter = logging.LoggerAdapter
+
+SHOWN = ("objective/reward", "objective/kl", "tokens/response_mean", "loss", "accuracy")
+"""Metrics of a step that a progress line names, where the step has them."""
+
+
+def logger() -> logging.Logger | LoggerAdapter:
+    """The logger of the running Prefect task or flow, or a plain one outside of both."""
+    if TaskRunContext.get() or FlowRunContext.get():
+        return get_run_logger()
+    return logging.getLogger("kellet")
+
+
+def progress(stage: str, artifact_every: float = 2.0, line_every: float = 10.0) -> Progress:
+    """Report steps as a progress artifact of the task run and, less often, as log lines; intervals in seconds."""
+    start = time.monotonic()
+    last_artifact, last_line = float("-inf"), start
+    key = f"{stage.replace('_', '-')}-progress"
+    artifact = cast("UUID", create_progress_artifact(0.0, key=key)) if TaskRunContext.get() else None
+
+    def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
+        nonlocal last_artifact, last_line
+        now = time.monotonic()
+        if artifact and (now - last_artifact >= artifact_every or done == total):
+            last_artifact = now
+            update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
+        if now - last_line >= line_every or done == total:
+            last_line = now
+            values = "".join(f", {name} {metrics[name]:.3g}" for name in SHOWN if name in metrics)
+            left = (now - start) / max(done, 1) * (total - done)
+            logger().info("%s %d/%d%s%s", stage, done, total, values, f", {left:.0f} s left" if done < total else "")
+
+    return report
+
+
+class _OneLine(logging.Filter):
+    """An error raised on purpose says what to do in its message: no traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, KelletError):
+            record.msg, record.args = "%s: %s", (type(error).__name__, error)
+            record.exc_info = record.exc_text = None
+        return True
+
+
+def without_tracebacks() -> None:
+    """Log errors that were raised on purpose as one line; all others keep their traceback."""
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        target = logging.getLogger(name)
+        if not any(isinstance(existing, _OneLine) for existing in target.filters):
+            target.addFilter(_OneLine())

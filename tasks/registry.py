@@ -1,0 +1,141 @@
+"""The MLflow model registry: every candidate becomes a version, only a promoted one gets the alias ``champion``.
+
+Everything here may be repeated after a kill at any moment: a version is found again by its ``retraining_key``, and the
+alias ``champion`` moves last.
+"""
+
+import json
+import logging
+from datetime import UTC, datetime
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from kellet.config import Config, Tracking
+from tasks.artefacts import Artefact
+from tasks.log import logger
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION, PREVIOUS = "champion", "previous"
+SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
+"""What the registered model needs to run, at the installed versions."""
+
+
+@task(name="find-version", retries=3, retry_delay_seconds=2)
+def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | None":
+    """The version that this very retraining registered before, if it did."""
+    where = f"name = '{tracking.registered_model}' and tags.`retraining_key` = '{retraining_key}'"
+    found = _client(tracking).search_model_versions(where)
+    return found[0] if found else None
+
+
+@task(name="find-champion", retries=3, retry_delay_seconds=2)
+def find_champion(config: Config, origin: dict[str, str], base: Artefact) -> Artefact | None:
+    """The policy to compare with: the champion, or the one that this very retraining was compared with before.
+
+    None without a champion, or when the champion's adapter belongs to another base model (which is logged).
+    """
+    earlier = find_version.fn(config.tracking, origin["retraining_key"])
+    number = earlier.tags["compared_with"] if earlier else _aliases(config.tracking).get(CHAMPION, "none")
+    if number == "none":
+        return None
+    version = _client(config.tracking).get_model_version(config.tracking.registered_model, number)
+    if version.tags["base_hash"] != base.hash:
+        logger().warning("the champion (version %s) has another base model; it is not compared with", number)
+        return None
+    return Artefact(stage="champion", path=_download(config.tracking, version), hash=version.tags["policy_hash"])
+
+
+@task(name="register", retries=3, retry_delay_seconds=2)
+def register(
+    config: Config,
+    origin: dict[str, str],
+    run_id: str,
+    base: Artefact,
+    policy: Artefact,
+    report: Artefact,
+    champion: Artefact | None,
+) -> "ModelVersion":
+    """Register the candidate with its verdict, reasons and lineage as tags, once for each retraining."""
+    if found := find_version.fn(config.tracking, origin["retraining_key"]):
+        return found
+    decision = json.loads((report.path / "gate.json").read_text(encoding="utf-8"))
+    tags = {
+        **origin,
+        "verdict": decision["verdict"],
+        "reasons": ", ".join(row["name"] for row in decision["criteria"] if not row["passed"]) or "none",
+        "headline": decision["headline"],
+        "base_hash": base.hash,
+        "policy_hash": policy.hash,
+        "report": str(report.path),
+        "compared_with": _aliases(config.tracking).get(CHAMPION, "none") if champion else "none",
+    }
+    version = _create_version(config, run_id, base, policy, tags)
+    client = _client(config.tracking)
+    for name in ("verdict", "reasons", "headline"):
+        client.set_tag(run_id, name, tags[name])
+    logger().info("registered %s version %s, verdict %s", version.name, version.version, tags["verdict"])
+    return version
+
+
+@task(name="promote", retries=3, retry_delay_seconds=2)
+def promote(tracking: Tracking, version: "ModelVersion") -> None:
+    """Give a promoted version the alias ``champion`` and the one before it ``previous``; others stay without.
+
+    A version that was champion once (tag ``promoted_at``) is not made champion again: what replaced it was later.
+    """
+    if version.tags["verdict"] != "promote" or "promoted_at" in version.tags:
+        return
+    client, name, number = _client(tracking), version.name, str(version.version)
+    champion = _aliases(tracking).get(CHAMPION)
+    if champion not in (None, number):
+        client.set_registered_model_alias(name, PREVIOUS, champion)
+    client.set_registered_model_alias(name, CHAMPION, number)
+    client.set_model_version_tag(name, number, "promoted_at", datetime.now(UTC).isoformat(timespec="seconds"))
+    logger().info("%s version %s is now %s", name, number, CHAMPION)
+
+
+def _create_version(
+    config: Config, run_id: str, base: Artefact, policy: Artefact, tags: dict[str, str]
+) -> "ModelVersion":
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(config.tracking.uri)
+    with mlflow.start_run(run_id=run_id):
+        model = mlflow.pyfunc.log_model(
+            name="policy",
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"base": str(base.path.resolve()), "policy": str(policy.path.resolve())},
+            model_config={"text": config.text.model_dump(mode="json")},
+            code_paths=["kellet"],
+            signature=ModelSignature(params=ParamSchema([ParamSpec("seed", DataType.long, None)])),
+            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in SERVING],
+        )
+    return mlflow.register_model(model.model_uri, config.tracking.registered_model, tags=tags)
+
+
+def _download(tracking: Tracking, version: "ModelVersion") -> Path:
+    """The folder of a version's policy."""
+    import mlflow
+
+    uri = f"models:/{version.name}/{version.version}"
+    return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking.uri)) / "artifacts" / "policy"
+
+
+def _aliases(tracking: Tracking) -> dict[str, str]:
+    """Alias -> version number; empty when nothing is registered yet."""
+    models = _client(tracking).search_registered_models(f"name = '{tracking.registered_model}'")
+    return {alias: str(number) for alias, number in models[0].aliases.items()} if models else {}
+
+
+def _client(tracking: Tracking) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking.uri, tracking.uri)

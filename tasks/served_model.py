@@ -1,0 +1,42 @@
+"""The registered model: MLflow runs this file when it loads ``models:/NAME@champion`` (models from code).
+
+Not ``mlflow.transformers``: that one loads LoRA weights of a local base as newly initialised, with only a warning.
+Input: a data frame with the column ``prompt``, or a list of prompts. Output: one response for each. The parameter
+``seed`` samples with that seed; without it each response is the most probable one, token by token (greedy).
+"""
+
+from typing import Any
+
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+
+class ServedPolicy(PythonModel):  # type: ignore[misc]  # mlflow is not typed
+    """Base model and policy adapter, from the artefacts ``base`` and ``policy``."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the weights; the parameters of the text border come from the model's configuration."""
+        from pathlib import Path
+
+        from kellet.config import Text
+        from kellet.rollout import load_policy
+
+        self.text = Text.model_validate(dict(context.model_config["text"]))
+        policy = Path(context.artifacts["policy"])
+        self.model, self.tokenizer = load_policy(Path(context.artifacts["base"]), policy / "adapter")
+
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002  # MLflow passes it
+        model_input: Any,
+        params: dict[str, Any] | None = None,
+    ) -> list[str]:
+        """Answer each prompt."""
+        from kellet.rollout import generate_text
+
+        prompts = model_input["prompt"] if hasattr(model_input, "columns") else model_input
+        seed = (params or {}).get("seed")
+        return generate_text(self.model, self.tokenizer, [str(prompt) for prompt in prompts], self.text, seed)
+
+
+set_model(ServedPolicy())

@@ -1,0 +1,30 @@
+"""Environment switches and the project's folders.
+
+The switches must stand in the environment before prefect, mlflow or dvc is imported, and child processes inherit them.
+Prefect's own settings are in prefect.toml. All paths are relative to the project root, where every flow runs.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+ARTIFACTS = Path("artifacts")
+"""artifacts/STAGE/KEY: the output of a stage for one combination of inputs."""
+RUNS = Path("runs")
+"""runs/NAME: what a person reads after a retraining."""
+LOCKS = Path(".prefect/locks")
+"""Locks of this host; they end with the process that holds them."""
+
+SWITCHES = {
+    "DO_NOT_TRACK": "true",  # the word: MLflow does not understand "1"
+    "DVC_NO_ANALYTICS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "GIT_PYTHON_REFRESH": "quiet",  # MLflow's GitPython complains at import where git is missing
+    "TOKENIZERS_PARALLELISM": "false",
+}
+for _name, _value in SWITCHES.items():
+    os.environ.setdefault(_name, _value)
+
+# MLflow's remark that its default file store gave way to SQLite: the tracking URI is always given here.
+warnings.filterwarnings("ignore", message=".*filesystem tracking backend.*", category=FutureWarning)

@@ -1,0 +1,158 @@
+"""The computing stages as Prefect tasks: each calls one function of kellet and gives an Artefact.
+
+A stage whose inputs, parameters and code are unchanged is not computed again (tasks/artefacts.py). None is retried: the
+same inputs would fail the same way. kellet's modules are imported where they are used, so that a retraining that
+recomputes nothing does not wait for torch.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+
+from kellet.config import Config, dump_config
+from kellet.files import atomic_folder, content_hash, write_json
+from tasks.artefacts import Artefact, cache_key, folder, make
+from tasks.data import Dataset
+from tasks.log import progress
+
+
+def base_model(config: Config, data: Dataset) -> Artefact:
+    """The base model, which is also the reference: the one that the parameters name, or a trained one."""
+    return given_base(config) if config.base_model.path else train_base(config, data)
+
+
+@task(name="given-base")
+def given_base(config: Config) -> Artefact:
+    """Find the model at ``base_model.path``: a local folder, or a hub name, whose snapshot is fetched."""
+    path = Path(str(config.base_model.path)).expanduser()
+    if not path.is_dir():
+        from huggingface_hub import snapshot_download
+
+        needed = ["*.json", "*.safetensors", "*.model", "*.txt"]
+        path = Path(snapshot_download(str(config.base_model.path), allow_patterns=needed))
+    return Artefact(stage="base_model", path=path, hash=content_hash(path))
+
+
+@task(name="base_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def train_base(config: Config, data: Dataset) -> Artefact:
+    """Train the small base model on the training texts."""
+    from kellet import base_model as stage
+
+    path = folder("base_model", config, {"data": data})
+    return make(path, lambda out: stage.train_base(config, data.preferences, out, progress("base_model")))
+
+
+@task(name="reward_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
+    """Train the reward model and write its card."""
+    from kellet import reward_model as stage
+
+    path = folder("reward_model", config, {"data": data, "base": base})
+    report = progress("reward_model")
+    return make(path, lambda out: stage.train_reward(config, data.preferences, base.path, out, report))
+
+
+@task(name="policy", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact) -> Artefact:
+    """Train the policy by PPO against the reward model."""
+    from kellet import train_policy as stage
+
+    path = folder("policy", config, {"data": data, "base": base, "reward": reward})
+    report = progress("policy")
+    return make(path, lambda out: stage.train_policy(config, data.preferences, base.path, reward.path, out, report))
+
+
+@task(name="evaluation", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def evaluate(
+    config: Config, data: Dataset, base: Artefact, reward: Artefact, policy: Artefact, champion: Artefact | None
+) -> Artefact:
+    """Let candidate, reference and champion answer the held-out prompts."""
+    from kellet import evaluation as stage
+
+    inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion}
+    rival = champion.path if champion else None
+    report = progress("evaluation")
+    return make(
+        folder("evaluation", config, inputs),
+        lambda out: stage.evaluate(config, data.preferences, base.path, reward.path, policy.path, rival, out, report),
+    )
+
+
+@task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def decide(config: Config, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
+    """Judge the evaluation: promote, block or inconclusive (gate.json)."""
+    from kellet import gate as stage
+
+    def write(out: Path) -> None:
+        rows = stage.read_evaluation(evaluation.path / "evaluation.parquet")
+        decision = stage.decide(rows, config.gate, {**origin, "evaluation": evaluation.hash})
+        with atomic_folder(out) as temporary:
+            write_json(temporary / "gate.json", decision.to_dict())
+
+    return make(folder("gate", config, {"evaluation": evaluation, "origin": origin}), write)
+
+
+@task(name="report", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def write_report(
+    config: Config,
+    data: Dataset,
+    reward: Artefact,
+    policy: Artefact,
+    evaluation: Artefact,
+    gate: Artefact,
+    origin: dict[str, str],
+) -> Artefact:
+    """Gather what a person reads after a retraining: report.html and the files it was made from."""
+    from kellet import gate as gating
+    from kellet import report as stage
+
+    inputs = {
+        "data": data,
+        "reward": reward,
+        "policy": policy,
+        "evaluation": evaluation,
+        "gate": gate,
+        "origin": origin,
+    }
+
+    def write(out: Path) -> None:
+        with atomic_folder(out) as temporary:
+            for source in (
+                gate.path / "gate.json",
+                evaluation.path / "evaluation.parquet",
+                policy.path / "history.jsonl",
+                reward.path / "card.json",
+            ):
+                shutil.copy(source, temporary)
+            (temporary / "params.yaml").write_text(dump_config(config), encoding="utf-8")
+            stage.write_report(
+                temporary / "report.html",
+                read_decision(gate),
+                gating.read_evaluation(evaluation.path / "evaluation.parquet"),
+                read_history(policy),
+                config.model_dump(mode="json"),
+                read_card(reward),
+                data.summary,
+                origin,
+            )
+
+    return make(folder("report", config, inputs), write)
+
+
+def read_card(reward: Artefact) -> dict[str, Any]:
+    """The reward model's card."""
+    return dict(json.loads((reward.path / "card.json").read_text(encoding="utf-8")))
+
+
+def read_decision(gate: Artefact) -> dict[str, Any]:
+    """gate.json of a gate or report artefact."""
+    return dict(json.loads((gate.path / "gate.json").read_text(encoding="utf-8")))
+
+
+def read_history(artefact: Artefact) -> list[dict[str, float]]:
+    """The metrics of each training step; empty where the stage has no history.jsonl."""
+    file = artefact.path / "history.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []
