@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kellet.errors import InputError, KelletError
+from kellet.errors import InputError, KelletError, NotPromoted
 
 if TYPE_CHECKING:
     from kellet.config import Config
@@ -34,7 +34,7 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except KelletError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(f"{'not promoted' if isinstance(error, NotPromoted) else 'error'}: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno is not None and (error.errno == errno.EPIPE or error.filename is None):

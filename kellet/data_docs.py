@@ -14,7 +14,7 @@ from kellet.files import atomic_folder
 from kellet.validation import TableReport
 
 _SCRIPTS = re.compile(r"<script\b.*?</script>", re.DOTALL)
-_REMOTE = re.compile(r"<(?:link|img)\b[^>]*https?://[^>]*>|<footer>.*?</footer>|url\('https?://[^)]*\)", re.DOTALL)
+_REMOTE = re.compile(r"<(?:link|img)\b[^>]*>|<footer>.*?</footer>|url\('https?://[^)]*\)", re.DOTALL)
 _SUITE_LINK = re.compile(r'<a href="[^"]*expectations/[^"]*"[^>]*>(.*?)</a>')
 STYLE = """<style>
 body { font: 15px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1rem; color: #222; }

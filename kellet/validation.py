@@ -234,7 +234,7 @@ def _run(name: str, table: pd.DataFrame, expectations: list[Any], complete: bool
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table})
     suite = gx.ExpectationSuite(name=name, expectations=expectations)
     # Rows without example values: the pages would show them unescaped.
-    form = {"result_format": "COMPLETE", "partial_unexpected_count": 0} if complete else {"result_format": "BASIC"}
+    form = {"result_format": "COMPLETE", "partial_unexpected_count": 0} if complete else {"result_format": "SUMMARY"}
     result = batch.validate(suite, result_format=form)
     for each in result.results:
         if "'raised_exception': True" in str(each.exception_info):
@@ -243,6 +243,7 @@ def _run(name: str, table: pd.DataFrame, expectations: list[Any], complete: bool
 
 
 def _observed(result: Mapping[str, Any]) -> str:
-    if "observed_value" in result:
+    if result.get("observed_value") is not None:
         return str(result["observed_value"])
-    return f"{result.get('unexpected_count')} exceptions"
+    missing = ", ".join(map(str, result.get("partial_missing_list") or ()))
+    return f"{result.get('unexpected_count')} exceptions" + (f", none in {missing}" if missing else "")
