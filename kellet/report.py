@@ -5,6 +5,7 @@ summary. All but the first two may be missing. Text of prompts and answers is es
 has no script, asks for nothing from outside, and forbids both by a content security policy.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -101,10 +102,16 @@ def write_report(
         card=list(_flat(card or {})),
         data=list(_flat(data or {})),
         lineage=[*(lineage or {}).items(), *_flat(decision["inputs"])],
-        config=yaml.safe_dump(dict(config or {"gate": decision["config"]}), sort_keys=False, allow_unicode=True),
+        config=_settings(config or {"gate": decision["config"]}),
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    """Write the configuration as YAML, without a user and password that a tracking URI may hold."""
+    text = str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def _criterion(item: Mapping[str, Any]) -> dict[str, Any]:
