@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import norm
 
 from kellet.bootstrap import Codes, Estimate, Floats, mean_difference, ratio_of_means
 from kellet.checks import Check, Criterion, cannot_tell, judge
@@ -224,7 +225,11 @@ def degeneration(a: Answers, b: Answers, gate: Gate) -> Criterion:
 def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, gate: Gate) -> Check:
     change = share_difference(marks_a, marks_b, a.prompt, b.prompt, alpha=gate.alpha)
     subject = f"share of {name} answers minus the reference's is"
-    return judge(name, subject, change, gate.degeneration_tolerance, "at most", "share", gate.alpha)
+    limit, needed = gate.degeneration_tolerance, None
+    if limit > 0 and not np.any(marks_a) and not np.any(marks_b):
+        # never seen: the half-width is z·√2/(n + 2) then, which shrinks with n and not with √n
+        needed = int(np.ceil(norm.ppf(1 - gate.alpha) * np.sqrt(2) / limit)) - 2
+    return judge(name, subject, change, limit, "at most", "share", gate.alpha, needed=needed)
 
 
 def _empty(responses: Sequence[str]) -> npt.NDArray[np.bool_]:

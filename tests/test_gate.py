@@ -205,6 +205,13 @@ def test_a_stock_answer_for_a_fifth_of_the_prompts_is_a_duplicate():
         assert duplicate(answers_of(rows)["candidate"]).sum() == expected
 
 
+def test_what_was_never_seen_needs_few_prompts():
+    # 1.6449·√2/(n + 2) <= 0.05 from n = 44.5 on
+    checks = {n: decide(evaluation(n), GATE).criterion("degeneration").deciding for n in (44, 45)}
+    assert (checks[44].passed, checks[44].needed_prompts) == (None, 45)
+    assert checks[45].passed is True
+
+
 def test_truncation_above_the_reference_blocks():
     table = evaluation()
     cut = (table["system"] == "candidate") & (table.index % 5 == 0)
