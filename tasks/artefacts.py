@@ -93,6 +93,7 @@ def make(path: Path, write: Callable[[Path], object]) -> Artefact:
         logger().info("%s: computing %s", path.parent.name, path)
         write(path)
     seconds = time.monotonic() - start
+    logger().info("%s: done in %.1f s", path.parent.name, seconds)
     return Artefact(stage=path.parent.name, path=path, hash=content_hash(path), seconds=round(seconds, 1))
 
 

@@ -54,7 +54,7 @@ def _retrain(retrain: Retrain, params: str, overrides: tuple[str, ...]) -> Outco
 
 
 def _guarded(work: Callable[[], int]) -> int:
-    log.without_tracebacks()
+    log.concise()
     try:
         return work()
     except KelletError as error:

@@ -52,20 +52,20 @@ def progress(stage: str, artifact_every: float = 2.0, line_every: float = 10.0) 
     return report
 
 
-class _OneLine(logging.Filter):
-    """An error raised on purpose says what to do in its message: no traceback."""
+class _Concise(logging.Filter):
+    """An error raised on purpose says what to do in its message: no traceback. A finished task is no news."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, KelletError):
             record.msg, record.args = "%s: %s", (type(error).__name__, error)
             record.exc_info = record.exc_text = None
-        return True
+        return not (record.name == "prefect.task_runs" and record.getMessage() == "Finished in state Completed()")
 
 
-def without_tracebacks() -> None:
-    """Log errors that were raised on purpose as one line; all others keep their traceback."""
+def concise() -> None:
+    """Log errors that were raised on purpose as one line, and leave out the end of each task."""
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         target = logging.getLogger(name)
-        if not any(isinstance(existing, _OneLine) for existing in target.filters):
-            target.addFilter(_OneLine())
+        if not any(isinstance(existing, _Concise) for existing in target.filters):
+            target.addFilter(_Concise())

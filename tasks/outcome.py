@@ -91,7 +91,7 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
     )
     if TaskRunContext.get():
         _show(outcome)
-    logger().info("verdict: %s", outcome)
+    logger().info("verdict %s: %s", outcome.verdict, outcome.folder / "report.html")
     return outcome
 
 

@@ -5,7 +5,7 @@ alias ``champion`` moves last.
 """
 
 import json
-import logging
+import warnings
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -106,9 +106,10 @@ def _create_version(
     from mlflow.models import ModelSignature
     from mlflow.types import DataType, ParamSchema, ParamSpec
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     mlflow.set_tracking_uri(config.tracking.uri)
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        # An example would be run through the model; the signature is given instead.
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")
         model = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("served_model.py")),
@@ -118,7 +119,10 @@ def _create_version(
             signature=ModelSignature(params=ParamSchema([ParamSpec("seed", DataType.long, None)])),
             pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in SERVING],
         )
-    return mlflow.register_model(model.model_uri, config.tracking.registered_model, tags=tags)
+    client, name = _client(config.tracking), config.tracking.registered_model
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    return client.create_model_version(name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id)
 
 
 def _download(tracking: Tracking, version: "ModelVersion") -> Path:

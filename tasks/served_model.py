@@ -7,6 +7,7 @@ Input: a data frame with the column ``prompt``, or a list of prompts. Output: on
 
 from typing import Any
 
+import pandas as pd
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
@@ -28,15 +29,14 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]  # mlflow is not typed
     def predict(
         self,
         context: PythonModelContext,  # noqa: ARG002  # MLflow passes it
-        model_input: Any,
+        model_input: pd.DataFrame,  # or a list; a hint that says so would keep MLflow from taking parameters
         params: dict[str, Any] | None = None,
     ) -> list[str]:
         """Answer each prompt."""
         from kellet.rollout import generate_text
 
-        prompts = model_input["prompt"] if hasattr(model_input, "columns") else model_input
-        seed = (params or {}).get("seed")
-        return generate_text(self.model, self.tokenizer, [str(prompt) for prompt in prompts], self.text, seed)
+        prompts = list(model_input["prompt"] if isinstance(model_input, pd.DataFrame) else model_input)
+        return generate_text(self.model, self.tokenizer, prompts, self.text, (params or {}).get("seed"))
 
 
 set_model(ServedPolicy())

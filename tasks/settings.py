@@ -18,13 +18,16 @@ LOCKS = Path(".prefect/locks")
 SWITCHES = {
     "DO_NOT_TRACK": "true",  # the word: MLflow does not understand "1"
     "DVC_NO_ANALYTICS": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "GIT_PYTHON_REFRESH": "quiet",  # MLflow's GitPython complains at import where git is missing
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # progress is told by tasks/log.py
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "TOKENIZERS_PARALLELISM": "false",
 }
 for _name, _value in SWITCHES.items():
     os.environ.setdefault(_name, _value)
 
-# MLflow's remark that its default file store gave way to SQLite: the tracking URI is always given here.
-warnings.filterwarnings("ignore", message=".*filesystem tracking backend.*", category=FutureWarning)
+# peft 0.21 still asks transformers by the old name; nothing that a user of Kellet could do about it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
