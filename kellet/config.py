@@ -30,7 +30,7 @@ class World(Section):
 
     seed: int = 0
     """Seed of prompts, answers and labels."""
-    prompts: Count = 3000
+    prompts: Count = 3200
     """Distinct customer messages."""
     pairs_per_prompt: Count = 2
     """Pairs of answers judged for each message."""
@@ -40,7 +40,7 @@ class World(Section):
     """Mean λ: logits that an annotator adds for every 10 words that an answer is longer."""
     length_bias_spread: Annotated[float, Field(ge=0)] = 0.25
     """Standard deviation of λ between annotators, in the same unit."""
-    gold_weight: Positive = 4.0
+    gold_weight: Positive = 3.0
     """Logits for one unit of gold helpfulness."""
 
 
@@ -98,7 +98,7 @@ class Text(Section):
     """The text that the model continues; must contain ``{prompt}``."""
     max_prompt_tokens: Count = 48
     """Longer prompts lose their beginning."""
-    max_response_tokens: Count = 72
+    max_response_tokens: Count = 96
     """Tokens of a response, end of sequence included; longer training answers lose their end."""
 
     @model_validator(mode="after")
@@ -298,6 +298,19 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 def dump_config(config: Config) -> str:
     """The resolved configuration as YAML that :func:`load_config` reads back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def check_base_path(config: Config) -> None:
+    """Raise ConfigError when ``base_model.path`` looks like a local folder and holds no model."""
+    path = config.base_model.path
+    if path is None:
+        return
+    local = Path(path).expanduser()
+    if local.exists() and not (local / "config.json").exists():
+        raise ConfigError(f"base_model.path {path!r} has no config.json; give the folder of a transformers causal LM")
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    if looks_local and not local.exists():
+        raise ConfigError(f"base_model.path {path!r} does not exist; give a folder, a hub name, or null to train one")
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

@@ -184,15 +184,16 @@ def synthesise(world: World) -> Iterator[dict[str, Any]]:
 def write_world(world: World, path: Path) -> int:
     """Write the rows of :func:`synthesise` to ``path`` (.jsonl.gz), the same bytes every time; return their number."""
     rows = 0
-    with atomic_file(path) as temporary, temporary.open("wb") as raw:
+    with (
+        atomic_file(path) as temporary,
+        temporary.open("wb") as raw,
         # No file name and no time in the header, or the hash would change with every run.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
-            text = io.TextIOWrapper(packed, encoding="utf-8", newline="\n")
-            for row in synthesise(world):
-                text.write(json.dumps(row, ensure_ascii=False) + "\n")
-                rows += 1
-            text.flush()
-            text.detach()
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as text,
+    ):
+        for row in synthesise(world):
+            text.write(json.dumps(row, ensure_ascii=False) + "\n")
+            rows += 1
     return rows
 
 

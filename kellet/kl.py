@@ -1,0 +1,77 @@
+"""KL divergence from the reference: estimators and controllers of its coefficient β.
+
+Legend: B responses, R response tokens, V vocabulary. Per-token values are (B, R), nats; a response's KL is the masked
+sum of them. ``response_mask``: True = this token counts.
+
+The three estimators of KL(π || π_ref) at a visited prefix (Schulman 2020, "Approximating KL divergence"):
+
+    k1    log π(y) - log π_ref(y)                 unbiased, may be negative; in the reward
+    k3    ρ - 1 - log ρ,  ρ = π_ref(y)/π(y)       unbiased, never negative
+    full  Σ_v π(v) (log π(v) - log π_ref(v))      no sampling noise at the prefix; for report, control and gate
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+def k1(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """(B, R) log-ratio of the sampled tokens, nats per token."""
+    return logprobs - ref_logprobs
+
+
+def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
+    """(B, R) Schulman's low-variance estimator of the sampled tokens, nats per token, never negative."""
+    log_ratio = ref_logprobs - logprobs
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def full(logits: Tensor, ref_logits: Tensor) -> Tensor:
+    """(B, R) exact KL of the next-token distributions from logits (B, R, V), nats per token, never negative.
+
+    Summed over a sampled response it is the Rao-Blackwellised estimator of the response's KL.
+    """
+    log_p, log_q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0.0)
+
+
+def per_response(kl: Tensor, response_mask: Tensor) -> Tensor:
+    """(B,) sum of per-token KL (B, R) over each response, nats per response."""
+    return (kl * response_mask).sum(1)
+
+
+class KLController(Protocol):
+    """Holds β, in reward units per nat."""
+
+    value: float
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Tell the mean KL of the last batch, nats per response, and its number of responses."""
+
+
+class FixedKLController:
+    """β stays what it is."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Ignore both."""
+
+
+class AdaptiveKLController:
+    """β follows the KL towards a target (Ziegler et al. 2019, section 2.2).
+
+        e = clip(KL/target - 1, -0.2, 0.2)        β <- β (1 + e n_steps/horizon)
+
+    ``target`` is in nats per response, ``horizon`` and ``n_steps`` in responses.
+    """
+
+    def __init__(self, init_kl_coef: float, target: float, horizon: float) -> None:
+        self.value, self.target, self.horizon = init_kl_coef, target, horizon
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Move β by the clipped proportional error."""
+        error = min(max(current / self.target - 1, -0.2), 0.2)
+        self.value *= 1 + error * n_steps / self.horizon

@@ -1,0 +1,85 @@
+"""Sampling responses. The sampling distribution is the policy's own: temperature 1, no top-k, no top-p."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kellet.config import Text
+from kellet.tokens import Batch, decode, encode_prompt, pad
+from kellet.trunk import load_adapter, load_base
+
+
+@torch.no_grad()
+def sample(
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, generator: torch.Generator | None
+) -> Batch:
+    """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``generator`` is None.
+
+    A response that was cut has no end of sequence: see :func:`truncated`.
+    """
+    width = max(len(query) for query in queries)
+    start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id)
+    ids, mask = start.input_ids[:, :width], start.attention_mask[:, :width].long()
+    positions, cache = start.position_ids[:, :width], None
+    finished = torch.zeros(len(queries), dtype=torch.bool)
+    tokens: list[Tensor] = []
+    for _ in range(max_new_tokens):
+        output = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits, cache = output.logits[:, -1], output.past_key_values
+        token = logits.argmax(-1) if generator is None else _draw(logits, generator)
+        tokens.append(token.masked_fill(finished, tokenizer.pad_token_id))
+        finished |= token == tokenizer.eos_token_id
+        if finished.all():
+            break
+        ids, positions = tokens[-1][:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(queries), 1)], dim=1)
+    return _assemble(start, width, torch.stack(tokens, dim=1), tokenizer.eos_token_id)
+
+
+def truncated(batch: Batch, eos_token_id: int) -> Tensor:
+    """(B,) True where the response has no end of sequence."""
+    return ~((batch.responses == eos_token_id) & batch.response_mask).any(1)
+
+
+def load_policy(base: Path | str, adapter: Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of a base model with a policy adapter, for inference."""
+    model, tokenizer = load_base(base)
+    return load_adapter(model, adapter), tokenizer
+
+
+def generate_text(
+    model: Any, tokenizer: Any, prompts: Sequence[str], text: Text, seed: int | None, batch_size: int = 64
+) -> list[str]:
+    """One response to each prompt: greedy when ``seed`` is None, else sampled with that seed."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    responses: list[str] = []
+    for begin in range(0, len(prompts), batch_size):
+        queries = [encode_prompt(tokenizer, prompt, text) for prompt in prompts[begin : begin + batch_size]]
+        batch = sample(model, tokenizer, queries, text.max_response_tokens, generator)
+        responses += decode(tokenizer, batch.responses, batch.response_mask)
+    return responses
+
+
+def _draw(logits: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+
+
+def _assemble(start: Batch, width: int, responses: Tensor, eos_token_id: int) -> Batch:
+    ended = (responses == eos_token_id).long().cumsum(1)
+    # A token counts up to and including the first end of sequence.
+    response_mask = (ended - (responses == eos_token_id).long()) == 0
+    return Batch(
+        input_ids=torch.cat([start.input_ids[:, :width], responses], dim=1),
+        attention_mask=torch.cat([start.attention_mask[:, :width], response_mask], dim=1),
+        response_mask=response_mask,
+    )

@@ -1,0 +1,131 @@
+"""One trunk in memory that plays four parts.
+
+    reference  the base model, adapters off
+    policy     base + LoRA adapter ``default``
+    value      a linear head on the policy's hidden states
+    reward     base + LoRA adapter ``reward`` + a linear head on the last token's hidden state
+
+Legend: B rows, R response tokens, T all tokens, H hidden width, V vocabulary.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kellet.config import Lora
+from kellet.errors import DataError
+from kellet.tokens import Batch
+
+POLICY = "default"
+REWARD = "reward"
+
+
+def load_base(base: Path | str) -> tuple[Any, Any]:
+    """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    # float32: bfloat16 is about a hundred times slower on a CPU without native support.
+    model = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, dtype=torch.float32)
+    return model.eval(), tokenizer
+
+
+def add_adapter(model: Any, lora: Lora, seed: int) -> Any:
+    """``model`` with a fresh trainable adapter on all its linear layers but the output; it starts as the identity."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return get_peft_model(model, settings, adapter_name=POLICY)
+
+
+def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
+    """``model`` with the adapter of ``folder`` added under ``name``, for inference."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(folder), adapter_name=name)
+        return model
+    return PeftModel.from_pretrained(model, str(folder), adapter_name=name).eval()
+
+
+@contextlib.contextmanager
+def playing(model: Any, adapter: str | None) -> Iterator[None]:
+    """Inside, the adapter named is the active one; None turns all off, which gives the reference bit for bit."""
+    if adapter is None:
+        with model.disable_adapter():
+            yield
+        return
+    before = model.active_adapter
+    model.set_adapter(adapter)
+    try:
+        yield
+    finally:
+        model.set_adapter(before)
+
+
+def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
+    output = model(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask.long(),
+        position_ids=batch.position_ids,
+        logits_to_keep=batch.response_mask.shape[1] + 1,
+        output_hidden_states=True,
+        use_cache=False,
+    )
+    width = batch.response_mask.shape[1]
+    return output.logits[:, :-1], output.hidden_states[-1][:, -width - 1 : -1]
+
+
+def last_hidden(model: Any, batch: Batch) -> Tensor:
+    """(B, H) hidden state at each row's last response token."""
+    decoder = model.get_base_model().get_decoder()
+    output = decoder(
+        input_ids=batch.input_ids,
+        attention_mask=batch.attention_mask.long(),
+        position_ids=batch.position_ids,
+        use_cache=False,
+    )
+    query = batch.input_ids.shape[1] - batch.response_mask.shape[1]
+    last = query + batch.response_mask.sum(1) - 1
+    hidden: Tensor = output.last_hidden_state[torch.arange(len(last)), last]
+    return hidden
+
+
+def scalar_head(width: int, seed: int) -> nn.Linear:
+    """A linear head H -> 1 with small weights, so that its first outputs are near zero."""
+    head = nn.Linear(width, 1)
+    generator = torch.Generator().manual_seed(seed)
+    nn.init.normal_(head.weight, std=0.1 / (width + 1) ** 0.5, generator=generator)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def save_head(head: nn.Linear, path: Path) -> None:
+    """Write the head as safetensors."""
+    save_file({"weight": head.weight.detach().contiguous(), "bias": head.bias.detach().contiguous()}, path)
+
+
+def load_head(path: Path) -> nn.Linear:
+    """Read a head that :func:`save_head` wrote. Raises DataError when it is missing."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist; train the reward model first (kellet train-reward)")
+    state = load_file(path)
+    head = nn.Linear(state["weight"].shape[1], 1)
+    head.load_state_dict(state)
+    return head.eval().requires_grad_(False)
