@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from kellet.errors import KelletError
-from tasks import log
 from tasks.config import load
 from tasks.outcome import Outcome
 
@@ -54,7 +53,6 @@ def _retrain(retrain: Retrain, params: str, overrides: tuple[str, ...]) -> Outco
 
 
 def _guarded(work: Callable[[], int]) -> int:
-    log.concise()
     try:
         return work()
     except KelletError as error:

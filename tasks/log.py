@@ -1,4 +1,4 @@
-"""What a retraining says while it runs: log lines, progress, and one line instead of a traceback for a known error."""
+"""What a retraining says while it runs: log lines, progress, and for a known error one line and no traceback."""
 
 import logging
 import time
@@ -63,9 +63,6 @@ class _Concise(logging.Filter):
         return not (record.name == "prefect.task_runs" and record.getMessage() == "Finished in state Completed()")
 
 
-def concise() -> None:
-    """Log errors that were raised on purpose as one line, and leave out the end of each task."""
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        target = logging.getLogger(name)
-        if not any(isinstance(existing, _Concise) for existing in target.filters):
-            target.addFilter(_Concise())
+# At import, because a worker's process has no main function of ours.
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_Concise())
