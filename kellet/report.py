@@ -14,8 +14,10 @@ import jinja2
 import numpy as np
 import pandas as pd
 import yaml
+from markupsafe import Markup
 
 from kellet import svg
+from kellet.bootstrap import Estimate
 from kellet.checks import number
 from kellet.equal_length import length_slope
 from kellet.evaluation_file import check_evaluation
@@ -84,6 +86,7 @@ def write_report(
     names and hashes. Raises DataError when the rows break the contract.
     """
     rows = check_evaluation(evaluation)
+    slopes = _slopes(rows, decision["config"])
     folder = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -95,8 +98,8 @@ def write_report(
         champion=_champion(decision),
         judges=_judges(decision),
         curves=_curves(history, decision["config"]),
-        scatter=_scatter(rows, decision["config"]),
-        slopes=_slopes(rows, decision["config"]),
+        scatter=_scatter(rows, dict(slopes)),
+        slopes=slopes,
         shown=min(MAX_POINTS, int((rows["system"] == "candidate").sum())),
         examples=_examples(rows),
         card=list(_flat(card or {})),
@@ -158,7 +161,7 @@ def _words(estimate: Mapping[str, Any], unit: Any) -> str:
     return f"{number(float(estimate['value']), unit)} [{low}, {high}]"
 
 
-def _curves(history: Sequence[Mapping[str, float]], gate: Mapping[str, Any]) -> list[Any]:
+def _curves(history: Sequence[Mapping[str, float]], gate: Mapping[str, Any]) -> list[tuple[str, Markup]]:
     """Reward, length, KL and β over iterations; a metric that was not logged is left out."""
 
     def points(key: str) -> list[svg.Point]:
@@ -183,7 +186,7 @@ def _curves(history: Sequence[Mapping[str, float]], gate: Mapping[str, Any]) -> 
     return drawn
 
 
-def _slopes(rows: pd.DataFrame, gate: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _slopes(rows: pd.DataFrame, gate: Mapping[str, Any]) -> list[tuple[str, Estimate | None]]:
     """Within-prompt slope of reward on length for each system, where it can be told."""
     slopes = []
     for system in STYLES:
@@ -196,9 +199,8 @@ def _slopes(rows: pd.DataFrame, gate: Mapping[str, Any]) -> list[tuple[str, Any]
     return slopes
 
 
-def _scatter(rows: pd.DataFrame, gate: Mapping[str, Any]) -> Any:
+def _scatter(rows: pd.DataFrame, slopes: Mapping[str, Estimate | None]) -> Markup:
     """Reward against length, one dot an answer; lines of the within-prompt slope through each system's mean."""
-    slopes = dict(_slopes(rows, gate))
     series, lines = [], []
     for system in ("reference", "champion", "candidate"):
         part = rows[rows["system"] == system]

@@ -64,6 +64,7 @@ def test_a_kl_tail_alone_blocks():
     decision = decide(table.assign(kl_nats=table["kl_nats"].mask(tail, 30.0)), GATE)
     checks = {check.name: check.passed for check in decision.criterion("kl_budget").checks}
     assert checks == {"mean_kl": True, "tail_kl": False}
+    assert decision.verdict == "block"
 
 
 def test_the_judge_can_block_by_itself_at_unchanged_length():

@@ -133,6 +133,12 @@ def test_lengths_that_barely_overlap_are_not_identified():
     assert "extrapolation" in result.reason
 
 
+@pytest.mark.parametrize(("no_longer", "identified"), [(0.09, False), (0.11, True)])
+def test_a_tenth_of_the_pairs_on_each_side_identifies(no_longer, identified):
+    lengths_b = np.where(np.arange(1000) < 1000 * no_longer, 29.0, 33.0)
+    assert length_controlled(np.tile([0.0, 1.0], 500), np.full(1000, 30.0), lengths_b).identified is identified
+
+
 def test_a_separated_fit_stays_finite_and_unsure():
     a, b, _ = lengths(40)
     result = length_controlled(np.ones(40), a, b)
