@@ -15,7 +15,7 @@ import numpy as np
 from kellet.config import Data
 from kellet.prepare import prepare
 
-WORDS = "order parcel refund account please thank you we will the a is sent today tomorrow link open card number".split()
+WORDS = ["order", "parcel", "refund", "account", "please", "thank", "you", "we", "will", "the", "a", "is", "sent", "today"]
 
 
 def write_rows(path: Path, rows: int) -> None:
