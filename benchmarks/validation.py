@@ -15,7 +15,7 @@ import numpy as np
 from kellet.config import Data
 from kellet.prepare import prepare
 
-WORDS = ["order", "parcel", "refund", "account", "please", "thank", "you", "we", "will", "the", "a", "is", "sent", "today"]
+WORDS = ["order", "parcel", "refund", "account", "please", "thank", "you", "we", "will", "the", "a", "is", "today"]
 
 
 def write_rows(path: Path, rows: int) -> None:
