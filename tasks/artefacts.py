@@ -26,6 +26,9 @@ from tasks.settings import ARTIFACTS
 CACHE_RECORD = "prefect.json"
 """Prefect's record of the task run that made a folder."""
 
+TIMED = {CACHE_RECORD, "history.jsonl"}
+"""Files that say how long things took: two runs that end in the same weights differ in them."""
+
 SECTIONS = {
     "base_model": ("seed", "text", "base_model"),
     "reward_model": ("seed", "text", "base_model", "reward_model"),
@@ -58,7 +61,7 @@ class Artefact(BaseModel):
     stage: str
     path: Path
     hash: str
-    """SHA-256 of its content when it was made."""
+    """SHA-256 of its content when it was made, TIMED files left out."""
     seconds: float = 0.0
     """Time that making it took."""
 
@@ -88,13 +91,12 @@ def make(path: Path, write: Callable[[Path], object]) -> Artefact:
     start = time.monotonic()
     if path.is_dir():
         logger().info("%s: already at %s", path.parent.name, path)
-        (path / CACHE_RECORD).unlink(missing_ok=True)  # not part of the content that is hashed
     else:
         logger().info("%s: computing %s", path.parent.name, path)
         write(path)
     seconds = time.monotonic() - start
     logger().info("%s: done in %.1f s", path.parent.name, seconds)
-    return Artefact(stage=path.parent.name, path=path, hash=content_hash(path), seconds=round(seconds, 1))
+    return Artefact(stage=path.parent.name, path=path, hash=_hash(path), seconds=round(seconds, 1))
 
 
 @cache
@@ -123,6 +125,12 @@ def sources(module: str) -> set[Path]:
             elif isinstance(node, ast.Import):
                 waiting += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("kellet.")]
     return found
+
+
+def _hash(path: Path) -> str:
+    """Hash of the names and bytes of a folder's files, without those that tell the time."""
+    files = (file for file in path.rglob("*") if file.is_file() and file.name not in TIMED)
+    return value_hash({str(file.relative_to(path)): content_hash(file) for file in files})
 
 
 def _package() -> Path:

@@ -33,18 +33,12 @@ def clean_up(tracking: Tracking) -> None:
 
 
 def stop_orphaned_servers() -> int:
-    """End this project's embedded Prefect servers that outlived the process that started them."""
-    here, stopped = Path.cwd(), 0
+    """End embedded Prefect servers that outlived the process that started them (of any checkout of this project)."""
+    stopped = 0
     for process in psutil.process_iter():
         try:
-            command = process.cmdline()
-            parent = process.parent()
-            if (
-                "prefect.server.api.server:create_app" in command
-                and "PREFECT__SERVER_EPHEMERAL" in process.environ()
-                and Path(process.cwd()) == here
-                and (parent is None or not Path(parent.exe()).name.startswith("python"))
-            ):
+            signed = process.environ().get(owner.VARIABLE)
+            if signed and "prefect.server.api.server:create_app" in process.cmdline() and owner.is_gone(signed):
                 process.terminate()
                 stopped += 1
         except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from kellet.errors import KelletError
+from tasks import owner
 from tasks.config import load
 from tasks.outcome import Outcome
 
@@ -53,6 +54,7 @@ def _retrain(retrain: Retrain, params: str, overrides: tuple[str, ...]) -> Outco
 
 
 def _guarded(work: Callable[[], int]) -> int:
+    owner.sign_children()
     try:
         return work()
     except KelletError as error:

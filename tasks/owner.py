@@ -5,10 +5,17 @@ import socket
 
 import psutil
 
+VARIABLE = "KELLET_OWNER"
+
 
 def me() -> str:
     """Name this process ``owner:HOST:PID:START``; START (seconds since 1970) tells it from later users of the PID."""
     return f"owner:{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def sign_children() -> None:
+    """Let the processes that this one starts, Prefect's embedded server among them, name it in their environment."""
+    os.environ[VARIABLE] = me()
 
 
 def is_gone(owner: str) -> bool:

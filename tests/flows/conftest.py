@@ -1,0 +1,19 @@
+"""One smoke-sized retraining in a copy of the project, shared by the tests that look at what it left."""
+
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import project
+import pytest
+
+
+class Smoke(NamedTuple):
+    root: Path
+    done: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Smoke:
+    root = project.copy_project(tmp_path_factory.mktemp("smoke") / "kellet")
+    return Smoke(root, project.run(root, *project.SMOKE))

@@ -1,0 +1,128 @@
+"""The user's command, end to end, on a smoke-sized profile; the order of the tests is that of a user's day."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pandas as pd
+import project
+from filelock import FileLock
+from mlflow import MlflowClient
+
+STAGES = ("base_model", "reward_model", "policy", "evaluation", "gate", "report")
+VERDICTS = {0: "promote", 3: ("block", "inconclusive")}
+
+
+def test_a_verdict_with_its_files(smoke):
+    decision = json.loads((smoke.root / "runs/smoke/gate.json").read_text())
+    assert decision["verdict"] in VERDICTS[smoke.done.returncode], smoke.done.stdout
+    assert {file.name for file in (smoke.root / "runs/smoke").iterdir()} == {
+        "card.json",
+        "evaluation.parquet",
+        "gate.json",
+        "history.jsonl",
+        "params.yaml",
+        "report.html",
+    }
+    assert decision["verdict"] in (smoke.root / "runs/smoke/report.html").read_text()
+    assert set(pd.read_parquet(smoke.root / "runs/smoke/evaluation.parquet")["system"]) == {"candidate", "reference"}
+    assert f"smoke: {decision['verdict'].upper()}" in smoke.done.stdout
+    assert "Traceback" not in smoke.done.stdout
+
+
+def test_a_fresh_clone_reproduces_the_committed_data_hashes(smoke):
+    changed = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=smoke.root, capture_output=True, text=True, check=True
+    )
+    assert changed.stdout == ""
+
+
+def test_one_mlflow_run_per_stage_under_one_parent(smoke):
+    client = MlflowClient(f"sqlite:///{smoke.root}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("kellet").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    nested = {
+        run.data.tags["stage"]: run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+    }
+    assert set(nested) == set(STAGES) - {"report"}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    steps = [json.loads(line) for line in (smoke.root / "runs/smoke/history.jsonl").read_text().splitlines()]
+    logged = client.get_metric_history(nested["policy"].info.run_id, "objective/kl")
+    assert [point.value for point in logged] == [step["objective/kl"] for step in steps]
+    (data,) = parent.inputs.dataset_inputs
+    assert data.dataset.digest == parent.data.tags["data_md5"]
+    assert data.dataset.digest in (smoke.root / "dvc.lock").read_text()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=smoke.root, capture_output=True, text=True, check=True)
+    assert parent.data.tags["git_commit"] == head.stdout.strip()
+    assert parent.data.params["policy.kl.controller"] in {"fixed", "adaptive"}
+
+
+def test_the_registered_model_says_what_the_trainer_said(smoke, tmp_path):
+    MlflowClient(f"sqlite:///{smoke.root}/mlflow.db").set_registered_model_alias("kellet-smoke", "champion", "1")
+    (samples,) = (smoke.root / "artifacts/policy").glob("*/samples.jsonl")
+    script = f"""
+import json, pathlib, mlflow, pandas as pd
+mlflow.set_tracking_uri("sqlite:///{smoke.root}/mlflow.db")
+model = mlflow.pyfunc.load_model("models:/kellet-smoke@champion")
+rows = [json.loads(line) for line in pathlib.Path("{samples}").read_text().splitlines()]
+prompts, said = [row["prompt"] for row in rows], [row["response"] for row in rows]
+assert model.predict(prompts) == said
+assert model.predict(pd.DataFrame({{"prompt": prompts}})) == said
+sampled = model.predict(prompts, params={{"seed": 1}})
+assert sampled == model.predict(prompts, params={{"seed": 1}}) != model.predict(prompts, params={{"seed": 2}})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={key: value for key, value in project.environment(tmp_path).items() if key != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_unchanged_it_waits_for_its_turn_and_then_computes_nothing(smoke):
+    MlflowClient(f"sqlite:///{smoke.root}/mlflow.db").delete_registered_model_alias("kellet-smoke", "champion")
+    before = project.files_of(smoke.root, *(f"artifacts/{stage}" for stage in STAGES))
+    with FileLock(smoke.root / ".prefect/locks/retrain.lock") as lock:
+        again = project.start(smoke.root, *project.SMOKE)
+        project.wait_for(again, "waiting for it to end")
+        lock.release()
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == smoke.done.returncode
+    assert "unchanged since this verdict was reached" in output
+    assert project.files_of(smoke.root, *(f"artifacts/{stage}" for stage in STAGES)) == before
+
+
+def test_a_deleted_artefact_is_computed_again_and_the_others_are_not(smoke):
+    (policy,) = (smoke.root / "artifacts/policy").iterdir()
+    (report,) = (smoke.root / "artifacts/report").iterdir()
+    weights = (policy / "adapter/adapter_model.safetensors").read_bytes()
+    kept = project.files_of(smoke.root, "artifacts/base_model", "artifacts/reward_model", "artifacts/evaluation")
+    shutil.rmtree(policy)
+    shutil.rmtree(report)
+    again = project.run(smoke.root, *project.SMOKE)
+    assert again.returncode == smoke.done.returncode
+    assert (policy / "adapter/adapter_model.safetensors").read_bytes() == weights
+    assert (
+        project.files_of(smoke.root, "artifacts/base_model", "artifacts/reward_model", "artifacts/evaluation") == kept
+    )
+    versions = MlflowClient(f"sqlite:///{smoke.root}/mlflow.db").search_model_versions("name = 'kellet-smoke'")
+    assert [int(version.version) for version in versions] == [1]
+
+
+def test_a_batch_that_fails_its_checks_leaves_the_old_data(smoke):
+    before = project.files_of(smoke.root, "data/prepared", "runs")
+    profile = smoke.root / "profiles/smoke.yaml"
+    text, lock = profile.read_text(), (smoke.root / "dvc.lock").read_bytes()
+    profile.write_text(text.replace("\ndata:\n", "\ndata:\n  validation: {min_pairs: 1000000}\n"))
+    try:
+        refused = project.run(smoke.root, *project.SMOKE)
+    finally:
+        profile.write_text(text)
+        (smoke.root / "dvc.lock").write_bytes(lock)
+    assert refused.returncode == 2
+    assert "error: the preferences cannot be used: expect_table_row_count" in refused.stdout
+    assert "Traceback" not in refused.stdout
+    assert project.files_of(smoke.root, "data/prepared", "runs") == before

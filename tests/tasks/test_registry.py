@@ -1,0 +1,115 @@
+"""Registration and promotion on a real MLflow registry in SQLite, each step repeated as after a kill."""
+
+import json
+
+import pytest
+from mlflow import MlflowClient
+
+from kellet.config import Config
+from tasks import registry
+from tasks.artefacts import Artefact
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory):
+    """One database for all tests, each with a model of its own: creating it takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def config(uri, request):
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    return Config.model_validate({"tracking": {"uri": uri, "registered_model": name}})
+
+
+@pytest.fixture
+def client(config):
+    return MlflowClient(config.tracking.uri)
+
+
+@pytest.fixture
+def add(config, client, tmp_path):
+    """Create a version as ``register`` does, without uploading a model."""
+    name = config.tracking.registered_model
+    client.create_registered_model(name)
+
+    def create(key, verdict="promote"):
+        tags = {
+            "retraining_key": key,
+            "verdict": verdict,
+            "base_hash": "b",
+            "policy_hash": key,
+            "compared_with": "none",
+        }
+        return client.create_model_version(name, str(tmp_path), tags=tags)
+
+    return create
+
+
+@pytest.fixture
+def aliases(config, client):
+    def read():
+        found = client.get_registered_model(config.tracking.registered_model).aliases
+        return {alias: str(number) for alias, number in found.items()}
+
+    return read
+
+
+@pytest.mark.parametrize("verdict", ["block", "inconclusive"])
+def test_only_a_promoted_version_becomes_champion(config, client, add, aliases, verdict):
+    registry.promote.fn(config.tracking, add("a", verdict))
+    assert aliases() == {}
+
+
+def test_the_champion_before_becomes_previous(config, client, add, aliases):
+    registry.promote.fn(config.tracking, add("a"))
+    assert aliases() == {"champion": "1"}
+    registry.promote.fn(config.tracking, add("b"))
+    assert aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_promotion_repeated_after_a_kill_at_any_point(config, client, add, aliases):
+    registry.promote.fn(config.tracking, add("a"))
+    version = add("b")
+    client.set_registered_model_alias(config.tracking.registered_model, "previous", "1")  # killed after the first alias
+    registry.promote.fn(config.tracking, version)
+    assert aliases() == {"champion": "2", "previous": "1"}
+    client.delete_model_version_tag(config.tracking.registered_model, "2", "promoted_at")  # killed after the second
+    registry.promote.fn(config.tracking, registry.find_version.fn(config.tracking, "b"))
+    assert aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_a_version_that_was_replaced_does_not_come_back(config, client, add, aliases):
+    registry.promote.fn(config.tracking, add("a"))
+    registry.promote.fn(config.tracking, add("b"))
+    registry.promote.fn(config.tracking, registry.find_version.fn(config.tracking, "a"))
+    assert aliases() == {"champion": "2", "previous": "1"}
+
+
+def test_a_retraining_is_found_by_its_key(config, add):
+    add("a")
+    assert int(registry.find_version.fn(config.tracking, "a").version) == 1
+    assert registry.find_version.fn(config.tracking, "b") is None
+
+
+def test_the_same_retraining_is_registered_once(config, client, add, aliases, tmp_path):
+    add("a")
+    artefact = Artefact(stage="policy", path=tmp_path, hash="h")
+    (tmp_path / "gate.json").write_text(json.dumps({"verdict": "block", "headline": "", "criteria": []}))
+    version = registry.register.fn(config, {"retraining_key": "a"}, "run", artefact, artefact, artefact, None)
+    assert int(version.version) == 1
+    assert len(client.search_model_versions(f"name = '{config.tracking.registered_model}'")) == 1
+
+
+def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, client, add, aliases):
+    base = Artefact(stage="base_model", path="x", hash="other")
+    assert registry.find_champion.fn(config, {"retraining_key": "z"}, base) is None
+    registry.promote.fn(config.tracking, add("a"))
+    assert registry.find_champion.fn(config, {"retraining_key": "z"}, base) is None
+
+
+def test_a_retraining_is_always_compared_with_the_same_champion(config, client, add, aliases):
+    """Not with itself, when it is repeated after its own promotion."""
+    registry.promote.fn(config.tracking, add("a"))
+    base = Artefact(stage="base_model", path="x", hash="b")
+    assert registry.find_champion.fn(config, {"retraining_key": "a"}, base) is None
