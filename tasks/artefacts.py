@@ -7,6 +7,7 @@ deletes the record with it, and the stage is computed again.
 """
 
 import ast
+import json
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -128,9 +129,16 @@ def sources(module: str) -> set[Path]:
 
 
 def _hash(path: Path) -> str:
-    """Hash of the names and bytes of a folder's files, without those that tell the time."""
+    """Hash of the names and contents of a folder's files, without those that tell the time."""
     files = (file for file in path.rglob("*") if file.is_file() and file.name not in TIMED)
-    return value_hash({str(file.relative_to(path)): content_hash(file) for file in files})
+    return value_hash({str(file.relative_to(path)): _file_hash(file) for file in files})
+
+
+def _file_hash(file: Path) -> str:
+    if file.name == "adapter_config.json":  # peft writes the names of modules as a set, in any order
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return value_hash({key: sorted(value) if isinstance(value, list) else value for key, value in values.items()})
+    return content_hash(file)
 
 
 def _package() -> Path:

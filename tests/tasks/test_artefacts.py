@@ -1,5 +1,7 @@
 """An artefact's key changes with everything that decides it, and with nothing else."""
 
+import json
+
 import pytest
 
 import kellet
@@ -74,6 +76,8 @@ def test_make_writes_once_and_hashes_what_does_not_tell_the_time(tmp_path):
         out.mkdir()
         (out / "weights").write_text("w")
         (out / "history.jsonl").write_text(f"{len(calls)}")
+        modules = ["q_proj", "v_proj"][:: 1 if len(calls) == 1 else -1]
+        (out / "adapter_config.json").write_text(json.dumps({"r": 4, "target_modules": modules}))
 
     first = make(tmp_path / "policy", write)
     (tmp_path / "policy" / artefacts.CACHE_RECORD).write_text("{}")
