@@ -69,9 +69,11 @@ class Artefact(BaseModel):
 
 def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
     """Where the stage's output for these inputs lies; ``inputs`` are a Dataset, an Artefact, a string or None each."""
+    # Whether a reward model without lift stops the run does not change the model.
+    left_out: dict[str, set[str]] = {} if stage == "report" else {"reward_model": {"require_lift"}}
     key = {
         "inputs": {name: getattr(value, "hash", value) for name, value in inputs.items()},
-        "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage])),
+        "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage]), exclude=left_out),
         "code": code_version(MODULES[stage]),
     }
     return ARTIFACTS / stage / value_hash(key)[:16]

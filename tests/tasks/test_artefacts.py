@@ -63,6 +63,13 @@ def test_a_key_changes_with_inputs_and_with_the_parameters_that_its_stage_reads(
     assert folder("reward_model", config, {"base": BASE.model_copy(update={"path": "elsewhere"})}) == key
 
 
+def test_carrying_on_without_lift_keeps_the_reward_model():
+    carry_on = Config.model_validate({"reward_model": {"require_lift": False}})
+    other = Config.model_validate({"reward_model": {"epochs": 9}})
+    assert folder("reward_model", carry_on, {}) == folder("reward_model", Config(), {})
+    assert folder("reward_model", other, {}) != folder("reward_model", Config(), {})
+
+
 def test_every_stage_starts_in_a_module_that_exists():
     for module in artefacts.MODULES.values():
         assert sources(module), module
