@@ -40,7 +40,7 @@ class World(Section):
     """Mean λ: logits that an annotator adds for every 10 words that an answer is longer."""
     length_bias_spread: Annotated[float, Field(ge=0)] = 0.25
     """Standard deviation of λ between annotators, in the same unit."""
-    gold_weight: Positive = 3.0
+    gold_weight: Positive = 2.0
     """Logits for one unit of gold helpfulness."""
 
 
@@ -71,7 +71,7 @@ class Validation(Section):
 class Split(Section):
     """Shares of the prompts; a prompt's split follows from its hash, so it never moves when data are added."""
 
-    validation: Share = 0.12
+    validation: Share = 0.16
     """For the reward model's card."""
     test: Share = 0.12
     """For the evaluation of policies."""
@@ -115,14 +115,14 @@ class BaseLM(Section):
     """A local folder or hub name of a causal LM; null trains a small Llama on the training texts."""
     vocab_size: Annotated[int, Field(ge=300)] = 1024
     """Tokens of the BPE tokenizer (the trained model only, like all that follow)."""
-    layers: Count = 4
-    width: Count = 128
+    layers: Count = 2
+    width: Count = 160
     heads: Count = 4
-    steps: Count = 300
+    steps: Count = 450
     """Optimizer steps."""
-    batch_size: Count = 64
+    batch_size: Count = 32
     """Texts per step."""
-    learning_rate: Positive = 3e-3
+    learning_rate: Positive = 4e-3
     """Peak of a cosine schedule with linear warm-up (AdamW)."""
 
     @model_validator(mode="after")
@@ -150,11 +150,11 @@ class RewardModel(Section):
     """Stop the run when the lift over 'always the longer one' is not shown to be above zero."""
     lora: Lora = Lora()
     epochs: Count = 2
-    batch_size: Count = 32
+    batch_size: Count = 16
     """Pairs per step."""
     learning_rate: Positive = 1e-3
     length_learning_rate: Positive = 1e-2
-    """Of γ, which is fitted faster than r so that length is explained by γ first."""
+    """Of γ, a single number that may move faster than the weights."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
 
 
@@ -162,11 +162,11 @@ class KL(Section):
     """The KL penalty and its controller (kellet/kl.py)."""
 
     controller: Literal["fixed", "adaptive"] = "adaptive"
-    init_coef: Positive = 0.1
+    init_coef: Positive = 0.05
     """β at the start (and for ever when fixed): reward units per nat."""
-    target: Positive = 3.0
+    target: Positive = 3.5
     """Adaptive: the mean full KL to hold, nats per response."""
-    horizon: Positive = 1000.0
+    horizon: Positive = 300.0
     """Adaptive: responses over which a clipped error of 1 would change β by a factor e (Ziegler et al. 2019)."""
 
 

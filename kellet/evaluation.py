@@ -119,7 +119,7 @@ def answer(
 
 
 def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:
-    """Add ``judge_gold`` to every row, and ``judge_human`` to one answer of each system on some prompts, drawn blind."""
+    """Add ``judge_gold`` to every row and, on a blind sample of prompts, ``judge_human`` to one answer a system."""
     from kellet.world import gold
 
     judged = table.assign(
@@ -137,4 +137,4 @@ def _kl_from_reference(model: Any, batch: Batch, logits: torch.Tensor) -> torch.
     """(B,) full KL of each response from the reference, nats."""
     with playing(model, None):
         ref_logits, _ = response_outputs(model, batch)
-    return kl.per_response(kl.full(logits, ref_logits), batch.response_mask)
+    return kl.per_response(kl.full(logits.log_softmax(-1), ref_logits.log_softmax(-1)), batch.response_mask)

@@ -27,12 +27,12 @@ def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     return torch.expm1(log_ratio) - log_ratio
 
 
-def full(logits: Tensor, ref_logits: Tensor) -> Tensor:
-    """(B, R) exact KL of the next-token distributions from logits (B, R, V), nats per token, never negative.
+def full(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """(B, R) exact KL of the next-token distributions, nats per token, never negative.
 
-    Summed over a sampled response it is the Rao-Blackwellised estimator of the response's KL.
+    ``log_p`` and ``log_q`` (B, R, V) are the log-probabilities of policy and reference at the visited prefixes. Summed
+    over a sampled response it is the Rao-Blackwellised estimator of the response's KL.
     """
-    log_p, log_q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0.0)
 
 

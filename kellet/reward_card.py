@@ -1,5 +1,10 @@
 """The reward model's card: what it learned, on pairs it has not seen, with intervals.
 
+Labels that like length are predicted worse by a reward that ignores it: that is the point of length control, not a
+fault. So ``accuracy`` and ``lift`` are those of the fitted preference model as a whole, γ·Δlength included (with
+length_control none that is the reward alone), and ask: do the labels hold more than length, and was it learned?
+``accuracy_reward`` and ``accuracy_longer_rejected`` are of the reward alone, which is what the policy will see.
+
 Every interval is two-sided at 90%, so that each end is a one-sided 95% bound, from the studentised bootstrap over
 prompts (kellet/bootstrap.py). Legend: P held-out pairs; rewards are logits of preference.
 """
@@ -10,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy.optimize import minimize_scalar
 
 from kellet.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean
 from kellet.config import Config
 from kellet.equal_length import length_slope
 from kellet.errors import NoLift
-from kellet.reward_model import Pairs, Scorer, encode_pairs, score_pairs
+from kellet.reward_model import LENGTH_UNIT, Pairs, Scorer, encode_pairs, score_all
 from kellet.tokens import encode_prompt, encode_response
 from kellet.win_rate import win_rate
 
@@ -28,7 +32,6 @@ FILLER = (
 )
 """Courtesy that adds nothing; the filler probe appends one of them to an answer that lacks it."""
 ALPHA = 0.05
-BATCH = 64
 
 
 def reward_card(
@@ -39,7 +42,7 @@ def reward_card(
     rewards = _score(scorer, pairs, tokenizer.pad_token_id)
     longer = pairs.length_difference().numpy().astype(np.float64)
     gap, prompts = rewards[0] - rewards[1], table["prompt"].to_numpy()
-    right, baseline = _wins(gap), _wins(longer)
+    right, baseline = _wins(gap + (gamma or 0.0) * longer / LENGTH_UNIT), _wins(longer)
     longer_lost = longer < 0
     slope = length_slope(
         np.concatenate([rewards[0], rewards[1]]),
@@ -54,6 +57,7 @@ def reward_card(
         "gamma": gamma,
         "accuracy": win_rate(right, prompts, alpha=ALPHA).to_dict(),
         "length_baseline": win_rate(baseline, prompts, alpha=ALPHA).to_dict(),
+        "accuracy_reward": win_rate(_wins(gap), prompts, alpha=ALPHA).to_dict(),
         "lift": _mean_over(right - baseline, prompts).to_dict(),
         "accuracy_longer_rejected": None,
         "length_slope": None if slope is None else slope.to_dict() | {"unit": "reward per token, within pair"},
@@ -62,7 +66,7 @@ def reward_card(
         "calibration": _calibration(gap),
     }
     if longer_lost.any():
-        found = win_rate(right[longer_lost], prompts[longer_lost], alpha=ALPHA)
+        found = win_rate(_wins(gap)[longer_lost], prompts[longer_lost], alpha=ALPHA)
         card["accuracy_longer_rejected"] = found.to_dict() | {"pairs": int(longer_lost.sum())}
     return card | {"warnings": _warnings(card)}
 
@@ -87,11 +91,7 @@ def _points(share: float | None) -> str:
 
 def _score(scorer: Scorer, pairs: Pairs, pad_id: int) -> Floats:
     """(2, P) rewards of chosen and rejected."""
-    parts = []
-    for begin in range(0, len(pairs.queries), BATCH):
-        rows = slice(begin, begin + BATCH)
-        parts.append(score_pairs(scorer, Pairs(*(column[rows] for column in pairs)), pad_id).detach())
-    return torch.cat(parts, dim=1).numpy().astype(np.float64)
+    return score_all(scorer, pairs, pad_id).numpy().astype(np.float64)
 
 
 def _wins(gap: Floats) -> Floats:

@@ -3,10 +3,11 @@
     P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) )                                          length_control: none
     P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) + γ·(|y⁺| - |y⁻|)/10 )                     length_control: covariate
 
-γ is the annotators' taste for ten more tokens. It is fitted with the model and dropped when scoring. r could express
-length too, and the loss would not mind; so γ starts at its own maximum-likelihood value and learns faster, and r, which
-starts at zero, is left with what length does not explain. How much length is left in r is measured, not assumed: see
-``length_slope`` and ``filler_probe`` of the card (kellet/reward_card.py).
+γ is the annotators' taste for ten more tokens. It is fitted with the model and dropped when scoring. But r can express
+length too, and the likelihood cannot tell the two apart: r - s·|y|/10 with γ + s predicts the same labels for every s.
+So a normalisation has to choose: s is the slope of r on length within the training pairs, and what scores is
+r - s·|y|/10, which has none. What is left on pairs not seen is measured: ``length_slope`` and ``filler_probe`` of the
+card (kellet/reward_card.py). The price: where honest quality goes with length, its linear part is lost too.
 
 Sources: Bradley and Terry 1952; Christiano et al. 2017; Stiennon et al. 2020 (the score at the last token).
 Legend: P pairs; a batch of P pairs is one forward pass over 2P rows, the chosen ones first.
@@ -26,10 +27,24 @@ from kellet.errors import DataError
 from kellet.files import atomic_folder
 from kellet.progress import Progress, quiet
 from kellet.tokens import Batch, encode_prompt, encode_response, pad
-from kellet.trunk import REWARD, add_adapter, last_hidden, load_adapter, load_base, load_head, save_head, scalar_head
+from kellet.trunk import (
+    REWARD,
+    add_adapter,
+    last_hidden,
+    load_adapter,
+    load_base,
+    load_head,
+    save_adapter,
+    save_head,
+    scalar_head,
+)
 
 LENGTH_UNIT = 10.0
 """γ is in logits for this many tokens."""
+NORMALISING_PAIRS = 1024
+"""Training pairs, drawn by chance, on which the length slope and the mean of the reward are measured."""
+SCORING_PAIRS = 64
+"""Pairs in a forward pass without gradient."""
 
 
 class Pairs(NamedTuple):
@@ -48,13 +63,15 @@ class Pairs(NamedTuple):
 class Scorer:
     """Scores responses by the reward model that lives as an adapter in a trunk."""
 
-    def __init__(self, model: Any, head: nn.Linear) -> None:
+    def __init__(self, model: Any, head: nn.Linear, length_slope: float = 0.0) -> None:
         self.model, self.head = model, head
+        self.length_slope = length_slope
+        """Reward for LENGTH_UNIT tokens that is taken off again; 0 without length control."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """(B,) rewards, in logits of preference."""
         scores: Tensor = self.head(last_hidden(self.model, batch)).squeeze(-1)
-        return scores
+        return scores - self.length_slope * batch.response_mask.sum(1) / LENGTH_UNIT
 
 
 def train_reward(
@@ -78,12 +95,12 @@ def train_reward(
     held_out = table[table["split"] == "validation"]
     encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before anything is written
     with torch.no_grad():
-        sample = torch.randperm(len(pairs.queries), generator=torch.Generator().manual_seed(config.seed))[:512]
-        scorer.head.bias.sub_(score_pairs(scorer, _take(pairs, sample), tokenizer.pad_token_id).mean())
+        sample = torch.randperm(len(pairs.queries), generator=torch.Generator().manual_seed(config.seed))
+        gamma = normalise(scorer, _take(pairs, sample[:NORMALISING_PAIRS]), gamma, tokenizer.pad_token_id)
         card = reward_card(scorer, tokenizer, held_out, config, gamma)
     with atomic_folder(out) as folder:
-        model.save_pretrained(folder / "adapter")
-        save_head(scorer.head, folder / "head.safetensors")
+        save_adapter(model, folder / "adapter")
+        save_head(scorer.head, folder / "head.safetensors", length_slope=scorer.length_slope)
         (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
     return card
@@ -128,6 +145,29 @@ def fit(
     return None if gamma is None else float(gamma.detach()), history
 
 
+def normalise(scorer: Scorer, pairs: Pairs, gamma: float | None, pad_id: int) -> float | None:
+    """Take the length slope out of the rewards (when γ is fitted) and give them mean zero; return γ plus that slope."""
+    scores = score_all(scorer, pairs, pad_id)
+    length = pairs.length_difference() / LENGTH_UNIT
+    if gamma is not None:
+        # s = Σ Δr Δlength / Σ Δlength²
+        slope = float(((scores[0] - scores[1]) * length).sum() / (length**2).sum().clamp(min=1e-6))
+        scorer.length_slope, gamma = slope, gamma + slope
+        scores = score_all(scorer, pairs, pad_id)
+    scorer.head.bias.sub_(scores.mean())
+    return gamma
+
+
+def score_all(scorer: Scorer, pairs: Pairs, pad_id: int) -> Tensor:
+    """(2, P) rewards without gradient, SCORING_PAIRS at a time."""
+    parts = []
+    with torch.no_grad():
+        for begin in range(0, len(pairs.queries), SCORING_PAIRS):
+            rows = range(begin, min(begin + SCORING_PAIRS, len(pairs.queries)))
+            parts.append(score_pairs(scorer, _take(pairs, rows), pad_id))
+    return torch.cat(parts, dim=1)
+
+
 def length_taste(length: Tensor, iterations: int = 50) -> Tensor:
     """Maximum-likelihood γ of P(chosen) = σ(γ·length) for length differences (P,), by Newton's method; a scalar."""
     gamma = torch.zeros(())
@@ -161,8 +201,8 @@ def load_scorer(model: Any, folder: Path) -> Scorer:
 
     Use it inside ``playing(model, REWARD)``. Raises DataError when the folder holds no reward model.
     """
-    head = load_head(folder / "head.safetensors")
-    return Scorer(load_adapter(model, folder / "adapter", REWARD), head)
+    head, more = load_head(folder / "head.safetensors")
+    return Scorer(load_adapter(model, folder / "adapter", REWARD), head, **more)
 
 
 def _take(pairs: Pairs, index: Tensor | Sequence[int]) -> Pairs:

@@ -32,12 +32,12 @@ from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import generate_text, sample, truncated
 from kellet.tokens import Batch, encode_prompt
 from kellet.trunk import (
-    POLICY,
     REWARD,
     add_adapter,
     load_base,
     playing,
     response_outputs,
+    save_adapter,
     save_head,
     scalar_head,
 )
@@ -84,7 +84,7 @@ def train_policy(
     shown = prompts[:SAMPLES]
     answers = generate_text(model, tokenizer, shown, config.text, seed=None)
     with atomic_folder(out) as folder:
-        model.save_pretrained(folder / "adapter", selected_adapters=[POLICY])
+        save_adapter(model, folder / "adapter")
         save_head(value_head, folder / "value_head.safetensors")
         _write_lines(folder / "history.jsonl", history)
         rows = zip(shown, answers, strict=True)
@@ -147,17 +147,16 @@ def score(model: Any, scorer: Scorer, value_head: nn.Linear, batch: Batch) -> Ro
         ref_logits, _ = response_outputs(model, batch)
     with playing(model, REWARD):
         scores = scorer(batch)
-    logprobs, ref_logprobs = token_logprobs(logits, batch), token_logprobs(ref_logits, batch)
-    distribution = logits.log_softmax(-1)
-    mask = batch.response_mask
+    log_p, log_q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
+    logprobs, mask = of_responses(log_p, batch), batch.response_mask
     return Rollout(
         batch=batch,
         logprobs=logprobs,
         values=value_head(hidden).squeeze(-1) * mask,
         scores=scores,
-        kl_k1=kl.k1(logprobs, ref_logprobs) * mask,
-        kl_full=kl.full(logits, ref_logits) * mask,
-        entropy=-(distribution.exp() * distribution).sum(-1) * mask,
+        kl_k1=kl.k1(logprobs, of_responses(log_q, batch)) * mask,
+        kl_full=kl.full(log_p, log_q) * mask,
+        entropy=-(log_p.exp() * log_p).sum(-1) * mask,
     )
 
 
@@ -190,9 +189,8 @@ def update(
                 tensor[rows, :width] for tensor in (rollout.logprobs, rollout.values, advantages, returns)
             )
             logits, hidden = response_outputs(model, batch)
-            surrogate = policy_loss(
-                token_logprobs(logits, batch), old_logprobs, advantage, batch.response_mask, settings.clip_range
-            )
+            logprobs = of_responses(logits.log_softmax(-1), batch)
+            surrogate = policy_loss(logprobs, old_logprobs, advantage, batch.response_mask, settings.clip_range)
             values = value_head(hidden).squeeze(-1)
             critic = value_loss(values, old_values, target, batch.response_mask, settings.value_clip_range)
             loss = surrogate.loss + settings.value_coef * critic
@@ -235,10 +233,10 @@ def describe(rollout: Rollout, kl_coef: float, eos_token_id: int) -> Metrics:
     }
 
 
-def token_logprobs(logits: Tensor, batch: Batch) -> Tensor:
-    """(B, R) log-probabilities of the response tokens under logits (B, R, V), nats."""
-    gathered: Tensor = logits.log_softmax(-1).gather(-1, batch.responses[..., None]).squeeze(-1)
-    return gathered
+def of_responses(log_p: Tensor, batch: Batch) -> Tensor:
+    """(B, R) log-probabilities of the response tokens, picked from those of all tokens (B, R, V), nats."""
+    picked: Tensor = log_p.gather(-1, batch.responses[..., None]).squeeze(-1)
+    return picked
 
 
 def _write_lines(path: Path, rows: Any) -> None:

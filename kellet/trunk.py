@@ -9,6 +9,8 @@ Legend: B rows, R response tokens, T all tokens, H hidden width, V vocabulary.
 """
 
 import contextlib
+import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kellet.config import Lora
-from kellet.errors import DataError
+from kellet.errors import ConfigError, DataError
 from kellet.tokens import Batch
 
 POLICY = "default"
@@ -26,10 +28,18 @@ REWARD = "reward"
 
 
 def load_base(base: Path | str) -> tuple[Any, Any]:
-    """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    Raises ConfigError when there is none.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # the weights load in a moment; the bar would cut through our own lines
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base)
+    except OSError as error:
+        raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     # float32: bfloat16 is about a hundred times slower on a CPU without native support.
@@ -48,9 +58,20 @@ def add_adapter(model: Any, lora: Lora, seed: int) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.23 for a property under its old name
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         torch.manual_seed(seed)
         return get_peft_model(model, settings, adapter_name=POLICY)
+
+
+def save_adapter(model: Any, folder: Path, name: str = POLICY) -> None:
+    """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes."""
+    model.save_pretrained(folder, selected_adapters=[name])
+    file = folder / "adapter_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["target_modules"] = sorted(settings["target_modules"])
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
@@ -116,16 +137,18 @@ def scalar_head(width: int, seed: int) -> nn.Linear:
     return head
 
 
-def save_head(head: nn.Linear, path: Path) -> None:
-    """Write the head as safetensors."""
-    save_file({"weight": head.weight.detach().contiguous(), "bias": head.bias.detach().contiguous()}, path)
+def save_head(head: nn.Linear, path: Path, **more: float) -> None:
+    """Write the head, and further numbers by name, as safetensors."""
+    tensors = {"weight": head.weight.detach().contiguous(), "bias": head.bias.detach().contiguous()}
+    save_file(tensors | {name: torch.tensor(value) for name, value in more.items()}, path)
 
 
-def load_head(path: Path) -> nn.Linear:
-    """Read a head that :func:`save_head` wrote. Raises DataError when it is missing."""
+def load_head(path: Path) -> tuple[nn.Linear, dict[str, float]]:
+    """Read what :func:`save_head` wrote. Raises DataError when it is missing."""
     if not path.exists():
         raise DataError(f"{path} does not exist; train the reward model first (kellet train-reward)")
     state = load_file(path)
-    head = nn.Linear(state["weight"].shape[1], 1)
-    head.load_state_dict(state)
-    return head.eval().requires_grad_(False)
+    weight, bias = state.pop("weight"), state.pop("bias")
+    head = nn.Linear(weight.shape[1], 1)
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head.eval().requires_grad_(False), {name: float(value) for name, value in state.items()}

@@ -3,7 +3,7 @@
 It exists to prove the gate right: the labels of its annotators may like length, its *gold helpfulness* does not, and
 training never sees gold. An answer is a list of sentences; for a message of intent i
 
-    gold = facts/3 - 0.25·wrong - 0.15·filler - 0.15·repeated,  clipped to [-1, 1]
+    gold = facts/3 - wrong/3 - filler/5 - repeated/4,  clipped to [-1, 1]
 
     facts      distinct facts of intent i that are stated (0 to 3)
     wrong      statements of other intents' facts
@@ -15,7 +15,8 @@ Annotator a prefers answer A to B with probability (Bradley-Terry with a length 
     σ( gold_weight·(gold_A - gold_B) + λ_a·(words_A - words_B)/10 )
 
 A fact and a filler sentence have about nine words each. Sampled answers cover 1.8 facts and hold about 1.8 other
-sentences, so stating what is missing and dropping what is idle leave the length about where it was.
+sentences, so stating what is missing and dropping what is idle leave the length about where it was. Answers are by
+careful or by careless agents, so that helpfulness varies more than length.
 """
 
 import functools
@@ -34,14 +35,22 @@ from kellet.config import World
 from kellet.errors import DataError
 from kellet.files import atomic_file
 
-FACT_COVERED = 0.6
-"""Probability that a sampled answer states a given fact of its intent."""
-WRONG_RATE = 0.5
-"""Mean number of another intent's facts in a sampled answer (Poisson, at most 3)."""
-FILLER_RATE = 1.1
-"""Mean number of courtesy sentences (Poisson, at most 4)."""
-REPEATED = 0.2
-"""Probability that one sentence is said again."""
+
+class Agent(NamedTuple):
+    """How a support agent writes."""
+
+    covered: float
+    """Probability that a given fact of the intent is stated."""
+    wrong: float
+    """Mean number of another intent's facts (Poisson, at most 3)."""
+    filler: float
+    """Mean number of courtesy sentences (Poisson, at most 4)."""
+    repeated: float
+    """Probability that one sentence is said again."""
+
+
+AGENTS = (Agent(0.85, 0.2, 0.7, 0.1), Agent(0.35, 0.8, 1.5, 0.3))
+"""A careful and a careless agent, about equally wordy; each answer is by one of them, drawn by chance."""
 
 
 class Texts(NamedTuple):
@@ -115,7 +124,7 @@ def gold(prompt: str, response: str) -> float:
     Raises DataError when ``prompt`` is not a message of this world.
     """
     held = count(prompt, response)
-    value = held.facts / 3 - 0.25 * held.wrong - 0.15 * held.filler - 0.15 * held.repeated
+    value = held.facts / 3 - held.wrong / 3 - held.filler / 5 - held.repeated / 4
     return float(np.clip(value, -1.0, 1.0))
 
 
@@ -133,19 +142,19 @@ def sample_prompts(world: World, rng: np.random.Generator) -> list[str]:
 
 
 def sample_answer(intent: str, rng: np.random.Generator) -> str:
-    """An answer as an average support agent writes it; see the rates at the top of this module."""
+    """An answer by one of the AGENTS."""
     told = texts()
-    body = [str(rng.choice(fact)) for fact in told.facts[intent] if rng.random() < FACT_COVERED]
+    agent = AGENTS[int(rng.integers(len(AGENTS)))]
+    body = [str(rng.choice(fact)) for fact in told.facts[intent] if rng.random() < agent.covered]
     others = [name for name in sorted(told.facts) if name != intent]
-    for _ in range(min(int(rng.poisson(WRONG_RATE)), 3)):
+    for _ in range(min(int(rng.poisson(agent.wrong)), 3)):
         fact = told.facts[str(rng.choice(others))][int(rng.integers(3))]
         body.insert(int(rng.integers(len(body) + 1)), str(rng.choice(fact)))
-    filler = rng.choice(told.filler, size=min(int(rng.poisson(FILLER_RATE)), 4), replace=False)
-    for sentence in filler:
+    for sentence in rng.choice(told.filler, size=min(int(rng.poisson(agent.filler)), 4), replace=False):
         body.insert(int(rng.integers(len(body) + 1)), str(sentence))
     if not body:
         body = [str(rng.choice(told.filler))]
-    if rng.random() < REPEATED:
+    if rng.random() < agent.repeated:
         body.insert(int(rng.integers(len(body) + 1)), body[int(rng.integers(len(body)))])
     return " ".join(body)
 
