@@ -87,8 +87,11 @@ class Data(Section):
     files: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/raw/support.jsonl.gz",)
     """Raw preference files (.jsonl, .jsonl.gz, .csv, .parquet), relative to the project root."""
     world: World = World()
+    """How the support world is made; read when ``source`` is ``world``."""
     validation: Validation = Validation()
+    """What is refused, row by row and as a whole."""
     split: Split = Split()
+    """Training, validation, test."""
 
 
 class Text(Section):
@@ -116,8 +119,11 @@ class BaseLM(Section):
     vocab_size: Annotated[int, Field(ge=300)] = 1024
     """Tokens of the BPE tokenizer (the trained model only, like all that follow)."""
     layers: Count = 2
+    """Transformer blocks."""
     width: Count = 160
+    """Size of the hidden state; a multiple of 2 · heads."""
     heads: Count = 4
+    """Attention heads of each block."""
     steps: Count = 450
     """Optimizer steps."""
     batch_size: Count = 32
@@ -136,9 +142,11 @@ class Lora(Section):
     """Low-rank adaptation (Hu et al. 2021)."""
 
     rank: Count = 16
+    """Rank of each update; more is a more flexible adapter."""
     alpha: Positive = 32.0
     """Scale: the adapter's output is multiplied by alpha / rank."""
     dropout: Share = 0.0
+    """Share of the adapter's inputs that is dropped while the reward model is trained; PPO drops none."""
 
 
 class RewardModel(Section):
@@ -150,18 +158,22 @@ class RewardModel(Section):
     """Stop the run when the lift over 'always the longer one' is not shown to be above zero."""
     lora: Lora = Lora()
     epochs: Count = 2
+    """Passes over the training pairs."""
     batch_size: Count = 16
     """Pairs per step."""
     learning_rate: Positive = 1e-3
+    """Of adapter and head (AdamW); falls linearly to a tenth."""
     length_learning_rate: Positive = 1e-2
     """Of γ, a single number that may move faster than the weights."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of adapter and head; γ has none."""
 
 
 class KL(Section):
     """The KL penalty and its controller (kellet/kl.py)."""
 
     controller: Literal["fixed", "adaptive"] = "adaptive"
+    """``fixed``: β stays; ``adaptive``: β follows the KL towards ``target``."""
     init_coef: Positive = 0.05
     """β at the start (and for ever when fixed): reward units per nat."""
     target: Positive = 3.5
@@ -174,21 +186,27 @@ class Policy(Section):
     """PPO (kellet/ppo.py, kellet/train_policy.py)."""
 
     iterations: Count = 30
+    """Rounds of sampling and updating."""
     batch_size: Count = 64
     """Responses sampled for each iteration."""
     minibatch_size: Count = 32
+    """Responses in one optimizer step; divides batch_size."""
     epochs: Count = 2
     """Passes over each batch."""
     learning_rate: Positive = 1e-3
+    """Of adapter and value head (Adam), constant."""
     gamma: Share = 1.0
+    """Discount per token; 1 values the reward at the end the same from every token."""
     lam: Share = 0.95
     """λ of generalised advantage estimation."""
     clip_range: Positive = 0.2
     """ε of the clipped surrogate."""
     value_clip_range: Positive = 0.2
+    """Beyond this distance from its old value, reward units, moving a value further gains nothing."""
     value_coef: Positive = 0.1
     """Weight of the value loss."""
     max_grad_norm: Positive = 1.0
+    """The gradient is scaled down to this Euclidean norm."""
     stop_kl: Positive = 0.05
     """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
     lora: Lora = Lora()
@@ -211,6 +229,7 @@ class Evaluation(Section):
     spot_checks: Annotated[int, Field(ge=0)] = 40
     """Support world: pairs that the simulated reviewers judge blind (column judge_human)."""
     batch_size: Count = 64
+    """Prompts answered at once."""
 
 
 Criterion = Literal[
@@ -255,7 +274,9 @@ class Tracking(Section):
     """MLflow."""
 
     uri: str = "sqlite:///mlflow.db"
+    """Where runs and the registry are kept: a database, or the address of an MLflow server."""
     experiment: str = "kellet"
+    """The MLflow experiment that runs are gathered in."""
     registered_model: str = "kellet-support"
     """Candidates are registered under this name; ``champion`` is an alias of one version."""
 
