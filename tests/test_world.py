@@ -123,7 +123,7 @@ def test_thousands_of_distinct_prompts():
 
 
 def labelled(length_bias, **other):
-    """Of each pair of unequal length: gold of the longer minus gold of the shorter, and whether the longer was chosen."""
+    """Of each pair of unequal length: gold of the longer less that of the shorter; whether the longer was chosen."""
     world = World(**{"prompts": 2000, "length_bias": length_bias, "length_bias_spread": 0.0, **other})
     gaps, chosen = [], []
     for row in synthesise(world):
