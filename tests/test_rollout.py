@@ -1,0 +1,134 @@
+"""Sampling: by its seed alone, whole up to the end of sequence, and with the probabilities of the model itself."""
+
+import math
+
+import pytest
+import torch
+
+from kellet.base_model import SPECIAL
+from kellet.config import Lora
+from kellet.rollout import generate_text, load_policy, sample, truncated
+from kellet.tokens import Batch, encode_prompt, pad
+from kellet.trunk import add_adapter, response_outputs, save_adapter
+from tests import tiny
+from tests.test_trunk import perturb
+
+PROMPTS = list(tiny.pairs()["prompt"][:24])
+TEXT = tiny.config().text
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    model, tokenizer = tiny.base()
+    return perturb(add_adapter(model, Lora(rank=2), seed=0).eval()), tokenizer
+
+
+@pytest.fixture(scope="module")
+def queries(trunk):
+    # of unequal length: every third prompt is a short one
+    return [encode_prompt(trunk[1], prompt[-7:] if n % 3 else prompt, TEXT) for n, prompt in enumerate(PROMPTS)]
+
+
+def draw(trunk, queries, seed, limit=10):
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    return sample(*trunk, queries, limit, generator)
+
+
+def same(left, right):
+    return all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(left, right, strict=True))
+
+
+@torch.no_grad()
+def logprobs(model, batch):
+    logits, _ = response_outputs(model, batch)
+    return logits.log_softmax(-1).gather(-1, batch.responses[..., None]).squeeze(-1)
+
+
+def test_the_same_seed_gives_the_same_responses_and_another_seed_others(trunk, queries):
+    assert same(draw(trunk, queries, 1), draw(trunk, queries, 1))
+    assert not same(draw(trunk, queries, 1), draw(trunk, queries, 2))
+
+
+def test_greedy_needs_no_seed_and_takes_the_likeliest_token(trunk, queries):
+    batch = draw(trunk, queries, None)
+    torch.rand(3)  # what the global generator does is no matter
+    assert same(batch, draw(trunk, queries, None))
+    with torch.no_grad():
+        logits, _ = response_outputs(trunk[0], batch)
+    gap = logits.max(-1).values - logits.gather(-1, batch.responses[..., None]).squeeze(-1)
+    assert float(gap[batch.response_mask].max()) < 1e-4
+
+
+def test_a_response_counts_up_to_its_first_end_of_sequence(trunk, queries):
+    tokenizer = trunk[1]
+    batch = draw(trunk, queries, 3)
+    lengths = batch.response_mask.sum(1)
+    assert lengths.min() < lengths.max()  # both kinds are there
+    for ids, mask, cut in zip(
+        batch.responses, batch.response_mask, truncated(batch, tokenizer.eos_token_id), strict=True
+    ):
+        kept = ids[mask].tolist()
+        assert mask.tolist() == [True] * len(kept) + [False] * (len(mask) - len(kept))
+        assert (tokenizer.eos_token_id in kept) == (not cut)
+        assert tokenizer.eos_token_id not in kept[:-1]
+        assert (ids[~mask] == tokenizer.pad_token_id).all()
+        assert not cut or len(kept) == 10
+
+
+def test_a_sampled_batch_is_what_pad_would_have_made(trunk, queries):
+    batch = draw(trunk, queries, 3)
+    kept = [ids[mask].tolist() for ids, mask in zip(batch.responses, batch.response_mask, strict=True)]
+    assert same(batch, pad(queries, kept, trunk[1].pad_token_id))
+
+
+def test_truncated_by_hand():
+    responses = [[70, 2], [70, 71], [2]]
+    assert truncated(pad([[1]] * 3, responses, 0), 2).tolist() == [False, True, False]
+    # end of sequence in the query, or as padding, ends nothing
+    assert truncated(pad([[1, 2], [1]], [[70], [70, 71]], 2), 2).tolist() == [True, True]
+
+
+def test_the_first_ratio_of_ppo_is_one(trunk, queries):
+    batch = draw(trunk, queries, 4)
+    sampled = logprobs(trunk[0], batch)
+    generator = torch.Generator().manual_seed(0)
+    for index in torch.randperm(len(queries), generator=generator).split(7):
+        part = batch.rows(index)
+        again = logprobs(trunk[0], part)
+        ratio = (again - sampled[index, : again.shape[1]]).exp()[part.response_mask]
+        assert float((ratio - 1).abs().max()) < 1e-4
+
+
+def test_sampling_has_the_models_own_probabilities(trunk):
+    query = encode_prompt(trunk[1], PROMPTS[0], TEXT)
+    n = 4000
+    drawn = draw(trunk, [query] * n, 5, limit=1).responses[:, 0]
+    with torch.no_grad():
+        share = trunk[0](input_ids=torch.tensor([query])).logits[0, -1].softmax(-1)
+    likeliest = share.topk(3).indices.tolist()
+    for token in likeliest:
+        p = float(share[token])
+        assert abs(float((drawn == token).float().mean()) - p) < 4 * math.sqrt(p * (1 - p) / n)
+    rest = 1 - float(share[likeliest].sum())  # no top-k: what is unlikely comes as often as it should
+    found = float((~torch.isin(drawn, torch.tensor(likeliest))).float().mean())
+    assert abs(found - rest) < 4 * math.sqrt(rest * (1 - rest) / n)
+
+
+def test_what_is_generated_does_not_depend_on_who_else_is_there_when_greedy(trunk):
+    together = generate_text(*trunk, PROMPTS, TEXT, seed=None)
+    assert generate_text(*trunk, PROMPTS, TEXT, seed=None, batch_size=5) == together
+    assert generate_text(*trunk, PROMPTS[3:4], TEXT, seed=None) == together[3:4]
+
+
+def test_generated_text_follows_its_seed(trunk):
+    one, two, other = (generate_text(*trunk, PROMPTS, TEXT, seed=seed) for seed in (1, 1, 2))
+    assert one == two != other
+    assert len(one) == len(PROMPTS)
+    assert not any(special in text for text in one for special in SPECIAL.values())
+
+
+def test_a_saved_policy_answers_as_before(trunk, tmp_path):
+    save_adapter(trunk[0], tmp_path / "adapter")
+    loaded = load_policy(tiny.folder() / "base", tmp_path / "adapter")
+    assert generate_text(*loaded, PROMPTS, TEXT, seed=1) == generate_text(*trunk, PROMPTS, TEXT, seed=1)
+    assert isinstance(draw(loaded, [[1, 40]], 0), Batch)
