@@ -58,9 +58,7 @@ def add_adapter(model: Any, lora: Lora, seed: int) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        # peft 0.21 asks transformers 5.23 for a property under its old name
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    with torch.random.fork_rng(), _old_name_allowed():
         torch.manual_seed(seed)
         return get_peft_model(model, settings, adapter_name=POLICY)
 
@@ -81,7 +79,16 @@ def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
     if isinstance(model, PeftModel):
         model.load_adapter(str(folder), adapter_name=name)
         return model
-    return PeftModel.from_pretrained(model, str(folder), adapter_name=name).eval()
+    with _old_name_allowed():
+        return PeftModel.from_pretrained(model, str(folder), adapter_name=name).eval()
+
+
+@contextlib.contextmanager
+def _old_name_allowed() -> Iterator[None]:
+    """Inside, nobody is warned that peft 0.21 asks transformers 5.23 for a property under its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 @contextlib.contextmanager
