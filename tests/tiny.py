@@ -17,12 +17,20 @@ from kellet.world import sample_prompts
 SETTINGS: dict[str, Any] = {
     "name": "tiny",
     "text": {"max_prompt_tokens": 24, "max_response_tokens": 10},
-    "base_model": {"vocab_size": 300, "layers": 2, "width": 16, "heads": 2, "steps": 60, "batch_size": 16},
-    "reward_model": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "lora": {"rank": 2}},
+    "base_model": {
+        "vocab_size": 330,
+        "layers": 2,
+        "width": 16,
+        "heads": 2,
+        "steps": 150,
+        "batch_size": 16,
+        "learning_rate": 2e-2,
+    },
+    "reward_model": {"epochs": 2, "batch_size": 16, "learning_rate": 1e-2, "lora": {"rank": 4}},
     "policy": {"iterations": 2, "batch_size": 16, "minibatch_size": 8, "learning_rate": 3e-3, "lora": {"rank": 2}},
     "evaluation": {"prompts": 12, "samples": 2, "spot_checks": 5, "batch_size": 8},
 }
-WORDS = {"chosen": ("yes", "yes yes yes"), "rejected": ("no", "no no no")}
+WORDS = {"chosen": ("yes", "yes! yes"), "rejected": ("no", "no! no")}
 
 
 def config(**sections: Any) -> Config:
@@ -33,7 +41,7 @@ def config(**sections: Any) -> Config:
     return Config.model_validate(merged)
 
 
-def pairs(prompts: int = 64) -> pd.DataFrame:
+def pairs(prompts: int = 128) -> pd.DataFrame:
     """Pairs in which ``yes`` is preferred to ``no``, whichever is longer; half of them are for training."""
     messages = sample_prompts(World(prompts=prompts), np.random.default_rng(0))
     rows = []
