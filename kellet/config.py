@@ -30,7 +30,7 @@ class World(Section):
 
     seed: int = 0
     """Seed of prompts, answers and labels."""
-    prompts: Count = 3200
+    prompts: Count = 2600
     """Distinct customer messages."""
     pairs_per_prompt: Count = 2
     """Pairs of answers judged for each message."""
@@ -40,7 +40,7 @@ class World(Section):
     """Mean λ: logits that an annotator adds for every 10 words that an answer is longer."""
     length_bias_spread: Annotated[float, Field(ge=0)] = 0.25
     """Standard deviation of λ between annotators, in the same unit."""
-    gold_weight: Positive = 2.0
+    gold_weight: Positive = 3.0
     """Logits for one unit of gold helpfulness."""
 
 
@@ -124,7 +124,7 @@ class BaseLM(Section):
     """Size of the hidden state; a multiple of 2 · heads."""
     heads: Count = 4
     """Attention heads of each block."""
-    steps: Count = 450
+    steps: Count = 420
     """Optimizer steps."""
     batch_size: Count = 32
     """Texts per step."""
@@ -141,9 +141,9 @@ class BaseLM(Section):
 class Lora(Section):
     """Low-rank adaptation (Hu et al. 2021)."""
 
-    rank: Count = 16
+    rank: Count = 8
     """Rank of each update; more is a more flexible adapter."""
-    alpha: Positive = 32.0
+    alpha: Positive = 16.0
     """Scale: the adapter's output is multiplied by alpha / rank."""
     dropout: Share = 0.0
     """Share of the adapter's inputs that is dropped while the reward model is trained; PPO drops none."""
@@ -174,12 +174,12 @@ class KL(Section):
 
     controller: Literal["fixed", "adaptive"] = "adaptive"
     """``fixed``: β stays; ``adaptive``: β follows the KL towards ``target``."""
-    init_coef: Positive = 0.05
+    init_coef: Positive = 0.15
     """β at the start (and for ever when fixed): reward units per nat."""
-    target: Positive = 3.5
+    target: Positive = 3.0
     """Adaptive: the mean full KL to hold, nats per response."""
     horizon: Positive = 300.0
-    """Adaptive: responses over which a clipped error of 1 would change β by a factor e (Ziegler et al. 2019)."""
+    """Adaptive: responses; an iteration moves β by at most 0.2·batch_size/horizon of itself (Ziegler et al. 2019)."""
 
 
 class Policy(Section):
@@ -380,9 +380,10 @@ def _explain(error: Any) -> str:
     if error["type"] != "extra_forbidden":
         return f"{where or 'parameters'}: {error['msg']}, got {error['input']!r}"
     known = known_keys()
-    near = difflib.get_close_matches(where, known, n=1, cutoff=0.5) or difflib.get_close_matches(
-        where.rsplit(".", 1)[-1], [key.rsplit(".", 1)[-1] for key in known], n=1
-    )
+    by_name = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
+    near = difflib.get_close_matches(where, known, n=1, cutoff=0.5) or [
+        by_name[name] for name in difflib.get_close_matches(where.rsplit(".", 1)[-1], by_name, n=1)
+    ]
     return f"unknown parameter {where!r}" + (f"; did you mean {near[0]!r}?" if near else "; see params.yaml")
 
 

@@ -46,7 +46,7 @@ def evaluate(
     prompts = test_prompts(preferences, config)
     model, tokenizer = load_base(base)
     model = load_adapter(model, policy / "adapter")
-    scorer = load_scorer(model, reward_model)
+    scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
     if champion is not None:
         load_adapter(model, champion, CHAMPION)

@@ -26,9 +26,9 @@ from kellet.tokens import encode_prompt, encode_response
 from kellet.win_rate import win_rate
 
 FILLER = (
-    "Thank you very much for reaching out to us today.",
-    "Please do not hesitate to contact us once more.",
-    "We are always happy to help with any question.",
+    "Thank you so very much for taking the time to write to us today.",
+    "Please do not hesitate to contact us once more at any time you like.",
+    "We are always more than happy to help with any question that you have.",
 )
 """Courtesy that adds nothing; the filler probe appends one of them to an answer that lacks it."""
 ALPHA = 0.05

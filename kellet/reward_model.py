@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from kellet.config import Config
 from kellet.errors import DataError
-from kellet.files import atomic_folder
+from kellet.files import atomic_folder, write_json
 from kellet.progress import Progress, quiet
 from kellet.tokens import Batch, encode_prompt, encode_response, pad
 from kellet.trunk import (
@@ -61,16 +61,20 @@ class Pairs(NamedTuple):
 
 
 class Scorer:
-    """Scores responses by the reward model that lives as an adapter in a trunk."""
+    """Scores responses by the reward model that lives as an adapter in a trunk.
 
-    def __init__(self, model: Any, head: nn.Linear, length_slope: float = 0.0) -> None:
-        self.model, self.head = model, head
+    A response that was cut at the length limit is scored as if it ended there. The reward model has only ever seen
+    finished answers; what it says at another last token is an accident, and PPO finds such accidents at once.
+    """
+
+    def __init__(self, model: Any, head: nn.Linear, eos_token_id: int, length_slope: float = 0.0) -> None:
+        self.model, self.head, self.eos_token_id = model, head, eos_token_id
         self.length_slope = length_slope
         """Reward for LENGTH_UNIT tokens that is taken off again; 0 without length control."""
 
     def __call__(self, batch: Batch) -> Tensor:
         """(B,) rewards, in logits of preference."""
-        scores: Tensor = self.head(last_hidden(self.model, batch)).squeeze(-1)
+        scores: Tensor = self.head(last_hidden(self.model, batch.closed(self.eos_token_id))).squeeze(-1)
         return scores - self.length_slope * batch.response_mask.sum(1) / LENGTH_UNIT
 
 
@@ -89,7 +93,7 @@ def train_reward(
     model, tokenizer = load_base(base)
     model = add_adapter(model, settings.lora, config.seed)
     pairs = encode_pairs(table[table["split"] == "train"], tokenizer, config, preferences)
-    scorer = Scorer(model, scalar_head(model.config.hidden_size, config.seed))
+    scorer = Scorer(model, scalar_head(model.config.hidden_size, config.seed), tokenizer.eos_token_id)
     gamma, history = fit(scorer, pairs, config, tokenizer.pad_token_id, progress)
     model.eval()
     held_out = table[table["split"] == "validation"]
@@ -101,7 +105,7 @@ def train_reward(
     with atomic_folder(out) as folder:
         save_adapter(model, folder / "adapter")
         save_head(scorer.head, folder / "head.safetensors", length_slope=scorer.length_slope)
-        (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "card.json", card)
         (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
     return card
 
@@ -196,13 +200,13 @@ def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Pa
     )
 
 
-def load_scorer(model: Any, folder: Path) -> Scorer:
+def load_scorer(model: Any, folder: Path, eos_token_id: int) -> Scorer:
     """The reward model of ``folder`` on the trunk ``model``; its adapter gets the name ``reward``.
 
     Use it inside ``playing(model, REWARD)``. Raises DataError when the folder holds no reward model.
     """
     head, more = load_head(folder / "head.safetensors")
-    return Scorer(load_adapter(model, folder / "adapter", REWARD), head, **more)
+    return Scorer(load_adapter(model, folder / "adapter", REWARD), head, eos_token_id, **more)
 
 
 def _take(pairs: Pairs, index: Tensor | Sequence[int]) -> Pairs:

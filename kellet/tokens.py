@@ -34,6 +34,13 @@ class Batch(NamedTuple):
         """(B, T) int64: 0 at the first token that is not padding."""
         return (self.attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
+    def closed(self, eos_token_id: int) -> "Batch":
+        """The same with end of sequence as every response's last token, also where it was cut at the limit."""
+        last = self.input_ids.shape[1] - self.response_mask.shape[1] + self.response_mask.sum(1) - 1
+        ids = self.input_ids.clone()
+        ids[torch.arange(len(ids)), last] = eos_token_id
+        return self._replace(input_ids=ids)
+
     def rows(self, index: Tensor) -> "Batch":
         """The rows of ``index``, without columns that are padding in all of them."""
         attention, response = self.attention_mask[index], self.response_mask[index]

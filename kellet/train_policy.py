@@ -78,7 +78,7 @@ def train_policy(
         )
     model, tokenizer = load_base(base)
     model = add_adapter(model, config.policy.lora, config.seed)
-    scorer = load_scorer(model, reward_model)
+    scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     value_head = scalar_head(model.config.hidden_size, config.seed)
     history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress)
     shown = prompts[:SAMPLES]

@@ -14,9 +14,9 @@ Annotator a prefers answer A to B with probability (Bradley-Terry with a length 
 
     σ( gold_weight·(gold_A - gold_B) + λ_a·(words_A - words_B)/10 )
 
-A fact and a filler sentence have about nine words each. Sampled answers cover 1.8 facts and hold about 1.8 other
-sentences, so stating what is missing and dropping what is idle leave the length about where it was. Answers are by
-careful or by careless agents, so that helpfulness varies more than length.
+A fact has about nine words and a filler sentence about thirteen. Sampled answers cover 1.8 facts and hold about 1.7
+other sentences, so stating what is missing and dropping what is idle leave the length about where it was. Answers are
+by careful or by careless agents, so that helpfulness varies more than length.
 """
 
 import functools
@@ -49,7 +49,7 @@ class Agent(NamedTuple):
     """Probability that one sentence is said again."""
 
 
-AGENTS = (Agent(0.85, 0.2, 0.7, 0.1), Agent(0.35, 0.8, 1.5, 0.3))
+AGENTS = (Agent(0.85, 0.3, 0.7, 0.03), Agent(0.35, 0.9, 1.5, 0.07))
 """A careful and a careless agent, about equally wordy; each answer is by one of them, drawn by chance."""
 
 

@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 else:
     LoggerAdapter = logging.LoggerAdapter
 
-SHOWN = ("objective/reward", "objective/kl", "tokens/response_mean", "loss", "accuracy")
+SHOWN = (
+    "objective/reward",
+    "objective/kl",
+    "tokens/response_mean",
+    "base/loss",
+    "reward_model/loss",
+    "reward_model/accuracy",
+)
 """Metrics of a step that a progress line names, where the step has them."""
 
 

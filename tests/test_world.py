@@ -27,7 +27,10 @@ CANCEL, LABEL = (
     "Orders can be cancelled until they leave the warehouse.",
     "Print the return label from your online account page.",
 )
-THANKS, VALUE = "Thank you very much for reaching out to us today.", "We truly value you as a member of our family."
+THANKS, VALUE = (
+    "Thank you so very much for taking the time to write to us today.",
+    "We truly value you as a loyal member of our large and growing family.",
+)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
