@@ -56,7 +56,7 @@ def test_what_stands_in_padding_does_not_matter_to_gae():
     mask = rows((True, True, True, False, False))
     garbage = torch.tensor([[7.0, -3.0]])
     advantages, returns = gae(
-        torch.cat([REWARDS, torch.zeros(1, 2)], 1), torch.cat([VALUES, garbage], 1), mask, gamma=1.0, lam=0.95
+        torch.cat([REWARDS, garbage], 1), torch.cat([VALUES, garbage], 1), mask, gamma=1.0, lam=0.95
     )
     alone = gae(REWARDS, VALUES, ALL, gamma=1.0, lam=0.95)
     assert torch.equal(advantages[:, :3], alone[0])
