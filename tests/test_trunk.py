@@ -1,5 +1,7 @@
 """One trunk, four parts: what is off is off bit for bit, padding is nothing, and what is saved others can load."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -142,6 +144,9 @@ def test_a_saved_adapter_is_the_same_bytes_and_loads_with_peft(model, batch, tmp
     for name in ("one", "two"):
         save_adapter(model, tmp_path / name)
     assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
+    modules = json.loads((tmp_path / "one" / "adapter_config.json").read_text())["target_modules"]
+    assert len(modules) >= 7
+    assert modules == sorted(modules)
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {file.name for file in (tmp_path / "one").iterdir()}
     loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "one").eval()
     assert torch.allclose(logits(loaded, batch), logits(model, batch), atol=1e-5)
