@@ -41,6 +41,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
         assert write_world(world, path) == 80
         written.append(path.read_bytes())
     assert written[0] == written[1] != written[2]
+    assert written[0][3:8] == bytes(5)  # RFC 1952: no flag, so no file name, and no time
 
 
 def test_a_row_holds_what_preferences_need(tmp_path):
