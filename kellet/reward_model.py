@@ -158,7 +158,7 @@ def normalise(scorer: Scorer, pairs: Pairs, gamma: float | None, pad_id: int) ->
         slope = float(((scores[0] - scores[1]) * length).sum() / (length**2).sum().clamp(min=1e-6))
         scorer.length_slope, gamma = slope, gamma + slope
         scores = score_all(scorer, pairs, pad_id)
-    scorer.head.bias.sub_(scores.mean())
+    scorer.head.bias.data -= scores.mean()
     return gamma
 
 

@@ -53,16 +53,21 @@ class Batch(NamedTuple):
 
 def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
     """Token ids of the query; a long one loses its beginning, because what was asked last matters most."""
-    ids = tokenizer(text.prompt_template.format(prompt=prompt), add_special_tokens=False)["input_ids"]
+    ids = _ids(tokenizer, text.prompt_template.format(prompt=prompt))
     if tokenizer.bos_token_id is not None:
         return [tokenizer.bos_token_id, *ids[-(text.max_prompt_tokens - 1) :]]
-    return list(ids[-text.max_prompt_tokens :])
+    return ids[-text.max_prompt_tokens :]
 
 
 def encode_response(tokenizer: Any, response: str, text: Text) -> list[int]:
     """Token ids of a written response with its end of sequence; a long one loses its end and has no end of sequence."""
-    ids = tokenizer(response, add_special_tokens=False)["input_ids"]
+    ids = _ids(tokenizer, response)
     return [*ids, tokenizer.eos_token_id][: text.max_response_tokens]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    # Data may spell "<eos>"; that is text, not the end of the sequence.
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
 
 def pad(queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> Batch:

@@ -14,9 +14,9 @@ Annotator a prefers answer A to B with probability (Bradley-Terry with a length 
 
     σ( gold_weight·(gold_A - gold_B) + λ_a·(words_A - words_B)/10 )
 
-A fact has about nine words and a filler sentence about thirteen. Sampled answers cover 1.8 facts and hold about 1.7
-other sentences, so stating what is missing and dropping what is idle leave the length about where it was. Answers are
-by careful or by careless agents, so that helpfulness varies more than length.
+A fact has about nine words and a filler sentence about fourteen. Sampled answers cover 1.8 facts and hold about 1.7
+other sentences, so honest improvement does not lengthen: an ideal answer (three facts and nothing else) has 27 words,
+the average one 37. Answers are by careful or by careless agents, so that helpfulness varies more than length.
 """
 
 import functools

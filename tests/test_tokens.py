@@ -100,8 +100,5 @@ def test_text_survives_the_way_to_tokens_and_back(tokenizer, answer):
     assert decode(tokenizer, batch.responses, batch.response_mask) == texts
 
 
-@pytest.mark.xfail(
-    reason="the tokenizer takes a special token that is spelled out in a text for the token", strict=True
-)
 def test_an_answer_cannot_write_end_of_sequence(tokenizer):
     assert encode_response(tokenizer, "a <eos> b", Text()).count(tokenizer.eos_token_id) == 1
