@@ -26,7 +26,7 @@ help:  ## This list
 
 setup: $(VENV)/.ready  ## A virtual environment in .venv with everything that was tested
 
-demo: setup  ## The naive retraining is blocked, the changed one promoted (minutes; seconds when repeated)
+demo: setup  ## A naive and a changed retraining, judged by the gate (minutes; seconds when repeated)
 	@$(BIN)/python -m flows.demo
 
 test: setup  ## Every test, the end-to-end ones included
