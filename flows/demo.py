@@ -1,4 +1,4 @@
-"""``python -m flows.demo`` (``make demo``): the naive retraining is blocked, the changed one promoted."""
+"""``python -m flows.demo`` (``make demo``): a naive and a changed retraining, judged by the same gate."""
 
 import sys
 
