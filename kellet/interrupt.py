@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM while training: finish the step, save, then end as the signal asks."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def held_back() -> Iterator[Callable[[], bool]]:
+    """Inside, the first signal only makes the function that is given return True; a second one acts at once.
+
+    On leaving, a signal that was held back is delivered to whoever handled it before: Ctrl-C becomes
+    KeyboardInterrupt, SIGTERM ends the process or does what a flow engine wants. Signals are a matter of the main
+    thread; in another one nothing is held back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    came: list[int] = []
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def hold(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        came.append(number)
+        restore()
+
+    for number in SIGNALS:
+        signal.signal(number, hold)
+    try:
+        yield lambda: bool(came)
+    finally:
+        restore()
+    for held in came:
+        signal.raise_signal(held)
