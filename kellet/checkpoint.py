@@ -26,6 +26,7 @@ from kellet.files import atomic_folder, content_hash
 
 KEPT = 2
 LIBRARIES = ("torch", "transformers", "peft")
+MODEL_FILES = {"config.json", "tokenizer.json", "adapter_config.json"}
 
 
 class Checkpoint(NamedTuple):
@@ -94,12 +95,19 @@ class Checkpoints:
 def origin_of(parameters: Mapping[str, Any], **inputs: Path | str) -> dict[str, Any]:
     """Where a training comes from: ``parameters``, the content of each input, and the versions of what computes.
 
-    An input is a local path, or the name of a model elsewhere, which stands for itself.
+    An input is a file; a model's folder, of which its weights, tokenizer and configuration count and no record of how
+    it was made; or the name of a model elsewhere, which stands for itself.
     """
-    local = {name: Path(given) for name, given in inputs.items()}
-    hashes = {name: content_hash(path) if path.exists() else str(path) for name, path in local.items()}
     versions = {"kellet": kellet.__version__, **{name: version(name) for name in LIBRARIES}}
-    return {"parameters": dict(parameters), "content": hashes, "version": versions}
+    contents = {name: _content(Path(given)) for name, given in inputs.items()}
+    return {"parameters": dict(parameters), "content": contents, "version": versions}
+
+
+def _content(path: Path) -> Any:
+    if not path.is_dir():
+        return content_hash(path) if path.exists() else str(path)
+    files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in MODEL_FILES)
+    return {str(file.relative_to(path)): content_hash(file) for file in files}
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

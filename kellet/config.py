@@ -191,6 +191,8 @@ class Policy(Section):
     """Responses sampled for each iteration."""
     minibatch_size: Count = 32
     """Responses in one optimizer step; divides batch_size."""
+    micro_batch_size: Count | None = None
+    """Responses in one forward and backward pass, where memory is short; the gradient is that of the minibatch."""
     epochs: Count = 2
     """Passes over each batch."""
     learning_rate: Positive = 1e-3
@@ -209,6 +211,8 @@ class Policy(Section):
     """The gradient is scaled down to this Euclidean norm."""
     stop_kl: Positive = 0.05
     """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
+    checkpoint_every: Count = 5
+    """Iterations from one checkpoint to the next; a killed training goes on from the newest."""
     lora: Lora = Lora()
     kl: KL = KL()
 

@@ -15,12 +15,13 @@ def held_back() -> Iterator[Callable[[], bool]]:
 
     On leaving, a signal that was held back is delivered to whoever handled it before: Ctrl-C becomes
     KeyboardInterrupt, SIGTERM ends the process or does what a flow engine wants. Signals are a matter of the main
-    thread; in another one nothing is held back.
+    thread; in another one nothing is held back. A signal that is ignored stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     came: list[int] = []
 
     def restore() -> None:
@@ -31,7 +32,7 @@ def held_back() -> Iterator[Callable[[], bool]]:
         came.append(number)
         restore()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, hold)
     try:
         yield lambda: bool(came)

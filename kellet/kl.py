@@ -45,6 +45,8 @@ class KLController(Protocol):
     """Holds β, in reward units per nat."""
 
     value: float
+    at_clip: bool | None
+    """Whether the last update's error was cut off; None where there is no error."""
 
     def update(self, current: float, n_steps: int) -> None:
         """Tell the mean KL of the last batch, nats per response, and its number of responses."""
@@ -55,6 +57,7 @@ class FixedKLController:
 
     def __init__(self, value: float) -> None:
         self.value = value
+        self.at_clip: bool | None = None
 
     def update(self, current: float, n_steps: int) -> None:
         """Ignore both."""
@@ -70,8 +73,11 @@ class AdaptiveKLController:
 
     def __init__(self, init_kl_coef: float, target: float, horizon: float) -> None:
         self.value, self.target, self.horizon = init_kl_coef, target, horizon
+        self.at_clip: bool | None = False
 
     def update(self, current: float, n_steps: int) -> None:
         """Move β by the clipped proportional error."""
-        error = min(max(current / self.target - 1, -0.2), 0.2)
+        proportional = current / self.target - 1
+        error = min(max(proportional, -0.2), 0.2)
+        self.at_clip = error != proportional
         self.value *= 1 + error * n_steps / self.horizon

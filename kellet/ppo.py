@@ -17,6 +17,9 @@ class PolicyLoss(NamedTuple):
     loss: Tensor
     clipfrac: Tensor
     """Share of tokens on which the clip was in force."""
+    clipfrac_positive: Tensor
+    """The same among the tokens of positive advantage; 0 where there is none."""
+    clipfrac_negative: Tensor
     approxkl: Tensor
     """Mean k3 of the old policy from the new one, nats per token."""
 
@@ -74,9 +77,13 @@ def policy_loss(
     log_ratio = logprobs - old_logprobs
     ratio = log_ratio.exp()
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+    in_force = (clipped > plain) & response_mask
+    better, worse = (advantages > 0) & response_mask, (advantages < 0) & response_mask
     return PolicyLoss(
         loss=masked_mean(torch.maximum(plain, clipped), response_mask),
-        clipfrac=masked_mean((clipped > plain).float(), response_mask).detach(),
+        clipfrac=masked_mean(in_force.float(), response_mask),
+        clipfrac_positive=(in_force & better).sum() / better.sum().clamp(min=1),
+        clipfrac_negative=(in_force & worse).sum() / worse.sum().clamp(min=1),
         approxkl=masked_mean(torch.expm1(log_ratio) - log_ratio, response_mask).detach(),
     )
 

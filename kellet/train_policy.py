@@ -3,30 +3,29 @@
 One trunk plays policy, reference, value and reward (kellet/trunk.py). Legend: B responses, R response tokens. The KL in
 the reward is k1 at β; what is reported, what moves the controller and what the gate reads is the full KL, in nats per
 response. Metrics of each iteration are described in docs/metrics.md.
+
+Every ``policy.checkpoint_every`` iterations all that changes is saved (kellet/checkpoint.py): a training that is killed
+and started again by the same command ends in the same bytes. The reference is never part of it: it stays the base.
 """
 
 import json
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from kellet import kl
+from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
-from kellet.errors import DataError
+from kellet.errors import DataError, KelletError
 from kellet.files import atomic_folder
-from kellet.ppo import (
-    explained_variance,
-    gae,
-    masked_mean,
-    penalised_rewards,
-    policy_loss,
-    value_loss,
-    whiten,
-)
+from kellet.interrupt import held_back
+from kellet.policy_metrics import Metrics, describe_lengths, describe_objective
+from kellet.ppo_update import Rollout, of_responses, update
 from kellet.progress import Progress, quiet
 from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import generate_text, sample, truncated
@@ -42,23 +41,48 @@ from kellet.trunk import (
     scalar_head,
 )
 
-Metrics = dict[str, float | None]
 SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
+PARAMETERS = {"seed", "text", "policy"}
+"""The sections that decide a training; base and reward model are known by their contents."""
+FREE = {"policy": {"checkpoint_every"}}
+"""Parameters that may change between a kill and the next start."""
 
 
-class Rollout(NamedTuple):
-    """A batch of sampled responses with all that the update needs; (B, R) unless said otherwise."""
+@dataclass
+class Training:
+    """Everything that changes while a policy is trained."""
 
-    batch: Batch
-    logprobs: Tensor
-    """Of the policy that sampled, nats."""
-    values: Tensor
-    scores: Tensor
-    """(B,) rewards of the reward model."""
-    kl_k1: Tensor
-    kl_full: Tensor
-    entropy: Tensor
+    model: Any
+    value_head: nn.Linear
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    controller: kl.KLController
+    order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
+    """Numbers of the prompts still to be asked in this pass."""
+    history: list[Metrics] = field(default_factory=list)
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint of it."""
+        tensors = {**self._weights(), **optimizer_tensors(self.optimizer)}
+        tensors |= {"generator": self.generator.get_state(), "order": self.order}
+        state = {"controller": vars(self.controller), "history": self.history}
+        checkpoints.save(len(self.history), tensors, state)
+
+    @torch.no_grad()
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Become what was saved."""
+        for name, weight in self._weights().items():
+            weight.copy_(checkpoint.tensors[name])
+        restore_optimizer(self.optimizer, checkpoint.tensors)
+        self.generator.set_state(checkpoint.tensors["generator"])
+        self.order = checkpoint.tensors["order"]
+        vars(self.controller).update(checkpoint.state["controller"])
+        self.history = checkpoint.state["history"]
+
+    def _weights(self) -> dict[str, Tensor]:
+        policy = {f"policy.{name}": weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        return policy | {f"value_head.{name}": weight for name, weight in self.value_head.named_parameters()}
 
 
 def train_policy(
@@ -66,8 +90,9 @@ def train_policy(
 ) -> None:
     """Run PPO from ``base`` against ``reward_model`` on the prompts of the training split.
 
-    ``out`` gets adapter/, value_head.safetensors, history.jsonl and samples.jsonl. Raises DataError when the training
-    split has fewer prompts than one batch.
+    ``out`` gets adapter/, value_head.safetensors, history.jsonl and samples.jsonl; until then, OUT.checkpoints beside
+    it holds what a second start goes on from. Raises DataError when the training split has fewer prompts than one
+    batch, InputError when the checkpoints are of another training.
     """
     table = pd.read_parquet(preferences, columns=["prompt", "split"])
     prompts = list(dict.fromkeys(table.loc[table["split"] == "train", "prompt"]))
@@ -76,11 +101,14 @@ def train_policy(
             f"{preferences} has {len(prompts)} training prompts, policy.batch_size is {config.policy.batch_size}; "
             "bring more prompts or set a smaller batch"
         )
+    parameters = config.model_dump(mode="json", include=PARAMETERS, exclude=FREE)
+    origin = origin_of(parameters, preferences=preferences, base=base, reward_model=reward_model)
+    checkpoints = Checkpoints(out, origin)
     model, tokenizer = load_base(base)
     model = add_adapter(model, config.policy.lora, config.seed)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     value_head = scalar_head(model.config.hidden_size, config.seed)
-    history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress)
+    history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress, checkpoints)
     shown = prompts[:SAMPLES]
     answers = generate_text(model, tokenizer, shown, config.text, seed=None)
     with atomic_folder(out) as folder:
@@ -89,6 +117,7 @@ def train_policy(
         _write_lines(folder / "history.jsonl", history)
         rows = zip(shown, answers, strict=True)
         _write_lines(folder / "samples.jsonl", [{"prompt": prompt, "response": answer} for prompt, answer in rows])
+    checkpoints.remove()
 
 
 def ppo(
@@ -99,36 +128,74 @@ def ppo(
     value_head: nn.Linear,
     prompts: list[str],
     progress: Progress = quiet,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Metrics]:
-    """The training loop; trains the policy adapter of ``model`` and ``value_head`` in place, returns the history."""
+    """The training loop; trains the policy adapter of ``model`` and ``value_head`` in place, returns the history.
+
+    With ``checkpoints`` it goes on from the newest, writes its own, and saves before it gives way to Ctrl-C or SIGTERM.
+    """
     settings = config.policy
-    generator = torch.Generator().manual_seed(config.seed)
-    controller = build_controller(config)
     weights = [p for p in (*model.parameters(), *value_head.parameters()) if p.requires_grad]
-    optimizer = torch.optim.Adam(weights, lr=settings.learning_rate)
+    training = Training(
+        model,
+        value_head,
+        torch.optim.Adam(weights, lr=settings.learning_rate),
+        torch.Generator().manual_seed(config.seed),
+        build_controller(config),
+    )
+    if checkpoints and (checkpoint := checkpoints.newest()):
+        training.restore(checkpoint)
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     model.eval()  # dropout would make the first ratio differ from one
-    history: list[Metrics] = []
-    order = torch.empty(0, dtype=torch.long)
-    for iteration in range(1, settings.iterations + 1):
-        while len(order) < settings.batch_size:
-            order = torch.cat([order, torch.randperm(len(queries), generator=generator)])
-        index, order = order[: settings.batch_size], order[settings.batch_size :]
-        started = time.monotonic()
-        batch = sample(model, tokenizer, [queries[i] for i in index], config.text.max_response_tokens, generator)
-        sampled = time.monotonic()
-        rollout = score(model, scorer, value_head, batch)
-        scored = time.monotonic()
-        metrics: Metrics = {"iteration": iteration, "episodes": iteration * settings.batch_size}
-        metrics |= describe(rollout, controller.value, tokenizer.eos_token_id)
-        metrics["objective/kl_target"] = settings.kl.target if settings.kl.controller == "adaptive" else None
-        metrics |= update(config, model, value_head, optimizer, rollout, controller.value, generator)
-        controller.update(float(metrics["objective/kl"] or 0.0), settings.batch_size)
-        metrics["time/sample_s"], metrics["time/score_s"] = sampled - started, scored - sampled
-        metrics["time/update_s"] = time.monotonic() - scored
-        history.append(metrics)
-        progress(iteration, settings.iterations, {k: v for k, v in metrics.items() if v is not None})
-    return history
+    with held_back() as stopping:
+        for done in range(len(training.history) + 1, settings.iterations + 1):
+            metrics = iterate(config, training, tokenizer, scorer, queries)
+            progress(done, settings.iterations, {k: v for k, v in metrics.items() if v is not None})
+            if checkpoints and (stopping() or done % settings.checkpoint_every == 0):
+                training.save(checkpoints)
+            if stopping():
+                break
+    if len(training.history) < settings.iterations:
+        raise KelletError(
+            f"stopped after iteration {len(training.history)} of {settings.iterations}; start again to go on"
+        )
+    return training.history
+
+
+def iterate(config: Config, training: Training, tokenizer: Any, scorer: Scorer, queries: list[list[int]]) -> Metrics:
+    """One iteration: sample, score, update; its metrics are added to the history and given back."""
+    settings, generator, kl_coef = config.policy, training.generator, training.controller.value
+    while len(training.order) < settings.batch_size:
+        training.order = torch.cat([training.order, torch.randperm(len(queries), generator=generator)])
+    index, training.order = training.order[: settings.batch_size], training.order[settings.batch_size :]
+    started = time.monotonic()
+    asked = [queries[i] for i in index]
+    batch = sample(training.model, tokenizer, asked, config.text.max_response_tokens, generator)
+    sampled = time.monotonic()
+    rollout = score(training.model, scorer, training.value_head, batch)
+    scored = time.monotonic()
+    iteration, mask = len(training.history) + 1, batch.response_mask
+    metrics: Metrics = {"iteration": iteration, "episodes": iteration * settings.batch_size}
+    metrics |= describe_objective(rollout.scores, rollout.kl_k1, rollout.kl_full, rollout.entropy, mask, kl_coef)
+    metrics |= describe_lengths(mask, ~truncated(batch, tokenizer.eos_token_id), config.text.max_response_tokens)
+    metrics |= update(
+        settings,
+        training.model,
+        training.value_head,
+        training.optimizer,
+        rollout,
+        kl_coef,
+        generator,
+        tokenizer.eos_token_id,
+    )
+    training.controller.update(float(metrics["objective/kl"] or 0.0), settings.batch_size)
+    at_clip = training.controller.at_clip
+    metrics["objective/kl_target"] = None if at_clip is None else settings.kl.target
+    metrics["objective/kl_coef_at_clip"] = None if at_clip is None else float(at_clip)
+    metrics["time/sample_s"], metrics["time/score_s"] = sampled - started, scored - sampled
+    metrics["time/update_s"] = time.monotonic() - scored
+    training.history.append(metrics)
+    return metrics
 
 
 def build_controller(config: Config) -> kl.KLController:
@@ -158,85 +225,6 @@ def score(model: Any, scorer: Scorer, value_head: nn.Linear, batch: Batch) -> Ro
         kl_full=kl.full(log_p, log_q) * mask,
         entropy=-(log_p.exp() * log_p).sum(-1) * mask,
     )
-
-
-def update(
-    config: Config,
-    model: Any,
-    value_head: nn.Linear,
-    optimizer: torch.optim.Optimizer,
-    rollout: Rollout,
-    kl_coef: float,
-    generator: torch.Generator,
-) -> Metrics:
-    """One iteration's epochs of minibatches; returns ``ppo/*`` metrics, means over the minibatches."""
-    settings = config.policy
-    mask = rollout.batch.response_mask
-    rewards = penalised_rewards(rollout.scores, rollout.kl_k1, kl_coef, mask)
-    advantages, returns = gae(rewards, rollout.values, mask, settings.gamma, settings.lam)
-    metrics: Metrics = {
-        "ppo/advantage_mean": float(masked_mean(advantages, mask)),
-        "ppo/advantage_std": float(advantages[mask].std()),
-        "ppo/value/explained_variance": explained_variance(rollout.values, returns, mask),
-    }
-    advantages = whiten(advantages, mask)
-    steps: list[dict[str, float]] = []
-    for _ in range(settings.epochs):
-        for rows in torch.randperm(len(mask), generator=generator).split(settings.minibatch_size):
-            batch = rollout.batch.rows(rows)
-            width = batch.response_mask.shape[1]
-            old_logprobs, old_values, advantage, target = (
-                tensor[rows, :width] for tensor in (rollout.logprobs, rollout.values, advantages, returns)
-            )
-            logits, hidden = response_outputs(model, batch)
-            logprobs = of_responses(logits.log_softmax(-1), batch)
-            surrogate = policy_loss(logprobs, old_logprobs, advantage, batch.response_mask, settings.clip_range)
-            values = value_head(hidden).squeeze(-1)
-            critic = value_loss(values, old_values, target, batch.response_mask, settings.value_clip_range)
-            loss = surrogate.loss + settings.value_coef * critic
-            optimizer.zero_grad()
-            loss.backward()
-            norm = nn.utils.clip_grad_norm_(
-                [p for group in optimizer.param_groups for p in group["params"]], settings.max_grad_norm
-            )
-            optimizer.step()
-            steps.append(
-                {
-                    "ppo/policy/loss": float(surrogate.loss.detach()),
-                    "ppo/policy/clipfrac": float(surrogate.clipfrac),
-                    "ppo/policy/approxkl": float(surrogate.approxkl),
-                    "ppo/value/loss": float(critic.detach()),
-                    "ppo/grad_norm": float(norm),
-                }
-            )
-        of_epoch = steps[-(len(mask) // settings.minibatch_size) :]
-        if sum(step["ppo/policy/approxkl"] for step in of_epoch) / len(of_epoch) > settings.stop_kl:
-            break
-    metrics |= {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
-    return metrics | {"ppo/epochs": len(steps) * settings.minibatch_size // len(mask)}
-
-
-def describe(rollout: Rollout, kl_coef: float, eos_token_id: int) -> Metrics:
-    """``objective/*`` and ``tokens/*`` metrics of the sampled responses."""
-    mask = rollout.batch.response_mask
-    penalty = kl_coef * kl.per_response(rollout.kl_k1, mask)
-    return {
-        "objective/reward": float(rollout.scores.mean()),
-        "objective/kl": float(kl.per_response(rollout.kl_full, mask).mean()),
-        "objective/kl_per_token": float(masked_mean(rollout.kl_full, mask)),
-        "objective/kl_k1": float(kl.per_response(rollout.kl_k1, mask).mean()),
-        "objective/kl_coef": kl_coef,
-        "objective/score_with_kl": float((rollout.scores - penalty).mean()),
-        "objective/entropy": float(masked_mean(rollout.entropy, mask)),
-        "tokens/response_mean": float(mask.sum(1).float().mean()),
-        "tokens/truncated_share": float(truncated(rollout.batch, eos_token_id).float().mean()),
-    }
-
-
-def of_responses(log_p: Tensor, batch: Batch) -> Tensor:
-    """(B, R) log-probabilities of the response tokens, picked from those of all tokens (B, R, V), nats."""
-    picked: Tensor = log_p.gather(-1, batch.responses[..., None]).squeeze(-1)
-    return picked
 
 
 def _write_lines(path: Path, rows: Any) -> None:

@@ -106,6 +106,18 @@ def test_an_origin_is_parameters_contents_and_versions(tmp_path):
     assert one["version"]["torch"] == torch.__version__.split("+")[0] or one["version"]["torch"] == torch.__version__
 
 
+def test_of_a_models_folder_only_the_model_counts(tmp_path):
+    for name in ("model.safetensors", "config.json", "history.jsonl", "prefect.json"):
+        (tmp_path / name).write_text("one")
+    one = origin_of({}, base=tmp_path)
+    (tmp_path / "history.jsonl").write_text("two")
+    (tmp_path / "prefect.json").unlink()
+    assert origin_of({}, base=tmp_path) == one
+    (tmp_path / "model.safetensors").write_text("two")
+    (text,) = differences(one, origin_of({}, base=tmp_path))
+    assert text.startswith("content.base.model.safetensors: checkpoint")
+
+
 def test_a_key_that_only_one_of_them_has_is_a_difference():
     assert list(differences({"a": 1}, {"b": {"c": 2}})) == [
         "a: checkpoint 1, now null",
@@ -150,6 +162,16 @@ def test_the_second_signal_acts_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("unreachable")
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held_back() as asked:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not asked()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_process_that_is_told_to_end_saves_and_ends_by_the_signal():

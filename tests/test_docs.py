@@ -14,7 +14,9 @@ from kellet.cli import main
 KELLET = ROOT / "kellet"
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
 LOGGING = {
-    "train_policy.py": ("ppo", "update", "describe"),
+    "train_policy.py": ("iterate",),
+    "ppo_update.py": ("update", "_loss"),
+    "policy_metrics.py": ("describe_objective", "describe_lengths", "describe_stopping"),
     "reward_model.py": ("fit",),
     "reward_card.py": ("reward_card", "_calibration"),
     "base_model.py": ("fit",),

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from kellet import ppo_update
 from kellet import train_policy as module
 from kellet.config import Lora
 from kellet.errors import DataError
@@ -22,8 +23,12 @@ KEYS = {
     "iteration",
     "episodes",
     *("objective/reward", "objective/kl", "objective/kl_per_token", "objective/kl_k1", "objective/kl_coef"),
-    *("objective/kl_target", "objective/score_with_kl", "objective/entropy"),
-    *("tokens/response_mean", "tokens/truncated_share"),
+    *("objective/kl_target", "objective/score_with_kl", "objective/entropy", "objective/reward_std"),
+    *("objective/kl_p95", "objective/kl_k3", "objective/kl_top_decile_share", "objective/kl_penalty_share"),
+    *("objective/kl_coef_at_clip", "tokens/response_mean", "tokens/truncated_share"),
+    *("tokens/stop_hazard/early", "tokens/stop_hazard/middle", "tokens/stop_hazard/late"),
+    *("ppo/policy/kl_update", "ppo/policy/clipfrac_positive", "ppo/policy/clipfrac_negative"),
+    *("ppo/advantage/eos", "ppo/advantage/other"),
     *("ppo/policy/loss", "ppo/policy/clipfrac", "ppo/policy/approxkl", "ppo/value/loss"),
     *("ppo/value/explained_variance", "ppo/advantage_mean", "ppo/advantage_std", "ppo/epochs", "ppo/grad_norm"),
     *("time/sample_s", "time/score_s", "time/update_s"),
@@ -80,7 +85,10 @@ def test_history_has_every_key_of_every_iteration(trained):
     assert [set(row) for row in history] == [KEYS, KEYS]
     assert [(row["iteration"], row["episodes"]) for row in history] == [(1, 16), (2, 32)]
     assert all(row["objective/kl_target"] == 3.0 for row in history)
-    assert all(isinstance(value, int | float) for row in history for value in row.values())
+    # no KL at first, so nothing to have a share of; and where none runs so long, none can stop
+    empty = {name for row in history for name, value in row.items() if value is None}
+    assert empty <= {"objective/kl_top_decile_share", "tokens/stop_hazard/middle", "tokens/stop_hazard/late"}
+    assert all(value is None or isinstance(value, int | float) for row in history for value in row.values())
 
 
 def test_before_the_first_update_the_policy_is_the_reference(trained):
@@ -197,7 +205,7 @@ def test_updates_begin_at_the_policy_that_sampled(trunk, monkeypatch):
         losses.append((float(found.approxkl), float(found.clipfrac)))
         return found
 
-    monkeypatch.setattr(module, "policy_loss", spied)
+    monkeypatch.setattr(ppo_update, "policy_loss", spied)
     play(trunk, Likes(70), iterations=1, epochs=2)
     assert len(losses) == 4  # two epochs of two minibatches
     assert losses[0] == (pytest.approx(0, abs=1e-6), 0)
