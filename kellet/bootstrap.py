@@ -15,7 +15,8 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 
 Bootstrap Methods and their Application (1997), section 5.2.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +27,13 @@ from kellet.errors import DataError
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.uint8]
 Function = Callable[[Floats], Floats]
 
 CHUNK = 4_000_000
-"""Weights (resamples x prompts) held at a time: 32 MB."""
+"""Weights (resamples x prompts) in use at a time: 32 MB."""
+KEPT = 64_000_000
+"""So many weights are kept as bytes for the next statistic of the same prompts, which draws the same resamples."""
 
 
 @dataclass(frozen=True)
@@ -116,19 +120,66 @@ def studentised(
 def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]:
     """Means of ``rows`` ``(n, k)`` over ``resamples`` draws of n rows with replacement, in chunks ``(b, k)``."""
     n = len(rows)
+    drawn = _kept(n, resamples, seed, CHUNK) if n * resamples <= KEPT else _drawn(n, resamples, seed, CHUNK)
+    for counts in drawn:
+        yield counts.astype(np.float64) @ rows / n
+
+
+def _drawn(n: int, resamples: int, seed: int, chunk: int) -> Iterator[Counts]:
+    """How often each of n rows is drawn, ``(b, n)``; a row that came 256 times in n draws is not to be expected."""
     rng = np.random.default_rng(seed)
-    chunk = max(1, CHUNK // n)
-    for start in range(0, resamples, chunk):
-        b = min(chunk, resamples - start)
-        drawn = rng.integers(0, n, size=(b, n), dtype=np.int64)
-        drawn += np.arange(b, dtype=np.int64)[:, None] * n
-        weights = np.bincount(drawn.ravel(), minlength=b * n).reshape(b, n)
-        yield weights.astype(np.float64) @ rows / n
+    size = max(1, chunk // n)
+    for start in range(0, resamples, size):
+        b = min(size, resamples - start)
+        rows = rng.integers(0, n, size=(b, n), dtype=np.int64)
+        rows += np.arange(b, dtype=np.int64)[:, None] * n
+        yield np.bincount(rows.ravel(), minlength=b * n).reshape(b, n).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _kept(n: int, resamples: int, seed: int, chunk: int) -> Iterable[Counts]:
+    return tuple(_drawn(n, resamples, seed, chunk))
 
 
 def mean(values: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
     """Mean of one value for each prompt ``(n,)``."""
     return studentised(values[:, None], lambda m: m[..., 0], np.ones_like, alpha=alpha, resamples=resamples, seed=seed)
+
+
+def linearised(value: float, influence: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
+    """Interval of an estimate by its influence ``(n,)``: what each prompt adds to it, in sum about zero.
+
+    For what is too wide for :func:`studentised`, such as a regression on many columns: the estimate is treated as the
+    mean of value + influence, which is right to first order (Davison and Hinkley 1997, section 2.7).
+    """
+    return mean(value + influence - influence.mean(), alpha=alpha, resamples=resamples, seed=seed)
+
+
+def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
+    """(Mean of the second column) / (mean of the first) of ``columns`` ``(n, 2)``.
+
+    A mean of the first at or below zero gives NaN with an infinite interval: there is no ratio to speak of.
+    """
+    if columns[:, 0].mean() <= 0:
+        return Estimate(np.nan, -np.inf, np.inf, len(columns))
+
+    def value(m: Floats) -> Floats:
+        return m[..., 1] / np.maximum(m[..., 0], 1e-300)
+
+    def gradient(m: Floats) -> Floats:
+        base = np.maximum(m[..., 0], 1e-300)
+        return np.stack([-m[..., 1] / base**2, 1 / base], axis=-1)
+
+    return studentised(columns, value, gradient, alpha=alpha, resamples=resamples, seed=seed)
+
+
+def paired_means(a: npt.ArrayLike, b: npt.ArrayLike, cluster_a: npt.ArrayLike, cluster_b: npt.ArrayLike) -> Floats:
+    """Mean of ``a`` and mean of ``b`` in each prompt ``(n, 2)``; answers ``(N_a,)`` and ``(N_b,)``.
+
+    Each prompt weighs the same, however many answers it has. Raises DataError when the prompts differ.
+    """
+    (codes_a, codes_b), n = cluster_codes(cluster_a, cluster_b)
+    return np.column_stack([cluster_means(a, codes_a, n), cluster_means(b, codes_b, n)])
 
 
 def mean_difference(
@@ -141,13 +192,9 @@ def mean_difference(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Mean over prompts of (mean of ``b`` - mean of ``a``), paired by prompt; answers ``(N_a,)`` and ``(N_b,)``.
-
-    Each prompt weighs the same, however many answers it has. Raises DataError when the prompts differ.
-    """
-    (codes_a, codes_b), n = cluster_codes(cluster_a, cluster_b)
-    difference = cluster_means(b, codes_b, n) - cluster_means(a, codes_a, n)
-    return mean(difference, alpha=alpha, resamples=resamples, seed=seed)
+    """Mean over prompts of (mean of ``b`` - mean of ``a``), paired by prompt, see :func:`paired_means`."""
+    columns = paired_means(a, b, cluster_a, cluster_b)
+    return mean(columns[:, 1] - columns[:, 0], alpha=alpha, resamples=resamples, seed=seed)
 
 
 def ratio_of_means(
@@ -160,20 +207,5 @@ def ratio_of_means(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """(Mean of ``b``) / (mean of ``a``), paired by prompt, each prompt weighing the same.
-
-    A mean of ``a`` at or below zero gives NaN with an infinite interval: there is no ratio to speak of.
-    """
-    (codes_a, codes_b), n = cluster_codes(cluster_a, cluster_b)
-    columns = np.column_stack([cluster_means(a, codes_a, n), cluster_means(b, codes_b, n)])
-    if columns[:, 0].mean() <= 0:
-        return Estimate(np.nan, -np.inf, np.inf, n)
-
-    def ratio(m: Floats) -> Floats:
-        return m[..., 1] / np.maximum(m[..., 0], 1e-300)
-
-    def gradient(m: Floats) -> Floats:
-        base = np.maximum(m[..., 0], 1e-300)
-        return np.stack([-m[..., 1] / base**2, 1 / base], axis=-1)
-
-    return studentised(columns, ratio, gradient, alpha=alpha, resamples=resamples, seed=seed)
+    """(Mean of ``b``) / (mean of ``a``), paired by prompt, see :func:`paired_means` and :func:`ratio`."""
+    return ratio(paired_means(a, b, cluster_a, cluster_b), alpha=alpha, resamples=resamples, seed=seed)

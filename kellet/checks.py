@@ -5,7 +5,7 @@ None is neither. ``interval`` is two-sided 1 - 2·alpha, each end a one-sided bo
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from scipy.stats import norm
@@ -18,7 +18,7 @@ POWER = 0.8
 """The number of prompts that is said to be needed would show it this often, were the estimate the truth."""
 
 Direction = Literal["above", "at most"]
-Unit = Literal["reward", "ratio", "share", "nats", "win rate"]
+Unit = Literal["reward", "ratio", "share", "nats", "win rate", "reward per nat"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,10 @@ class Check:
     why: str
     needed_prompts: int | None = None
     """Prompts that would decide it, when more prompts can."""
+
+    def softened(self, why: str) -> "Check":
+        """Make a violation 'not shown', and say why."""
+        return replace(self, passed=None, why=f"{self.why} {why}")
 
     def to_dict(self) -> dict[str, Any]:
         """As in gate.json; value and interval are null where nothing could be estimated."""
@@ -165,6 +169,15 @@ def prompts_needed(estimate: Estimate, threshold: float, alpha: float) -> int | 
     z = float(norm.ppf(1 - alpha))
     factor = (half / distance * (z + float(norm.ppf(POWER))) / z) ** 2
     return max(estimate.clusters + 1, math.ceil(estimate.clusters * factor))
+
+
+def judged_needed(distance: float, rate: float, alpha: float) -> int:
+    """Prompts, one comparison each, that show a win rate ``rate`` to be above one that is ``distance`` lower.
+
+    (z_alpha + z_power)²·rate(1 - rate)/distance², with probability POWER.
+    """
+    z = float(norm.ppf(1 - alpha) + norm.ppf(POWER))
+    return math.ceil(z**2 * rate * (1 - rate) / distance**2)
 
 
 def number(value: float, unit: Unit) -> str:

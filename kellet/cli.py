@@ -219,8 +219,13 @@ def evaluate(
 @with_params(optional=True)
 @run_option
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON, as in gate.json.")
+@click.option(
+    "--card", type=FILE, help="The reward model's card.json, for the criterion reward_trust; none without it."
+)
 @path_option("--out", "RUN/gate.json without FILE; with FILE nothing is written")
-def gate(config: "Config", file: Path | None, run: Path | None, as_json: bool, out: Path | None) -> None:
+def gate(
+    config: "Config", file: Path | None, run: Path | None, as_json: bool, card: Path | None, out: Path | None
+) -> None:
     """Judge an evaluation FILE (.parquet, .csv), whoever made it; default RUN/evaluation/evaluation.parquet.
 
     Exits with 0 for promote, 3 for block and inconclusive.
@@ -228,7 +233,8 @@ def gate(config: "Config", file: Path | None, run: Path | None, as_json: bool, o
     evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
     from kellet import gate as stage
 
-    decision = stage.decide(stage.read_evaluation(evaluation), config.gate)
+    lift = _read_json(there(card, "train-reward")) if card else None
+    decision = stage.decide(stage.read_evaluation(evaluation), config.gate, card=lift)
     out = out or (None if file else run_folder(config, run) / "gate.json")
     if out is not None:
         decision.write(out)
@@ -238,6 +244,7 @@ def gate(config: "Config", file: Path | None, run: Path | None, as_json: bool, o
         for criterion in decision.criteria:
             mark = {True: "pass", False: "FAIL", None: "?"}[criterion.passed] if criterion.counted else "-"
             click.echo(f"{mark:<5}{criterion.name:<18} {criterion.why}")
+        click.echo(f"     {'length':<18} {decision.length.sentence}")
     if not decision.promote:
         raise NotPromoted(f"{decision.verdict}: {decision.headline}")
     click.echo(f"promote: {decision.headline}", err=as_json)

@@ -237,7 +237,15 @@ class Evaluation(Section):
 
 
 Criterion = Literal[
-    "reward_gain", "length_inflation", "controlled_gain", "kl_budget", "independent_judge", "degeneration"
+    "reward_gain",
+    "length_inflation",
+    "controlled_gain",
+    "kl_budget",
+    "kl_price",
+    "independent_judge",
+    "reward_trust",
+    "degeneration",
+    "style_shift",
 ]
 
 
@@ -254,12 +262,18 @@ class Gate(Section):
     """kl_budget: upper bound of the mean full KL, nats per response."""
     kl_tail_budget: Positive = 20.0
     """kl_budget: the 95th percentile of KL, nats per response."""
+    kl_price_floor: float = 0.0
+    """kl_price: the lower bound of the gain per nat must exceed this, reward units per nat; β is a natural floor."""
     judge: str = "judge_human"
     """independent_judge: the column of the evaluation file that the policy was not optimised against."""
     judge_margin: Annotated[float, Field(ge=0, lt=0.5)] = 0.10
     """independent_judge: the lower bound of the win rate must exceed 0.5 - this."""
+    judge_error: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """independent_judge: known share of comparisons that the judge gets wrong; the win rate is corrected for it."""
     degeneration_tolerance: Share = 0.05
     """degeneration: shares (truncated, empty, repeated, duplicate) may exceed the reference's by this."""
+    style_shift: Literal["warn", "block"] = "warn"
+    """style_shift: what a gain that is shown to be style leads to: ``warn`` inconclusive, ``block`` block."""
     required: tuple[Criterion, ...] = (
         "reward_gain",
         "length_inflation",
@@ -272,6 +286,11 @@ class Gate(Section):
     """Bootstrap resamples, over prompts."""
     seed: int = 0
     """Seed of the bootstrap."""
+
+    @property
+    def intervals(self) -> dict[str, Any]:
+        """Level, resamples and seed, as the statistics take them (kellet/bootstrap.py)."""
+        return {"alpha": self.alpha, "resamples": self.resamples, "seed": self.seed}
 
 
 class Tracking(Section):

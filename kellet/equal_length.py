@@ -8,14 +8,17 @@ Legend: N = answers, n = prompts. ``alpha`` is one-sided, see kellet/bootstrap.p
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kellet.bootstrap import Codes, Estimate, Floats, cluster_codes, cluster_means, studentised
+from kellet.bootstrap import Codes, Estimate, Floats, cluster_codes, cluster_means, mean, ratio, studentised
 
 MIN_SLOPE_PROMPTS = 10
 """Prompts with two answers of different length that a slope needs."""
+GAIN = np.array([1.0, 0.0, 0.0, 0.0])
+"""Gradient of mean(d) with respect to the four means."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class EqualLengthGain:
     """slope · (mean length difference): what the extra length alone is worth, reward units."""
     remaining: Estimate
     """The gain at equal length, reward units."""
+    share: Estimate
+    """explained / gain; NaN and unbounded where the gain is not shown to differ from zero."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{slope, explained, remaining, share}``, each as an Estimate's."""
+        return {name: getattr(self, name).to_dict() for name in ("slope", "explained", "remaining", "share")}
 
 
 def length_slope(
@@ -44,19 +53,8 @@ def length_slope(
     With a prompt's own means taken off, slope = Σ_prompts S_xy / Σ_prompts S_xx: a ratio of sums over prompts.
     """
     (codes,), n = cluster_codes(cluster)
-    cross, square = _within(np.asarray(reward, np.float64), np.asarray(length, np.float64), codes, n)
-    if int((square > 0).sum()) < MIN_SLOPE_PROMPTS:
-        return None
-    columns = _scaled(cross, square)
-
-    def slope(m: Floats) -> Floats:
-        return m[..., 0] / np.maximum(m[..., 1], 1e-9)
-
-    def gradient(m: Floats) -> Floats:
-        base = np.maximum(m[..., 1], 1e-9)
-        return np.stack([1 / base, -m[..., 0] / base**2], axis=-1)
-
-    return studentised(columns, slope, gradient, alpha=alpha, resamples=resamples, seed=seed)
+    columns = _within(reward, length, codes, n)
+    return None if columns is None else ratio(columns, alpha=alpha, resamples=resamples, seed=seed)
 
 
 def equal_length_gain(
@@ -74,50 +72,63 @@ def equal_length_gain(
     ``slope_from`` is (reward, length, cluster) of the reference's answers; None takes those of a. With d and l a
     prompt's differences of mean reward and mean length,
 
-        remaining = mean(d) - slope · mean(l)
+        explained = slope · mean(l),   remaining = mean(d) - explained,   share = explained / mean(d)
 
-    is a smooth function of four means over prompts, resampled together, so that the slope's own uncertainty is in the
+    are smooth functions of four means over prompts, resampled together, so that the slope's own uncertainty is in each
     interval. None when the slope cannot be told. Raises DataError when the prompts differ.
     """
     own = slope_from or (reward[0], length[0], cluster[0])
     (codes_a, codes_b, codes_own), n = cluster_codes(*cluster, own[2])
-    cross, square = _within(np.asarray(own[0], np.float64), np.asarray(own[1], np.float64), codes_own, n)
-    if int((square > 0).sum()) < MIN_SLOPE_PROMPTS:
+    within = _within(own[0], own[1], codes_own, n)
+    if within is None:
         return None
     gain = cluster_means(reward[1], codes_b, n) - cluster_means(reward[0], codes_a, n)
     longer = cluster_means(length[1], codes_b, n) - cluster_means(length[0], codes_a, n)
-    columns = np.column_stack([gain, longer, _scaled(cross, square)])
+    columns = np.column_stack([gain, longer, within])
+    settings: dict[str, Any] = {"alpha": alpha, "resamples": resamples, "seed": seed}
 
-    def parts(whole: float) -> Estimate:
-        # whole = 1: the gain minus what length explains; whole = 0: minus what length explains (sign turned below)
-        def value(m: Floats) -> Floats:
-            return whole * m[..., 0] - m[..., 1] * m[..., 2] / np.maximum(m[..., 3], 1e-9)
+    # e = l·S_xy/S_xx, of the means (d, l, S_xx, S_xy)
+    def explained(m: Floats) -> Floats:
+        return m[..., 1] * m[..., 3] / _positive(m[..., 2])
 
-        def gradient(m: Floats) -> Floats:
-            base = np.maximum(m[..., 3], 1e-9)
-            ones = np.full_like(base, whole)
-            return np.stack([ones, -m[..., 2] / base, -m[..., 1] / base, m[..., 1] * m[..., 2] / base**2], axis=-1)
+    def slopes(m: Floats) -> Floats:
+        base, e = _positive(m[..., 2]), explained(m)
+        return np.stack([np.zeros_like(e), m[..., 3] / base, -e / base, m[..., 1] / base], axis=-1)
 
-        return studentised(columns, value, gradient, alpha=alpha, resamples=resamples, seed=seed)
+    def remaining(m: Floats) -> Floats:
+        return m[..., 0] - explained(m)
 
-    minus = parts(0.0)
-    slope = length_slope(*own, alpha=alpha, resamples=resamples, seed=seed)
-    if slope is None:  # unreachable: the same prompts were counted above
-        return None
-    return EqualLengthGain(slope, Estimate(-minus.value, -minus.high, -minus.low, n), parts(1.0))
+    def share(m: Floats) -> Floats:
+        return explained(m) / m[..., 0]
+
+    def share_slopes(m: Floats) -> Floats:
+        slope: Floats = (slopes(m) - share(m)[..., None] * GAIN) / m[..., :1]
+        return slope
+
+    told = studentised(columns, remaining, lambda m: GAIN - slopes(m), **settings)
+    whole = mean(gain, **settings)
+    part = Estimate(np.nan, -np.inf, np.inf, n)
+    if whole.low > 0 or whole.high < 0:
+        part = studentised(columns, share, share_slopes, **settings)
+    return EqualLengthGain(ratio(within, **settings), studentised(columns, explained, slopes, **settings), told, part)
 
 
-def _within(reward: Floats, length: Floats, codes: Codes, n: int) -> tuple[Floats, Floats]:
-    """S_xy and S_xx of each prompt ``(n,)``: sums of products of deviations from the prompt's means."""
+def _positive(values: Floats) -> Floats:
+    return np.maximum(values, 1e-9)
+
+
+def _within(reward: npt.ArrayLike, length: npt.ArrayLike, codes: Codes, n: int) -> Floats | None:
+    """S_xx and S_xy of each prompt ``(n, 2)``: sums of products of deviations from the prompt's means.
+
+    Both are divided by the mean of S_xx: their ratio stays, and the denominator is near one. None when fewer than
+    MIN_SLOPE_PROMPTS prompts have answers of different length.
+    """
+    y, x = np.asarray(reward, np.float64), np.asarray(length, np.float64)
     counts = np.maximum(np.bincount(codes, minlength=n), 1)
-    x = length - (np.bincount(codes, length, n) / counts)[codes]
-    y = reward - (np.bincount(codes, reward, n) / counts)[codes]
-    cross: Floats = np.bincount(codes, x * y, n).astype(np.float64)
-    square: Floats = np.bincount(codes, x * x, n).astype(np.float64)
-    return cross, square
-
-
-def _scaled(cross: Floats, square: Floats) -> Floats:
-    """Both divided by the mean of ``square``: the ratio stays, and the denominator is near one."""
-    columns: Floats = np.column_stack([cross, square]) / square.mean()
-    return columns
+    x = x - (np.bincount(codes, x, n) / counts)[codes]
+    y = y - (np.bincount(codes, y, n) / counts)[codes]
+    square, cross = np.bincount(codes, x * x, n), np.bincount(codes, x * y, n)
+    if int((square > 0).sum()) < MIN_SLOPE_PROMPTS:
+        return None
+    scaled: Floats = np.column_stack([square, cross]) / square.mean()
+    return scaled

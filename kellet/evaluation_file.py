@@ -8,6 +8,7 @@
     reward         score that the policy was trained on, finite
     length_tokens  tokens of the response, >= 0
     kl_nats        full KL of this response from the reference, nats; null where unknown, >= 0
+    reward_std     standard deviation of the reward between an ensemble's members; may be left out, >= 0
     truncated      whether the response was cut at the token limit; null where unknown
     judge_*        any number of judges' scores, higher is better; null where not judged
 
@@ -65,8 +66,8 @@ def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     """Check ``table`` and give the contract's columns, typed, sorted by prompt_id, system and sample.
 
     Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
-    a reward or length that is not finite, a negative length, a KL that is infinite or negative, a key (prompt_id,
-    system, sample) given twice, one prompt_id with two texts, and prompts that do not match between the systems.
+    a reward or length that is not finite, a negative length, a KL or reward_std that is infinite or negative, a key
+    (prompt_id, system, sample) given twice, one prompt_id with two texts, and prompts that not all systems answered.
     """
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
@@ -75,12 +76,12 @@ def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     if not len(table):
         raise DataError("the evaluation has no rows; it needs answers of the candidate and of the reference")
     rows = pd.DataFrame({name: _texts(table, name) for name in TEXTS})
-    judges = sorted(str(name) for name in table.columns if str(name).startswith("judge_"))
+    extra = sorted(str(name) for name in table.columns if str(name).startswith("judge_") or name == "reward_std")
     for name in ("sample", "reward", "length_tokens"):
         rows[name] = _numbers(table, name, nullable=False)
-    for name in (*OPTIONAL, *judges):
+    for name in (*OPTIONAL, *extra):
         rows[name] = _numbers(table, name, nullable=True) if name in table.columns else np.full(len(table), np.nan)
-    _check_values(rows, judges)
+    _check_values(rows, extra)
     _check_keys(rows)
     rows["sample"] = rows["sample"].astype(np.int64)
     return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
@@ -133,12 +134,15 @@ def _number(text: str) -> float:
         return np.nan
 
 
-def _check_values(rows: pd.DataFrame, judges: list[str]) -> None:
-    for name in ("sample", "reward", "length_tokens", *OPTIONAL, *judges):
+def _check_values(rows: pd.DataFrame, extra: list[str]) -> None:
+    for name in ("sample", "reward", "length_tokens", *OPTIONAL, *extra):
         _refuse(np.isinf(rows[name].to_numpy()), name, rows[name], "infinite, wanted a finite number")
     sample, length, kl = (rows[name].to_numpy() for name in ("sample", "length_tokens", "kl_nats"))
     _refuse((sample < 0) | (sample % 1 != 0), "sample", rows["sample"], "wanted 0, 1, 2, ...")
     _refuse(length < 0, "length_tokens", rows["length_tokens"], "negative, wanted a count of tokens")
+    if "reward_std" in extra:
+        wrong = rows["reward_std"].to_numpy() < 0
+        _refuse(wrong, "reward_std", rows["reward_std"], "negative, wanted a standard deviation")
     wanted = "negative, which full KL never is; give full KL (or the k3 estimator), not the k1 sum"
     _refuse(kl < -KL_NOISE, "kl_nats", rows["kl_nats"], wanted)
     odd = ~np.isin(rows["truncated"].to_numpy(), (0.0, 1.0)) & rows["truncated"].notna().to_numpy()

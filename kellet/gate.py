@@ -17,14 +17,16 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from kellet import criteria
+from kellet import criteria, degeneration
+from kellet import style_shift as styles
+from kellet.answers import Answers, answers_of
 from kellet.bootstrap import Estimate, mean_difference
 from kellet.checks import Check, Criterion, in_words, judge, number
 from kellet.config import Gate
-from kellet.criteria import Answers
 from kellet.evaluation_file import check_evaluation, evaluation_hash
 from kellet.evaluation_file import read_evaluation as read_evaluation
 from kellet.files import write_json
+from kellet.length_alone import LengthEvidence, length_evidence
 
 Verdict = Literal["promote", "block", "inconclusive"]
 
@@ -65,6 +67,10 @@ class GateDecision:
     comparison_with_champion: ChampionComparison | None
     judges: Mapping[str, Mapping[str, Estimate]]
     """By every judge column: win_rate and mean_gain over the reference. Information; ``gate.judge`` is a criterion."""
+    length: LengthEvidence
+    """How much of the gain is length, and what length alone would say. Information."""
+    style: styles.StyleShift
+    """Movement on each style axis and what the reward pays for it."""
     inputs: Mapping[str, Any]
     config: Gate
 
@@ -89,6 +95,8 @@ class GateDecision:
             "judges": {
                 name: {key: estimate.to_dict() for key, estimate in told.items()} for name, told in self.judges.items()
             },
+            "length": self.length.to_dict(),
+            "style": self.style.to_dict(),
             "inputs": dict(self.inputs),
             "config": self.config.model_dump(mode="json"),
         }
@@ -98,22 +106,33 @@ class GateDecision:
         write_json(path, self.to_dict())
 
 
-def decide(evaluation: pd.DataFrame, gate: Gate, inputs: Mapping[str, Any] | None = None) -> GateDecision:
+def decide(
+    evaluation: pd.DataFrame,
+    gate: Gate,
+    inputs: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> GateDecision:
     """Decide on the rows of an evaluation file (kellet/evaluation_file.py); the order of the rows does not matter.
 
     ``inputs`` is kept with the decision beside the hash of the rows: hashes of the data, the models, the commit.
+    ``card`` is the reward model's card.json, whose lift over length the criterion reward_trust reads.
     Raises DataError when the rows break the contract.
     """
     rows = check_evaluation(evaluation)
-    answers = criteria.answers_of(rows)
+    answers = answers_of(rows)
     candidate, reference = answers["candidate"], answers["reference"]
+    split, model = criteria.equal_length(reference, candidate, reference, gate)
+    style = styles.style_shift(reference, candidate, gate)
     decided = (
         criteria.reward_gain(reference, candidate, gate),
         criteria.length_inflation(reference, candidate, gate),
-        criteria.controlled_gain(reference, candidate, gate),
+        criteria.controlled_gain(split, model, gate),
         criteria.kl_budget(candidate, gate),
+        criteria.kl_price(reference, candidate, gate),
         criteria.independent_judge(reference, candidate, gate),
-        criteria.degeneration(reference, candidate, gate),
+        criteria.reward_trust(reference, candidate, gate, card),
+        degeneration.degeneration(reference, candidate, gate),
+        styles.criterion(style, "" if model.identified else model.reason, gate),
     )
     versus = _against_champion(answers["champion"], candidate, reference, gate) if "champion" in answers else None
     verdict = _verdict(decided, versus)
@@ -126,7 +145,9 @@ def decide(evaluation: pd.DataFrame, gate: Gate, inputs: Mapping[str, Any] | Non
     }
     told = {name: criteria.judged(reference, candidate, name, gate) for name in candidate.judges}
     judges = {name: estimates for name, estimates in told.items() if estimates}
-    return GateDecision(verdict, _headline(verdict, decided, versus, gate), decided, versus, judges, facts, gate)
+    headline = _headline(verdict, decided, versus, gate)
+    length = length_evidence(reference, candidate, split, gate)
+    return GateDecision(verdict, headline, decided, versus, judges, length, style, facts, gate)
 
 
 def _verdict(decided: tuple[Criterion, ...], versus: ChampionComparison | None) -> Verdict:
@@ -141,17 +162,11 @@ def _against_champion(champion: Answers, candidate: Answers, reference: Answers,
 
     The length slope is the reference's here too. Where lengths do not overlap nothing is decided.
     """
-    gain = mean_difference(
-        champion.reward,
-        candidate.reward,
-        champion.prompt,
-        candidate.prompt,
-        alpha=gate.alpha,
-        resamples=gate.resamples,
-        seed=gate.seed,
-    )
+    gain = mean_difference(champion.reward, candidate.reward, champion.prompt, candidate.prompt, **gate.intervals)
     over = judge("reward_gain", "mean reward gain over the champion", gain, 0.0, "above", "reward", gate.alpha)
-    checks = list(criteria.controlled_gain(champion, candidate, gate, slope_from=reference).checks[:1])
+    checks = list(
+        criteria.controlled_gain(*criteria.equal_length(champion, candidate, reference, gate), gate).checks[:1]
+    )
     rate = criteria.judged(champion, candidate, gate.judge, gate).get("win_rate")
     if rate is not None:
         subject = f"win rate over the champion by {gate.judge}"

@@ -14,10 +14,14 @@ import numpy.typing as npt
 from scipy.special import expit
 from scipy.stats import binom, norm, t
 
-from kellet.bootstrap import Codes, Estimate, Floats, cluster_codes, cluster_means
+from kellet.bootstrap import Codes, Estimate, Floats, cluster_codes, cluster_means, paired_means
 
-MIN_OVERLAP = 0.10
-"""Equal length is identified when at least this share of pairs has b no longer than a, and as many no shorter ..."""
+MIN_OVERLAP = 0.20
+"""Equal length is identified when at least this share of pairs has b no longer than a, and as many no shorter ...
+
+Measured on public annotations of AlpacaEval 2, 49 systems against one baseline (docs/gate.md has the table): above this
+share the result is within 1.8 points of the published length-controlled win rate; between 0.10 and 0.20 it is off by up
+to 9 points, and below 0.10 by up to 21."""
 MIN_OVERLAP_PROMPTS = 5
 """... on at least this many prompts each."""
 LENGTH_PRIOR = 2.0
@@ -68,6 +72,17 @@ def win_rate(preference: npt.ArrayLike, cluster: npt.ArrayLike | None = None, *,
     return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)), n)
 
 
+def corrected(rate: Estimate, error: float) -> Estimate:
+    """Win rate by a judge who never errs, from one by a judge who says the opposite in a share ``error`` of pairs.
+
+    observed = (1 - error)·true + error·(1 - true), so true = (observed - error)/(1 - 2·error) (Rogan and Gladen 1978);
+    ``error`` is below one half and known: its own uncertainty is not in the interval. Ties stay one half.
+    """
+    ends = (np.array([rate.value, rate.low, rate.high]) - error) / (1 - 2 * error)
+    value, low, high = np.clip(ends, 0, 1).tolist()
+    return Estimate(value, low, high, rate.clusters)
+
+
 def share_difference(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -81,8 +96,8 @@ def share_difference(
     The adjusted Wald interval of Bonett and Price (2012): two made-up prompts are added, one with difference +1 and one
     with -1, so that 'never seen' among n prompts does not become 'impossible'. The value is the plain difference.
     """
-    (codes_a, codes_b), n = cluster_codes(cluster_a, cluster_b)
-    difference = cluster_means(b, codes_b, n) - cluster_means(a, codes_a, n)
+    means = paired_means(a, b, cluster_a, cluster_b)
+    n, difference = len(means), means[:, 1] - means[:, 0]
     adjusted = np.append(difference, [1.0, -1.0])
     centre = float(adjusted.mean())
     half = float(norm.ppf(1 - alpha) * adjusted.std() / np.sqrt(n + 2))

@@ -52,3 +52,13 @@ def test_bounds_of_the_remaining_gain_miss_about_alpha_of_the_time():
         missed += [split.remaining.low > 0.4, split.remaining.high < 0.4]
     assert (missed / 300 >= 0.015).all()
     assert (missed / 300 <= 0.09).all()
+
+
+def test_the_share_by_hand_and_no_share_of_nothing():
+    reward, length = hand_worked()
+    # four tokens at one half each are two thirds of a gain of 3; a gain that may be zero has no share
+    split = equal_length_gain((reward, reward + 3), (length, length + 4), (PROMPTS, PROMPTS), resamples=300)
+    assert split.share.value == pytest.approx(2 / 3)
+    wobble = np.repeat([1.0, -1.0], 12)
+    split = equal_length_gain((reward, reward + wobble), (length, length + 4), (PROMPTS, PROMPTS), resamples=300)
+    assert not split.share.finite

@@ -54,6 +54,10 @@ BAD = {
     "reward in words": (spoil("reward", 4, "high"), r"row 5, column 'reward': 'high': not a number"),
     "negative length": (spoil("length_tokens", 7, -1), r"row 8, column 'length_tokens': .*negative"),
     "infinite KL": (spoil("kl_nats", 2, float("inf")), r"row 3, column 'kl_nats': .*infinite"),
+    "negative disagreement": (
+        lambda t: spoil("reward_std", 2, -0.1)(t.assign(reward_std=0.1)),
+        r"row 3, column 'reward_std': .*negative",
+    ),
     "negative KL": (spoil("kl_nats", 2, -0.5), r"row 3, column 'kl_nats': .*not the k1 sum"),
     "infinite judge": (spoil("judge_human", 0, float("inf")), r"row 1, column 'judge_human'"),
     "half a sample": (spoil("sample", 1, 0.5), r"row 2, column 'sample'"),

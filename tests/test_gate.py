@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from evaluations import evaluation
 
+from kellet.answers import answers_of
 from kellet.bootstrap import Estimate
-from kellet.checks import prompts_needed
+from kellet.checks import judged_needed, prompts_needed
 from kellet.config import Criterion, Gate
-from kellet.criteria import answers_of, duplicate, repetitive
+from kellet.degeneration import duplicate, repetitive
 from kellet.evaluation_file import check_evaluation
 from kellet.gate import decide, read_evaluation
 
@@ -102,6 +103,55 @@ def test_prompts_needed_by_hand():
     estimate = Estimate(1.0, 1.0 - 1.6449, 1.0 + 1.6449, 100)
     assert prompts_needed(estimate, 0.0, 0.05) == 619
     assert prompts_needed(Estimate(0.0, -1.0, 1.0, 100), 0.0, 0.05) is None
+
+
+def test_judged_prompts_needed_by_hand():
+    # (1.6449 + 0.8416)² = 6.1826; times 0.25/0.1² = 154.6, and 0.24/0.2² = 37.1
+    assert judged_needed(0.1, 0.5, 0.05) == 155
+    assert judged_needed(0.2, 0.6, 0.05) == 38
+    assert "155 judged prompts" in decide(evaluation(40), GATE).criterion("independent_judge").why
+
+
+def test_the_price_of_a_nat_by_hand():
+    table = evaluation(40, kl=4)
+    table["kl_nats"] = table["kl_nats"].mask(table["system"] == "candidate", 4.0)
+    gain = table.groupby("system")["reward"].mean()
+    decision = decide(table, GATE)
+    check = decision.criterion("kl_price").deciding
+    assert check.estimate.value == pytest.approx((gain["candidate"] - gain["reference"]) / 4)
+    dear = decide(table, Gate(resamples=300, kl_price_floor=1.0))  # a gain of 0.5 for 4 nats is an eighth of this
+    assert (passed(decision)["kl_price"], passed(dear)["kl_price"], dear.verdict) == (True, False, "block")
+
+
+def test_no_kl_column_leaves_the_price_out():
+    table = evaluation().drop(columns="kl_nats")
+    assert not decide(table, GATE).criterion("kl_price").counted
+    required = Gate(resamples=300, required=("reward_gain", "kl_price"))
+    assert decide(table, required).verdict == "inconclusive"
+
+
+@pytest.mark.parametrize(("rise", "expected"), [(0.0, True), (2.0, False)])
+def test_a_gain_must_outlast_the_disagreement(rise, expected):
+    table = evaluation(gain=0.8)
+    decision = decide(table.assign(reward_std=0.4 + rise * (table["system"] == "candidate")), GATE)
+    assert passed(decision)["reward_trust"] is expected
+    assert decision.promote is expected
+
+
+def test_the_cards_lift_counts_when_given():
+    for low, expected in ((0.02, True), (-0.02, None)):
+        card = {"lift": {"value": 0.05, "interval": [low, 0.12], "prompts": 200}}
+        assert passed(decide(evaluation(), GATE, card=card))["reward_trust"] is expected
+    assert not decide(evaluation(), GATE).criterion("reward_trust").counted
+
+
+def test_a_judge_who_errs_is_corrected():
+    table = evaluation(judged=256, judge_gain=0.0, seed=5)
+    plain, told = (
+        decide(table, Gate(resamples=300, judge_error=e)).judges["judge_human"]["win_rate"] for e in (0, 0.2)
+    )
+    assert told.value == pytest.approx(0.5 + (plain.value - 0.5) / 0.6)
+    assert told.low == pytest.approx(0.5 + (plain.low - 0.5) / 0.6)
 
 
 def test_few_prompts_say_how_many_are_needed():
