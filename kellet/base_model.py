@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from kellet.config import BaseLM, Config
+from kellet.conversation import as_text
 from kellet.errors import DataError
 from kellet.files import atomic_folder
 from kellet.progress import Progress, quiet
@@ -35,7 +36,7 @@ def train_base(config: Config, preferences: Path, out: Path, progress: Progress 
     prompts = [*table["prompt"], *table["prompt"]]
     answers = [*table["chosen"], *table["rejected"]]
     torch.manual_seed(config.seed)
-    tokenizer = train_tokenizer(prompts + answers, config.base_model.vocab_size)
+    tokenizer = train_tokenizer([as_text(prompt) for prompt in prompts] + answers, config.base_model.vocab_size)
     model = build_llama(config, len(tokenizer), tokenizer)
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     responses = [encode_response(tokenizer, answer, config.text) for answer in answers]

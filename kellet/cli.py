@@ -16,6 +16,7 @@ from kellet.cli_options import (
     FILE,
     Verbs,
     base_of,
+    mapped_columns,
     own_folder,
     path_option,
     prepared_folder,
@@ -73,26 +74,35 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
 
     out = own_folder(out or prepared_folder(config), "summary.json")
     docs = own_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
-    summary = stage.prepare(config.data, Path.cwd(), out, docs)
+    summary = stage.prepare(config.data, Path.cwd(), out, docs, lines("prepare", ("rows",)))
     click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
     warn(summary["warnings"])
 
 
-@main.command(epilog="Example: kellet validate pairs.csv --docs /tmp/docs --set data.validation.min_pairs=50")
+@main.command(epilog="Example: kellet validate export.csv --map prompt=question --set data.validation.min_pairs=50")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @with_params(optional=True)
+@click.option("--map", "mapped", multiple=True, metavar="OURS=THEIRS", help="Name a column, such as prompt=question.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs; none without it.")
-def validate(config: "Config", files: tuple[Path, ...], as_json: bool, docs: Path | None) -> None:
+def validate(
+    config: "Config", files: tuple[Path, ...], mapped: tuple[str, ...], as_json: bool, docs: Path | None
+) -> None:
     """Say whether preference FILES can be used, and what is wrong with them; writes nothing but --docs.
 
-    Exits with 0 when they can be used together as one data set, 2 when not.
+    Columns are prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred (who won), and if given
+    annotator, created_at, margin. Exits with 0 when the files can be used together as one data set, 2 when not.
     """
+    import tempfile
+
     from kellet import prepare as stage
 
     try:
+        data = mapped_columns(config.data, mapped)
         docs = docs and own_folder(docs, "rows.html")
-        found = stage.examine([(str(path), path) for path in files], config.data, docs)
+        with tempfile.TemporaryDirectory() as folder:
+            named = [(str(path), path) for path in files]
+            found = stage.examine(named, data, Path(folder), docs, lines("validate", ("rows",)))
     except KelletError as error:
         if as_json:
             click.echo(json.dumps({"usable": False, "error": str(error)}, indent=2, ensure_ascii=False))
@@ -100,6 +110,8 @@ def validate(config: "Config", files: tuple[Path, ...], as_json: bool, docs: Pat
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
+        for name, columns in found.columns.items():
+            click.echo(f"{name}: read " + ", ".join(f"{ours} from {theirs!r}" for ours, theirs in columns.items()))
         click.echo(_counts(found.summary))
         for check in found.report.checks:
             click.echo(f"{'ok  ' if check.passed else 'FAIL' if check.severity == 'critical' else 'warn'} {check}")

@@ -16,7 +16,7 @@ import click
 from kellet.errors import InputError, KelletError, NotPromoted
 
 if TYPE_CHECKING:
-    from kellet.config import Config
+    from kellet.config import Config, Data
 
 FILE = click.Path(path_type=Path)
 PARAMS = Path("params.yaml")
@@ -61,6 +61,17 @@ def with_params(optional: bool = False) -> Callable[[Callable[..., None]], Calla
         return click.option("--params", type=FILE, default=PARAMS, show_default=True, help=told)(load)
 
     return decorate
+
+
+def mapped_columns(data: "Data", mapped: tuple[str, ...]) -> "Data":
+    """``data`` with the columns of --map. Raises InputError for what is not OURS=THEIRS, or no column of ours."""
+    from kellet.columns import NAMES
+
+    pairs = [text.partition("=") for text in mapped]
+    for (ours, equals, theirs), text in zip(pairs, mapped, strict=True):
+        if not equals or not theirs or ours not in NAMES:
+            raise InputError(f"--map got {text!r}; it takes OURS=THEIRS, OURS being one of {', '.join(NAMES)}")
+    return data.model_copy(update={"columns": {**data.columns, **{ours: theirs for ours, _, theirs in pairs}}})
 
 
 def path_option(name: str, default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

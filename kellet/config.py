@@ -17,6 +17,9 @@ from kellet.errors import ConfigError
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Column = Literal[
+    "prompt", "chosen", "rejected", "answer_a", "answer_b", "preferred", "annotator", "created_at", "margin"
+]
 
 
 class Section(BaseModel):
@@ -75,6 +78,8 @@ class Split(Section):
     """For the reward model's card."""
     test: Share = 0.12
     """For the evaluation of policies."""
+    normalise: bool = False
+    """Hash prompts without differences in case and white space, so that near copies share a split."""
 
 
 class Data(Section):
@@ -85,7 +90,11 @@ class Data(Section):
     source: Literal["world", "files"] = "world"
     """``world``: synthesised into the first of ``files``; ``files``: they are given."""
     files: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/raw/support.jsonl.gz",)
-    """Raw preference files (.jsonl, .jsonl.gz, .csv, .parquet), relative to the project root."""
+    """Raw preference files (.jsonl, .jsonl.gz, .csv, .parquet) or folders of them, relative to the project root."""
+    columns: dict[Column, str] = Field(default_factory=dict)
+    """Column of the contract -> its name in the files, where it has another, such as {prompt: question}."""
+    disagreement: Literal["keep", "weights", "majority", "drop"] = "keep"
+    """Several judgements of the same two answers (kellet/disagreement.py): keep each as a row, weigh, vote or drop."""
     world: World = World()
     """How the support world is made; read when ``source`` is ``world``."""
     validation: Validation = Validation()

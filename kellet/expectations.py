@@ -73,10 +73,12 @@ class ExpectOneJudgement(ColumnPairMapExpectation):  # type: ignore[misc]
 
 
 def longer_preferred(table: pd.DataFrame) -> tuple[int, int, int]:
-    """Pairs whose chosen answer has (more, fewer, equally many) words than the rejected one."""
-    chosen = table["chosen"].map(lambda text: len(text.split()))
-    rejected = table["rejected"].map(lambda text: len(text.split()))
-    return int((chosen > rejected).sum()), int((chosen < rejected).sum()), int((chosen == rejected).sum())
+    """Pairs whose chosen answer has (more, fewer, equally many) words than the rejected one.
+
+    Like all table metrics it reads kellet.validation.row_keys, not texts.
+    """
+    difference = table["chosen_words"] - table["rejected_words"]
+    return int((difference > 0).sum()), int((difference < 0).sum()), int((difference == 0).sum())
 
 
 def constant_labels(table: pd.DataFrame) -> list[str]:
@@ -92,7 +94,7 @@ def constant_labels(table: pd.DataFrame) -> list[str]:
         for side in ("chosen", "rejected")
         if table[side].nunique() == 1
     ]
-    if "label" in table and table["label"].notna().all() and table["label"].nunique() == 1:
+    if (table["label"] != 0).all() and table["label"].nunique() == 1:
         found.append(f"the label column has one value in all {len(table)} rows")
     return found
 
@@ -151,6 +153,16 @@ class ExpectNoPromptInTwoSplits(BatchExpectation):  # type: ignore[misc]
     def _validate(self, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:  # noqa: ARG002
         leaks = metrics["table.split_leaks"]
         return {"success": leaks == 0, "result": {"observed_value": f"{leaks} prompts in more than one split"}}
+
+
+class ExpectNoNearCopyInTwoSplits(BatchExpectation):  # type: ignore[misc]
+    """Expect the splits to share no prompt but for case and white space; the count is given."""
+
+    copies: int
+    metric_dependencies = ()
+
+    def _validate(self, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:  # noqa: ARG002
+        return {"success": self.copies == 0, "result": {"observed_value": f"{self.copies} prompts"}}
 
 
 class ExpectLongerPreferredBetween(BatchExpectation):  # type: ignore[misc]

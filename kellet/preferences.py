@@ -1,8 +1,13 @@
 r"""Preference files -> rows of the contract: prompt, chosen, rejected, and where given annotator, created_at, margin.
 
-Two forms are read. Standard: the columns prompt, chosen and rejected hold texts. Implicit prompt (hh-rlhf, Bai et al.
-2022): there is no prompt column, and chosen and rejected are whole dialogues ``\n\nHuman: ...\n\nAssistant: ...``;
-the prompt is everything up to and including the last ``\n\nAssistant:``, the answers are what follows it, stripped.
+What is read (kellet/columns.py decides which, by the columns):
+- standard: prompt, chosen and rejected hold texts;
+- conversational (TRL): they hold lists of messages; the answer is one message of the assistant, the prompt the messages
+  before it, kept as JSON text (kellet/conversation.py) until a tokenizer renders it;
+- implicit prompt: no prompt column, and chosen and rejected hold it too. Lists of messages: all but the last. hh-rlhf
+  (Bai et al. 2022): whole dialogues ``\n\nHuman: ...\n\nAssistant: ...``; the prompt is everything up to and including
+  the last ``\n\nAssistant:``, the answers are what follows it, stripped. Other texts: the words with which both begin;
+- comparisons: two answers and who won; one row for each judgement.
 Columns that the contract does not name are left out of the table; quarantine keeps rows as they came.
 """
 
@@ -10,52 +15,82 @@ import datetime
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from kellet.columns import OPTIONAL, TURN, Form, common_beginning, find_form, judgements
+from kellet.conversation import Messages, as_messages, to_prompt
 from kellet.errors import DataError
-from kellet.raw_files import Record, read_records
+from kellet.raw_files import Record, read_chunks
 
-TURN = "\n\nAssistant:"
-"""Opens each answer of an implicit-prompt dialogue."""
 TEXTS = ("prompt", "chosen", "rejected")
-OPTIONAL = ("annotator", "created_at", "margin")
 LABELS = ("label", "preferred")
 """Columns of a judgement beside chosen and rejected, which need none; the table checks look at them."""
+ROW = (*TEXTS, "rejected_prompt", *OPTIONAL, "label", "tie", "file", "line", "row")
+REFUSED = ("file", "line", "row", "reason")
+CHUNK = 50_000
+"""Rows in memory at a time."""
+
+
+class Chunk(NamedTuple):
+    """Some consecutive rows of a file."""
+
+    rows: pd.DataFrame
+    """Columns of ROW: texts or None, rejected_prompt (the prompt of the rejected side, which a row check compares),
+    label (a label or preferred column beside chosen and rejected, as text), tie (neither won; then chosen is the first
+    answer), file, line, row (as it came)."""
+    refused: pd.DataFrame
+    """Columns of REFUSED: rows that cannot be read."""
+    share: float
+    """Of the file's bytes, read so far."""
+    form: Form | None
+    """How the file is read; None while no row could be."""
 
 
 class _RowError(ValueError):
     """Why one row cannot be read."""
 
 
-def read_file(path: Path, name: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read one preference file; ``name`` stands in the column ``file`` (default: the path as given).
+def read_preferences(
+    path: Path, name: str | None = None, columns: Mapping[Any, str] | None = None, size: int = CHUNK
+) -> Iterator[Chunk]:
+    """Read one preference file, ``size`` rows at a time; ``name`` stands in the column ``file`` (default: the path).
 
-    Returns (rows, refused). Rows: prompt, chosen, rejected (text or None), the optional columns that the file has,
-    rejected_prompt (implicit form: the prompt of the rejected dialogue, which a row check compares), label (a label or
-    preferred column, as text), file, line, row (as it came). Refused: file, line, row, reason.
-    Raises DataError when the file as a whole cannot be used.
+    ``columns`` names the contract's columns in the file, where they have other names. Raises DataError when the file
+    as a whole cannot be used.
     """
-    records = read_records(path)
-    columns = {key for record in records if record.values for key in record.values}
-    implicit = _is_implicit(path, columns, records)
-    rows, refused = [], []
-    for record in records:
-        origin = {"file": name or str(path), "line": record.line, "row": _writable(record.text)}
-        try:
-            rows.append(_contract(record, implicit) | origin)
-        except _RowError as reason:
-            refused.append(origin | {"reason": str(reason)})
-    if not rows:
-        raise DataError(
-            f"{path}: none of its {len(records)} rows can be read; line {refused[0]['line']}: {refused[0]['reason']}"
-        )
-    kept = [*TEXTS, *(column for column in OPTIONAL if column in columns)]
-    kept += ["rejected_prompt"] * implicit + ["label"] * bool(columns & set(LABELS)) + ["file", "line", "row"]
-    return _frame(rows, kept), _frame(refused, ["file", "line", "row", "reason"])
+    form: Form | None = None
+    accepted, total = 0, 0
+    first = ("", 0)
+    for records, share in read_chunks(path, size):
+        known = {key for record in records if record.values for key in record.values}
+        if form is None and known:
+            form = find_form(path, known, records, columns or {})
+        rows, refused = [], []
+        for record in records:
+            origin = {"file": name or str(path), "line": record.line, "row": _writable(record.text)}
+            try:
+                rows += [row | origin for row in _contract(record, form)]
+            except ValueError as reason:
+                refused.append(origin | {"reason": str(reason)})
+        total, accepted = total + len(records), accepted + len(rows)
+        if refused and not first[1]:
+            first = (str(refused[0]["reason"]), int(str(refused[0]["line"])))
+        yield Chunk(_frame(rows, ROW), _frame(refused, REFUSED), share, form)
+    if not accepted:
+        raise DataError(f"{path}: none of its {total} rows can be read; line {first[1]}: {first[0]}")
+
+
+def read_file(
+    path: Path, name: str | None = None, columns: Mapping[Any, str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All of (rows, refused) at once; see :func:`read_preferences`."""
+    chunks = list(read_preferences(path, name, columns))
+    rows = pd.concat([chunk.rows for chunk in chunks], ignore_index=True)
+    return rows, pd.concat([chunk.refused for chunk in chunks], ignore_index=True)
 
 
 def pair_ids(rows: pd.DataFrame) -> list[str]:
@@ -69,46 +104,74 @@ def _digest(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """Object columns, so that None stays None and every version of pandas sees the same."""
     frame = pd.DataFrame({column: pd.Series([row[column] for row in rows], dtype=object) for column in columns})
-    kinds = {"line": "int64"} | ({"margin": "float64"} if "margin" in columns else {})
-    return frame.astype(kinds)
+    kinds = {"line": "int64", "margin": "float64", "tie": "bool"}
+    return frame.astype({column: kind for column, kind in kinds.items() if column in columns})
 
 
-def _is_implicit(path: Path, columns: set[str], records: list[Record]) -> bool:
-    missing = [column for column in TEXTS if column not in columns]
-    if not columns or not missing:
-        return False
-    dialogues = (
-        isinstance(record.values.get("chosen"), str) and TURN in record.values["chosen"]
-        for record in records
-        if record.values
-    )
-    if missing == ["prompt"] and any(dialogues):
-        return True
-    why = "" if missing != ["prompt"] else " (and chosen holds no '\\n\\nAssistant:' dialogue to take a prompt from)"
-    raise DataError(
-        f"{path}: column {' and '.join(map(repr, missing))} is missing{why}; found {', '.join(sorted(columns))}; "
-        "wanted prompt, chosen and rejected: rename the columns"
-    )
-
-
-def _contract(record: Record, implicit: bool) -> dict[str, Any]:
-    if record.values is None:
+def _contract(record: Record, form: Form | None) -> list[dict[str, Any]]:
+    """The rows that a record makes: one, or one for each judgement."""
+    if record.values is None or form is None:
         raise _RowError(record.reason)
-    values = record.values
-    row: dict[str, Any] = {name: _text(values, name) for name in TEXTS}
-    if implicit:
-        row["prompt"], row["chosen"] = _split_dialogue(row["chosen"], "chosen")
-        row["rejected_prompt"], row["rejected"] = _split_dialogue(row["rejected"], "rejected")
-    label = next((values[name] for name in LABELS if values.get(name) is not None), None)
-    return row | {
-        "annotator": _annotator(values.get("annotator")),
-        "created_at": _created_at(values.get("created_at")),
-        "margin": _margin(values.get("margin")),
-        "label": None if label is None else str(label),
-    }
+    raw = record.values
+    values = {ours: raw.get(theirs) for ours, theirs in form.names.items()}
+    more = {"created_at": _created_at(values.get("created_at")), "margin": _margin(values.get("margin"))}
+    if not form.comparison:
+        label = next((raw[name] for name in LABELS if raw.get(name) is not None), None)
+        more |= {"label": None if label is None else str(label), "tie": False}
+        sides = _sides(values, ("chosen", "rejected"), form.implicit)
+        return [sides | more | {"annotator": _annotator(values.get("annotator"))}]
+    rows = []
+    for winner, who in judgements(values, form):
+        order = ("answer_b", "answer_a") if winner == "b" else ("answer_a", "answer_b")
+        who_and_what = {"annotator": _annotator(who), "label": None, "tie": winner == "tie"}
+        rows.append(_sides(values, order, "") | more | who_and_what)
+    return rows
+
+
+def _sides(values: Mapping[str, Any], order: tuple[str, str], implicit: str) -> dict[str, Any]:
+    """prompt, chosen, rejected and rejected_prompt of a row whose better answer is in the first column of ``order``."""
+    talks = [as_messages(values.get(side)) for side in order]
+    if all(talks):
+        turns = [_last_turn(talk, side, values.get("prompt")) for talk, side in zip(talks, order, strict=True) if talk]
+        return _row(*turns)
+    if any(talks):
+        raise _RowError(f"of {order[0]} and {order[1]} one is a conversation and the other is not")
+    texts = [_text(values, side) for side in order]
+    if implicit == "dialogue":
+        return _row(*(_split_dialogue(text, side) for text, side in zip(texts, order, strict=True)))
+    if implicit == "beginning" and texts[0] is not None and texts[1] is not None:
+        begin = common_beginning(texts[0], texts[1])
+        if not begin:
+            raise _RowError(f"{order[0]} and {order[1]} share no beginning to take the prompt from")
+        return _row(*((begin.strip(), text[len(begin) :].strip()) for text in texts if text is not None))
+    messages = as_messages(values.get("prompt"))
+    prompt = to_prompt(messages) if messages else _text(values, "prompt")
+    return _row((prompt, texts[0]), (prompt, texts[1]))
+
+
+def _row(chosen: tuple[str | None, str | None], rejected: tuple[str | None, str | None]) -> dict[str, Any]:
+    row = {"prompt": chosen[0], "chosen": chosen[1], "rejected": rejected[1], "rejected_prompt": rejected[0]}
+    for name in ("prompt", *TEXTS[1:]):
+        _text(row, name)
+    return row
+
+
+def _last_turn(talk: Messages, side: str, prompt: Any) -> tuple[str, str]:
+    """(prompt, answer) of a conversation; its own messages before the answer count before the column ``prompt``."""
+    *before, last = talk
+    if last["role"] != "assistant":
+        raise _RowError(f"{side} ends with a message of {last['role']!r}, wanted the assistant's answer")
+    given = as_messages(prompt)
+    if given is None and isinstance(prompt, str) and not before:
+        given = [{"role": "user", "content": prompt}]
+    if not before and not given:
+        raise _RowError(f"{side} is an answer without a prompt")
+    if before and given and before != given:
+        raise _RowError(f"{side} holds {len(talk)} messages beside a prompt, wanted one answer")
+    return to_prompt(before or given or []), last["content"]
 
 
 def _split_dialogue(text: str | None, side: str) -> tuple[str | None, str | None]:

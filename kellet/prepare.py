@@ -2,102 +2,186 @@
 
 Every row that comes in is either in preferences.parquet or, as it came, in quarantine.parquet. The bytes depend on the
 rows alone: pairs stand in the order of their content hash, and nothing tells the time.
+
+Memory does not grow with the texts: rows are read, judged and written some thousands at a time, with a copy on disk in
+between (kellet/spill.py), and about 150 bytes are kept for each row.
 """
 
 import hashlib
 import math
+import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from kellet.columns import OPTIONAL
 from kellet.config import Data, Split
+from kellet.disagreement import settle
+from kellet.errors import DataError
 from kellet.files import atomic_folder, write_json
-from kellet.preferences import OPTIONAL, pair_ids, read_file
-from kellet.validation import TableReport, check_rows, check_table
+from kellet.preferences import pair_ids, read_preferences
+from kellet.progress import Progress, quiet
+from kellet.raw_files import SUFFIXES
+from kellet.spill import Spill
+from kellet.validation import TableReport, check_pairs, check_rows, check_table, merged, row_keys
 
-COLUMNS = ("pair_id", "prompt", "chosen", "rejected", *OPTIONAL, "source", "split")
-QUARANTINE = ("row", "file", "line", "reason")
+COLUMNS = ("pair_id", "prompt", "chosen", "rejected", *OPTIONAL, "weight", "source", "split")
 Z95 = 1.959963984540054
 """97.5th percentile of the normal distribution."""
 
 
 class Prepared(NamedTuple):
-    """Everything that becomes of raw rows."""
+    """What was found in raw rows; the tables are files."""
 
-    table: pd.DataFrame
-    """Accepted pairs, columns of COLUMNS (annotator, created_at, margin where a file has them), ordered by pair_id."""
-    quarantine: pd.DataFrame
-    """Refused rows, columns of QUARANTINE, in the order of files and lines."""
     summary: dict[str, Any]
     report: TableReport
+    first: dict[str, tuple[str, int]]
+    """(file, line) of the first row of each reason in quarantine."""
+    columns: dict[str, dict[str, str]]
+    """The contract's columns that have other names, for each file that has such."""
 
     def raise_if_failed(self, docs: Path | None = None) -> None:
         """Raise DataError naming the failing expectations, and what to look at: quarantine by reason, Data Docs."""
-        self.report.raise_if_failed(_hint(self, docs))
+        told = (
+            f"{count} × {reason} (first: {self.first[reason][0]} line {self.first[reason][1]})"
+            for reason, count in self.summary["reasons"].items()
+        )
+        hint = ". Quarantined: " + "; ".join(told) if self.summary["reasons"] else ""
+        self.report.raise_if_failed(hint + (f". Data Docs: {docs / 'index.html'}" if docs is not None else ""))
 
     def to_dict(self) -> dict[str, Any]:
         """Whether the rows can be used, the summary and every check, for JSON."""
         return {
             "usable": not self.report.failed,
+            "columns": self.columns,
             "summary": self.summary,
             "checks": [asdict(check) for check in self.report.checks],
         }
 
 
-def prepare(data: Data, root: Path, out: Path, docs: Path | None = None) -> dict[str, Any]:
+def prepare(data: Data, root: Path, out: Path, docs: Path | None = None, progress: Progress = quiet) -> dict[str, Any]:
     """Write preferences.parquet, quarantine.parquet and summary.json as the folder ``out``; return the summary.
 
     ``data.files`` are relative to ``root``. Data Docs go to ``docs`` if given, also when the table is refused.
     Raises DataError when a file cannot be used or the table fails as a whole; ``out`` is then as it was.
     """
-    prepared = examine([(name, root / name) for name in data.files], data, docs)
-    prepared.raise_if_failed(docs)
+    files = raw_files(data, root)
     with atomic_folder(out) as folder:
-        _write(prepared.table, folder / "preferences.parquet")
-        _write(prepared.quarantine, folder / "quarantine.parquet")
+        prepared = examine(files, data, folder, docs, progress)
+        prepared.raise_if_failed(docs)
         write_json(folder / "summary.json", prepared.summary)
     return prepared.summary
 
 
-def examine(files: Sequence[tuple[str, Path]], data: Data, docs: Path | None = None) -> Prepared:
-    """Read (name, path) files, judge rows and table, and write nothing but the Data Docs.
+def raw_files(data: Data, root: Path) -> list[tuple[str, Path]]:
+    """(name, path) of ``data.files``; a folder stands for the preference files in it, in the order of their names.
 
-    Raises DataError when a file cannot be used; whether the table can be used says ``report``.
+    Raises DataError when a folder has none.
     """
-    read = [read_file(path, name) for name, path in files]
-    rows = pd.concat([rows for rows, _ in read], ignore_index=True)
-    for column in rows.columns.difference(["line", "margin"]):
-        rows[column] = rows[column].astype(object).where(rows[column].notna(), None)
-    if "rejected_prompt" in rows:
-        rows["rejected_prompt"] = rows["rejected_prompt"].where(rows["rejected_prompt"].notna(), rows["prompt"])
-    judged = check_rows(rows, data.validation)
-    bad = rows.loc[judged.reasons.index].assign(reason=judged.reasons)
-    good = rows.drop(index=judged.reasons.index)
-    quarantine = _in_order_of_files([bad, *(refused for _, refused in read)], [name for name, _ in files])
-    table = _table(good, data.split)
-    summary = _summary(table, quarantine, len(rows) + sum(len(refused) for _, refused in read))
+    found: list[tuple[str, Path]] = []
+    for name in data.files:
+        path = root / name
+        inside = sorted(file.name for file in path.iterdir() if _is_raw(file)) if path.is_dir() else None
+        if inside == []:
+            raise DataError(
+                f"{path} is a folder without preference files ({', '.join(SUFFIXES)}); ingest a batch first"
+            )
+        found += [(name, path)] if inside is None else [(f"{name.rstrip('/')}/{file}", path / file) for file in inside]
+    return found
+
+
+def examine(
+    files: Sequence[tuple[str, Path]], data: Data, folder: Path, docs: Path | None = None, progress: Progress = quiet
+) -> Prepared:
+    """Judge the rows of (name, path) files; write preferences.parquet and quarantine.parquet into ``folder``.
+
+    Raises DataError when a file cannot be used; whether the table can be used says ``report``. ``progress`` is told the
+    percentage of bytes read.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        spill = Spill(Path(temporary))
+        keys, results, columns = _read(files, data, spill, progress)
+        pairs = check_pairs(keys)
+        reasons = keys.pop("reason")
+        reasons = reasons.mask(
+            (reasons == "") & keys.index.isin(pairs.reasons.index), pairs.reasons.reindex(keys.index)
+        )
+        good = keys[reasons == ""]
+        aside, weights = settle(good.assign(winner=good["chosen"]), data.disagreement)
+        reasons[aside.index] = aside
+        accepted = (reasons == "").to_numpy()
+        rank = np.full(len(keys), -1, dtype=np.int64)
+        order = np.argsort(keys["pair_id"].to_numpy()[accepted], kind="stable")
+        rank[np.flatnonzero(accepted)[order]] = np.arange(len(order))
+        weight = np.ones(len(keys))
+        weight[good.index] = weights
+        kept = {column for column in COLUMNS if column != "weight" or data.disagreement == "weights"}
+        spill.write_accepted(folder / "preferences.parquet", rank, weight, [c for c in COLUMNS if c in kept])
+        first = spill.write_quarantine(folder / "quarantine.parquet", reasons.to_numpy(object))
+    table = keys[accepted].sort_values("pair_id", ignore_index=True)
+    counts = Counter(spill.refused) + Counter(reasons[reasons != ""])
+    summary = _summary(table, counts, len(keys) + spill.refused.total())
     report, result = check_table(table, summary, data)
     summary["warnings"] = list(report.warnings)
     if docs is not None:
         from kellet.data_docs import write_docs
 
-        write_docs(docs, report, summary["reasons"], {"rows": judged.result, "table": result})
-    return Prepared(table.drop(columns="label", errors="ignore"), quarantine, summary, report)
+        rows = {"rows": merged(results), "pairs": pairs.result, "table": result}
+        write_docs(docs, report, summary["reasons"], rows)
+    return Prepared(summary, report, first, columns)
+
+
+def _read(
+    files: Sequence[tuple[str, Path]], data: Data, spill: Spill, progress: Progress
+) -> tuple[pd.DataFrame, list[Any], dict[str, dict[str, str]]]:
+    """Put all rows into ``spill``; give their keys with pair_id, split and reason, the row checks, and column names."""
+    sizes = [path.stat().st_size if path.is_file() else 0 for _, path in files]
+    keys: list[pd.DataFrame] = []
+    results: list[Any] = []
+    columns: dict[str, dict[str, str]] = {}
+    for number, (name, path) in enumerate(files):
+        for rows, refused, share, form in read_preferences(path, name, data.columns):
+            if form is not None and form.told():
+                columns[name] = form.told()
+            if len(rows):
+                judged = check_rows(rows, data.validation)
+                results.append(judged.result)
+                splits = {prompt: split_of(prompt, data.split) for prompt in rows["prompt"].dropna().unique()}
+                rows = rows.assign(pair_id=pair_ids(rows), split=rows["prompt"].map(splits).astype(object))
+                reason = judged.reasons.reindex(rows.index).fillna("")
+                of_all = row_keys(rows, prompt_key).assign(pair_id=rows["pair_id"], split=rows["split"], reason=reason)
+                keys.append(of_all)
+            spill.add(rows, refused)
+            done = (sum(sizes[:number]) + share * sizes[number]) / max(sum(sizes), 1)
+            progress(int(100 * done), 100, {"rows": float(spill.rows + spill.refused.total())})
+    table = pd.concat(keys, ignore_index=True)
+    for column in ("split", "reason"):
+        table[column] = table[column].astype("category").astype(object)  # one string object for equal values
+    return table, results, columns
 
 
 def split_of(prompt: str, split: Split) -> str:
     """``test``, ``validation`` or ``train``, from the prompt alone.
 
-    The first 8 bytes of SHA-256 of the prompt, as a share u of [0, 1): test if u < split.test, validation if it is
-    below split.test + split.validation, else train. Data that are added later move no prompt to another split.
+    The first 8 bytes of SHA-256 of the prompt (of its :func:`prompt_key` when ``split.normalise``), as a share u of
+    [0, 1): test if u < split.test, validation if it is below split.test + split.validation, else train. Data that are
+    added later move no prompt to another split.
     """
-    share = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64
+    key = prompt_key(prompt) if split.normalise else prompt
+    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
     if share < split.test:
         return "test"
     return "validation" if share < split.test + split.validation else "train"
+
+
+def prompt_key(prompt: str) -> str:
+    """The prompt without differences in case and white space."""
+    return " ".join(prompt.casefold().split())
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -110,35 +194,21 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, (p + z2n / 2 - half) / (1 + z2n)), min(1.0, (p + z2n / 2 + half) / (1 + z2n))
 
 
-def _table(good: pd.DataFrame, split: Split) -> pd.DataFrame:
-    splits = {prompt: split_of(prompt, split) for prompt in good["prompt"].unique()}
-    table = good.assign(pair_id=pair_ids(good), source=good["file"], split=good["prompt"].map(splits).astype(object))
-    kept = [column for column in (*COLUMNS, "label") if column in table]
-    return table[kept].sort_values("pair_id", ignore_index=True)
+def _is_raw(file: Path) -> bool:
+    return file.is_file() and file.name.endswith(SUFFIXES) and not file.name.startswith(".")
 
 
-def _in_order_of_files(parts: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    filled = [part[list(QUARANTINE)] for part in parts if len(part)]
-    if not filled:
-        return parts[-1][list(QUARANTINE)]
-    rank = {name: number for number, name in reversed(list(enumerate(names)))}
-    everything = pd.concat(filled, ignore_index=True)
-    order = everything.assign(rank=everything["file"].map(rank)).sort_values(["rank", "line"], kind="stable").index
-    return everything.loc[order].reset_index(drop=True)
-
-
-def _summary(table: pd.DataFrame, quarantine: pd.DataFrame, rows_in: int) -> dict[str, Any]:
+def _summary(table: pd.DataFrame, reasons: Counter[str], rows_in: int) -> dict[str, Any]:
     from kellet.expectations import longer_preferred
 
     more, fewer, equal = longer_preferred(table)
     low, high = wilson(more, more + fewer)
-    reasons = quarantine["reason"].value_counts()
     splits = [name for name in ("train", "validation", "test") if (table["split"] == name).any()]
     return {
         "rows_in": rows_in,
         "accepted": len(table),
-        "quarantined": len(quarantine),
-        "reasons": {str(reason): int(reasons[reason]) for reason in sorted(reasons.index)},
+        "quarantined": reasons.total(),
+        "reasons": {reason: reasons[reason] for reason in sorted(reasons)},
         "splits": {name: int((table["split"] == name).sum()) for name in splits},
         "prompts": {name: int(table.loc[table["split"] == name, "prompt"].nunique()) for name in splits},
         "longer_preferred": {
@@ -149,27 +219,3 @@ def _summary(table: pd.DataFrame, quarantine: pd.DataFrame, rows_in: int) -> dic
         },
         "warnings": [],
     }
-
-
-def _hint(prepared: Prepared, docs: Path | None) -> str:
-    """What to look at when the table fails: the quarantine by reason with a first example, and the Data Docs."""
-    text = ""
-    if len(prepared.quarantine):
-        first = prepared.quarantine.drop_duplicates("reason").set_index("reason")
-        told = (
-            f"{count} × {reason} (first: {first.loc[reason, 'file']} line {first.loc[reason, 'line']})"
-            for reason, count in prepared.summary["reasons"].items()
-        )
-        text = ". Quarantined: " + "; ".join(told)
-    return text + (f". Data Docs: {docs / 'index.html'}" if docs is not None else "")
-
-
-def _write(frame: pd.DataFrame, path: Path) -> None:
-    """Parquet without the marks of a pandas version."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    kinds = {"line": pa.int64(), "margin": pa.float64()}
-    schema = pa.schema([(str(column), kinds.get(column, pa.string())) for column in frame.columns])
-    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(None)
-    pq.write_table(table, path, compression="zstd")

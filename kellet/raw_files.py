@@ -8,11 +8,13 @@ import csv
 import gzip
 import io
 import json
+import os
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from kellet.errors import DataError
 
@@ -33,59 +35,90 @@ class Record(NamedTuple):
     """Why it could not be read."""
 
 
-def read_records(path: Path) -> list[Record]:
-    """Every row of ``path``.
+def read_chunks(path: Path, rows: int) -> Iterator[tuple[list[Record], float]]:
+    """Give up to ``rows`` rows at a time, and the share of the file's bytes read so far; holds no more in memory.
 
     Raises DataError, with what was got and what to do, when the file does not exist, is a folder, is empty, is of an
-    unknown kind, is a broken gzip, CSV or Parquet file, is not UTF-8, or has no rows.
+    unknown kind, is a broken gzip, CSV or Parquet file, is not UTF-8, or has no rows; a fault within the file is found
+    when its place is reached.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a preference file ({', '.join(SUFFIXES)})")
     if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path}: unknown kind of file; give one of {', '.join(SUFFIXES)}")
     try:
-        data = path.read_bytes()
+        file = path.open("rb")
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check data.files or the file's name") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
-    if path.name.endswith(".gz") and data:
-        data = _unzip(path, data)
-    if not data:
-        raise DataError(f"{path} is empty; wanted rows with chosen and rejected answers")
-    if path.suffix == ".parquet":
-        records = list(_parquet(path, data))
-    else:
-        text = _decode(path, data)
-        records = list(_csv(path, text) if path.suffix == ".csv" else _jsonl(text))
-    if not records:
-        raise DataError(f"{path} has 0 rows; wanted at least one preference pair")
-    return records
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if _is_empty(path, file):
+            raise DataError(f"{path} is empty; wanted rows with chosen and rejected answers")
+        records = _parquet(path, file) if path.suffix == ".parquet" else _text_records(path, file)
+        found = False
+        while chunk := list(islice(records, rows)):
+            found = True
+            yield chunk, min(file.tell() / size, 1.0)
+        if not found:
+            raise DataError(f"{path} has 0 rows; wanted at least one preference pair")
 
 
-def _unzip(path: Path, data: bytes) -> bytes:
+def read_records(path: Path) -> Iterator[Record]:
+    """Every row of ``path``, one after the other; raises as :func:`read_chunks`."""
+    for records, _ in read_chunks(path, 10_000):
+        yield from records
+
+
+def _is_empty(path: Path, file: BinaryIO) -> bool:
+    if not path.name.endswith(".gz"):
+        return os.fstat(file.fileno()).st_size == 0
+    with gzip.open(path) as unzipped:
+        try:
+            return not unzipped.read(1)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            return False  # told about when it is read
+
+
+def _text_records(path: Path, file: BinaryIO) -> Iterator[Record]:
+    binary: Any = gzip.GzipFile(fileobj=file) if path.name.endswith(".gz") else file
+    csv_file = path.suffix == ".csv"
+    # newline="" leaves line ends as they are for the csv module; a JSON line ends with \n and nothing else.
+    text = io.TextIOWrapper(binary, encoding="utf-8-sig", newline="" if csv_file else "\n")
     try:
-        return gzip.decompress(data)
+        yield from _csv(path, text) if csv_file else _jsonl(text)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path) from error
     except EOFError as error:
-        raise DataError(f"{path} is a truncated gzip file ({len(data)} bytes, no end); copy it again") from error
+        size = os.fstat(file.fileno()).st_size
+        raise DataError(f"{path} is a truncated gzip file ({size} bytes, no end); copy it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is not a sound gzip file: {error}; copy it again, or rename it to .jsonl") from error
+    finally:
+        text.detach()
 
 
-def _decode(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        guess = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
-        raise DataError(
-            f"{path} is not UTF-8: byte 0x{data[error.start]:02x} on line {line}; "
-            f"if it is {guess}, convert it: iconv -f {guess} -t UTF-8"
-        ) from error
+def _not_utf8(path: Path) -> DataError:
+    """Say on which line, lines ending with a line feed."""
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as lines:
+        start = b""
+        for number, line in enumerate(lines, start=1):
+            start = start or line[:2]
+            try:
+                line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                guess = "UTF-16" if start in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
+                return DataError(
+                    f"{path} is not UTF-8: byte 0x{line[error.start]:02x} on line {number}; "
+                    f"if it is {guess}, convert it: iconv -f {guess} -t UTF-8"
+                )
+    return DataError(f"{path} is not UTF-8: it ends in the middle of a character; copy it again")
 
 
-def _jsonl(text: str) -> Iterator[Record]:
-    for number, line in enumerate(text.split("\n"), start=1):
+def _jsonl(lines: Iterable[str]) -> Iterator[Record]:
+    for number, whole in enumerate(lines, start=1):
+        line = whole.removesuffix("\n")
         if not line.strip():
             continue
         try:
@@ -99,20 +132,22 @@ def _jsonl(text: str) -> Iterator[Record]:
             yield Record(number, line.rstrip("\r"), None, f"a JSON {type(value).__name__}, wanted an object")
 
 
-def _parquet(path: Path, data: bytes) -> Iterator[Record]:
+def _parquet(path: Path, file: BinaryIO) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    number = 0
     try:
-        rows = pq.ParquetFile(pa.BufferReader(data)).read().to_pylist()
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=10_000):
+            for values in batch.to_pylist():
+                number += 1
+                yield Record(number, json.dumps(values, ensure_ascii=False, default=str), values)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a sound Parquet file: {error}; write it again") from error
-    for number, values in enumerate(rows, start=1):
-        yield Record(number, json.dumps(values, ensure_ascii=False, default=str), values)
 
 
-def _csv(path: Path, text: str) -> Iterator[Record]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _csv(path: Path, lines: Iterable[str]) -> Iterator[Record]:
+    reader = csv.reader(lines, strict=True)
     header: list[str] | None = None
     start = 1
     try:

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from kellet import svg
 from kellet.bootstrap import Estimate
 from kellet.checks import number
+from kellet.conversation import as_text
 from kellet.equal_length import length_slope
 from kellet.evaluation_file import check_evaluation
 from kellet.files import atomic_file
@@ -249,7 +250,7 @@ def _examples(rows: pd.DataFrame) -> list[Example]:
             )
             for system, end in (("reference", "r"), ("candidate", "c"))
         )
-        examples.append(Example(rule, str(row["prompt_r"]), answers))
+        examples.append(Example(rule, as_text(str(row["prompt_r"])), answers))
     return examples
 
 

@@ -5,13 +5,15 @@ so that every response begins at column Q. ``response_mask`` (B, R): True = this
 sequence included. ``attention_mask`` (B, T): True = not padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kellet.config import Text
+from kellet.conversation import Messages, as_text, messages_of
+from kellet.errors import DataError
 
 
 class Batch(NamedTuple):
@@ -52,11 +54,49 @@ class Batch(NamedTuple):
 
 
 def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
-    """Token ids of the query; a long one loses its beginning, because what was asked last matters most."""
-    ids = _ids(tokenizer, text.prompt_template.format(prompt=prompt))
+    """Token ids of the query; a long one loses its beginning, because what was asked last matters most.
+
+    A conversation (kellet/conversation.py) is rendered with the tokenizer's chat template, which then stands in place
+    of ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it.
+    """
+    messages = messages_of(prompt)
+    if messages is not None and getattr(tokenizer, "chat_template", None):
+        rendered = _render(tokenizer, messages)
+        ids = list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether there is one
+            return ids[-text.max_prompt_tokens :]
+        ids = ids[1:]
+    else:
+        ids = _ids(tokenizer, text.prompt_template.format(prompt=as_text(prompt)))
     if tokenizer.bos_token_id is not None:
         return [tokenizer.bos_token_id, *ids[-(text.max_prompt_tokens - 1) :]]
     return ids[-text.max_prompt_tokens :]
+
+
+def _render(tokenizer: Any, messages: Messages) -> str:
+    """The chat template's text, up to where the assistant begins."""
+    from jinja2 import TemplateError
+
+    # Text that spells a special token gets a space after its first character: it must not become that token.
+    special = {token: f"{token[0]} {token[1:]}" for token in tokenizer.all_special_tokens if len(token) > 1}
+    clean = [message | {"content": _replaced(message["content"], special)} for message in messages]
+    system, *rest = clean
+    attempts = [clean]
+    if system["role"] == "system" and rest:  # some templates know no system: it then opens the first message
+        attempts.append([rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]])
+    for attempt in attempts:
+        try:
+            return str(tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            refused = error
+    roles = ", ".join(message["role"] for message in messages)
+    raise DataError(f"the tokenizer's chat template refuses a prompt of {roles}: {refused}; take such rows out")
+
+
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text
 
 
 def encode_response(tokenizer: Any, response: str, text: Text) -> list[int]:

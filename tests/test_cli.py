@@ -113,7 +113,7 @@ def test_prepare_writes_its_conventional_places_and_tells_counts(project: Path) 
     assert "41 rows: 40 pairs accepted, 1 quarantined (1 chosen is empty)" in result.output
     written = set(files(project)) - {"params.yaml", "raw.jsonl"}
     data = {f"data/prepared/small/{name}" for name in ("preferences.parquet", "quarantine.parquet", "summary.json")}
-    assert written == data | {f"artifacts/data_docs/small/{name}.html" for name in ("index", "rows", "table")}
+    assert written == data | {f"artifacts/data_docs/small/{name}.html" for name in ("index", "pairs", "rows", "table")}
 
 
 CSV = b"prompt,chosen,rejected\n" + b"".join(b"p%d,c%d,r%d\n" % (n, n, n) for n in range(40))

@@ -1,20 +1,25 @@
 """Preparing: counts add up, bytes are the same, and a refused table changes nothing."""
 
 import collections
+import functools
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kellet import prepare as stage
 from kellet.config import Data, Split, Validation
 from kellet.errors import DataError
-from kellet.prepare import examine, prepare, split_of, wilson
+from kellet.preferences import read_preferences
+from kellet.prepare import examine, prepare, prompt_key, split_of, wilson
 from tests.rows import row, write_jsonl
 
 HALVES = Split(validation=0.3, test=0.3)
@@ -61,14 +66,17 @@ LINES = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_in_are_always_accepted_plus_quarantined(tmp_path_factory: pytest.TempPathFactory, lines: list) -> None:
     """Whatever the lines are; each non-blank line comes out once, by its number, and the accepted ones are sound."""
-    path = tmp_path_factory.mktemp("rows") / "x.jsonl"
+    folder = tmp_path_factory.mktemp("rows")
+    path = folder / "x.jsonl"
     path.write_text("\n".join([json.dumps(row(0)), *lines]), encoding="utf-8")
-    found = examine([("x", path)], Data(validation=LOOSE))
+    summary = examine([("x", path)], Data(validation=LOOSE), folder).summary
+    table, quarantine = (pd.read_parquet(folder / f"{name}.parquet") for name in ("preferences", "quarantine"))
     came = [n for n, line in enumerate(["first", *lines], start=1) if line.strip()]
-    assert found.summary["rows_in"] == len(came) == len(found.table) + len(found.quarantine)
-    left = set(came) - set(found.quarantine["line"])
-    assert len(left) == len(found.table)
-    assert all(text.strip() for column in ("prompt", "chosen", "rejected") for text in found.table[column])
+    assert summary["rows_in"] == len(came) == len(table) + len(quarantine)
+    assert [summary["accepted"], summary["quarantined"]] == [len(table), len(quarantine)]
+    left = set(came) - set(quarantine["line"])
+    assert len(left) == len(table)
+    assert all(text.strip() for column in ("prompt", "chosen", "rejected") for text in table[column])
 
 
 def test_the_same_rows_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
@@ -146,3 +154,60 @@ def test_files_of_different_columns_are_joined(tmp_path: Path) -> None:
     summary = prepare(data("hh.jsonl.gz", "x.csv", validation=LOOSE), tmp_path, tmp_path / "out")
     assert (summary["accepted"], summary["quarantined"]) == (40, 0)
     assert pd.read_parquet(tmp_path / "out/preferences.parquet")["margin"].sum() == 20
+
+
+def test_rows_in_many_small_parts_are_prepared_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Duplicates, contradictions and quarantined rows are far apart; the tables hold the same rows in one order."""
+    rows = [row(n, annotator="a", margin=n / 7) for n in range(60)] + [row(3, annotator="a"), row(70, chosen="")]
+    rows += [row(5, chosen=row(5)["rejected"], rejected=row(5)["chosen"], annotator="a"), row(71, prompt=3), row(72)]
+    write_jsonl(tmp_path / "raw.jsonl", rows)
+    whole = prepare(data(), tmp_path, tmp_path / "whole", tmp_path / "docs/whole")
+    monkeypatch.setattr(stage, "read_preferences", functools.partial(read_preferences, size=7))
+    monkeypatch.setattr("kellet.spill.GROUP", 16)
+    told: list[float] = []
+    parts = prepare(data(), tmp_path, tmp_path / "parts", tmp_path / "docs/parts", lambda *step: told.append(step[0]))
+    assert whole == parts
+    assert whole["reasons"] == {
+        "chosen is empty": 1,
+        "exact duplicate": 1,
+        "prompt is a int, wanted a text": 1,
+        "the same answers are judged both ways": 2,
+    }
+    for name in ("preferences", "quarantine"):
+        one, other = (pd.read_parquet(tmp_path / f"{folder}/{name}.parquet") for folder in ("whole", "parts"))
+        pd.testing.assert_frame_equal(one, other)
+    assert pq.ParquetFile(tmp_path / "parts/preferences.parquet").num_row_groups == 4
+    assert told == sorted(told)
+    assert told[-1] == 100
+    assert len(told) == 10
+    for page in ("rows", "pairs", "table"):
+        texts = [(tmp_path / f"docs/{folder}/{page}.html").read_text() for folder in ("whole", "parts")]
+        assert "unexpected" in texts[0] or page != "rows"
+        numbers = [re.findall(r"≈?\d+(?:\.\d+)?%", text) for text in texts]
+        assert numbers[0] == numbers[1]
+
+
+def test_a_folder_stands_for_its_preference_files(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    write_jsonl(tmp_path / "raw/b.jsonl", [row(n) for n in range(20)])
+    write_jsonl(tmp_path / "raw/a.jsonl.gz", [row(n) for n in range(20, 40)])
+    for other in ("README.md", ".hidden.jsonl", "a.jsonl.gz.dvc"):
+        (tmp_path / "raw" / other).write_text("no rows")
+    prepare(data("raw"), tmp_path, tmp_path / "out")
+    assert set(pd.read_parquet(tmp_path / "out/preferences.parquet")["source"]) == {"raw/a.jsonl.gz", "raw/b.jsonl"}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="without preference files"):
+        prepare(data("empty"), tmp_path, tmp_path / "out")
+
+
+def test_near_copies_share_a_split_by_setting_and_are_told_about_without(tmp_path: Path) -> None:
+    variants = [("Where is parcel {}?", 0), ("where is  PARCEL {}?\n", 40)]
+    rows = [row(n + more, prompt=text.format(n)) for n in range(40) for text, more in variants]
+    write_jsonl(tmp_path / "raw.jsonl", rows)
+    warnings = prepare(data(), tmp_path, tmp_path / "out")["warnings"]
+    assert any("expect_no_near_copy_in_two_splits" in warning for warning in warnings)
+    together = data(split=Split(validation=0.3, test=0.3, normalise=True))
+    assert prepare(together, tmp_path, tmp_path / "out")["warnings"] == []
+    table = pd.read_parquet(tmp_path / "out/preferences.parquet")
+    assert table.groupby(table["prompt"].map(prompt_key))["split"].nunique().max() == 1
+    assert len(table) == 80

@@ -11,8 +11,8 @@ from kellet.config import Data, Split, Validation
 from kellet.data_docs import write_docs
 from kellet.errors import DataError
 from kellet.preferences import read_file
-from kellet.prepare import examine
-from kellet.validation import TROUBLE, TableReport, check_rows, check_table
+from kellet.prepare import examine, prompt_key
+from kellet.validation import TROUBLE, TableReport, check_pairs, check_rows, check_table, row_keys
 from tests.rows import row, write_jsonl
 
 DIALOGUE = "\n\nHuman: Hi {}\n\nAssistant: {}"
@@ -21,7 +21,8 @@ DIALOGUE = "\n\nHuman: Hi {}\n\nAssistant: {}"
 def reasons(tmp_path: Path, *rows: dict[str, Any], **limits: Any) -> dict[int, str]:
     """Row number -> reason, by the whole suite."""
     read, _ = read_file(write_jsonl(tmp_path / "x.jsonl", rows))
-    found = check_rows(read, Validation(**limits)).reasons
+    first = check_rows(read, Validation(**limits)).reasons
+    found = first.combine_first(check_pairs(row_keys(read, prompt_key)).reasons)
     return {int(index): reason for index, reason in found.items()}
 
 
@@ -83,7 +84,10 @@ def table(pairs: int = 40, **columns: Any) -> pd.DataFrame:
 
 def judged(frame: pd.DataFrame, quarantined: int = 0, **limits: Any) -> TableReport:
     data = Data(validation=Validation(**({"min_pairs": 10} | limits)))
-    return check_table(frame, {"quarantined": quarantined, "rows_in": len(frame) + quarantined}, data)[0]
+    missing = {"rejected_prompt": frame["prompt"], "annotator": None, "tie": False, "label": None}
+    keys = row_keys(pd.DataFrame(missing, frame.index).assign(**frame), prompt_key)
+    keys = keys.assign(**frame[[name for name in ("pair_id", "split") if name in frame]])
+    return check_table(keys, {"quarantined": quarantined, "rows_in": len(frame) + quarantined}, data)[0]
 
 
 LONG, SHORT, THREE = "a b c d", "a b", ["a b c", "x y z"] * 20
@@ -98,7 +102,6 @@ BAD_TABLES: dict[str, tuple[pd.DataFrame, str, str]] = {
     "no test split": (table(split=["train", "validation"] * 20), "expect_column_distinct_values", "none in test"),
     "twice": (table(pair_id=["0" * 16] * 40), "expect_column_values_to_be_unique", "got 40 exceptions"),
     "bad ids": (table(pair_id=[f"{n}" for n in range(40)]), "expect_column_values_to_match_regex", "got 40"),
-    "schema": (table(other=1), "expect_table_columns_to_match_set", "other"),
     "always longer": (
         table(chosen=LONG, rejected=SHORT),
         "expect_labels_to_vary",
@@ -151,9 +154,9 @@ def test_data_docs_need_no_network_and_show_no_text_of_the_data(tmp_path: Path) 
     rows = [row(n) for n in range(40)] + [row(50, chosen=f"Ã©{nasty}"), row(51, prompt=nasty, rejected="")]
     data = Data(validation=Validation(min_pairs=10), split=Split(validation=0.3, test=0.3))
     docs = tmp_path / "docs"
-    examine([("x", write_jsonl(tmp_path / "x.jsonl", rows))], data, docs)
+    examine([("x", write_jsonl(tmp_path / "x.jsonl", rows))], data, tmp_path, docs)
     pages = {path.name: path.read_text(encoding="utf-8") for path in docs.iterdir()}
-    assert sorted(pages) == ["index.html", "rows.html", "table.html"]
+    assert sorted(pages) == ["index.html", "pairs.html", "rows.html", "table.html"]
     for page in pages.values():
         assert "alert(1)" not in page
         assert "<script" not in page
@@ -173,4 +176,4 @@ def test_what_stands_in_the_index_is_escaped(tmp_path: Path) -> None:
 
 def test_an_expectation_that_cannot_be_computed_is_raised_not_counted() -> None:
     with pytest.raises(RuntimeError, match="could not be computed"):
-        judged(table().drop(columns="split"))
+        judged(table().drop(columns="pair_id"))
