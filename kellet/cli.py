@@ -299,7 +299,12 @@ def _counts(summary: Mapping[str, Any]) -> str:
         f"{summary['rows_in']:,} rows: {summary['accepted']:,} pairs accepted, {summary['quarantined']:,} quarantined"
     )
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary["reasons"].items())
-    return f"{text} ({reasons})" if reasons else text
+    text += f" ({reasons})" if reasons else ""
+    if prompts := summary.get("prompt_files"):
+        counts = prompts["accepted"]
+        text += f"; prompts: {counts['train']:,} for training, {counts['test']:,} for evaluation"
+        text += f", {prompts['quarantined']:,} quarantined"
+    return text
 
 
 def _share(estimate: Mapping[str, Any]) -> str:

@@ -82,6 +82,25 @@ class Split(Section):
     """Hash prompts without differences in case and white space, so that near copies share a split."""
 
 
+class Prompts(Section):
+    """Files of prompts without answers (kellet/prompts.py), for PPO and evaluation in place of the preferences' own."""
+
+    train: tuple[str, ...] = ()
+    """Raw files of the prompts that PPO asks, relative to the project root; none: those of the preferences."""
+    test: tuple[str, ...] = ()
+    """Raw files of the prompts that evaluation asks."""
+    column: str = "prompt"
+    """Their column: texts or lists of messages."""
+    conversation: bool = False
+    """Each text is what a user says first, rendered as a conversation; in hh-rlhf's form without a chat template."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "Prompts":
+        if bool(self.train) != bool(self.test):
+            raise ValueError("prompts.train and prompts.test are given together, or neither")
+        return self
+
+
 class Data(Section):
     """What the preferences are. DVC tracks this whole section."""
 
@@ -101,6 +120,14 @@ class Data(Section):
     """What is refused, row by row and as a whole."""
     split: Split = Split()
     """Training, validation, test."""
+    prompts: Prompts = Prompts()
+    """Other prompts for PPO and evaluation than the preferences have."""
+
+    @model_validator(mode="after")
+    def _the_world_judges_its_own_prompts(self) -> "Data":
+        if self.prompts.train and self.source == "world":
+            raise ValueError("prompts from files need source: files; the support world knows the truth of its own only")
+        return self
 
 
 class Text(Section):

@@ -18,6 +18,7 @@ from kellet.config import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder, value_hash
 from kellet.progress import Progress, quiet
+from kellet.prompts import prompts_of
 from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import sample, truncated
 from kellet.tokens import Batch, decode, encode_prompt
@@ -70,9 +71,8 @@ def evaluate(
 
 
 def test_prompts(preferences: Path, config: Config) -> list[str]:
-    """Up to ``evaluation.prompts`` prompts of the test split, in the order of their hashes."""
-    table = pd.read_parquet(preferences, columns=["prompt", "split"])
-    prompts = sorted(set(table.loc[table["split"] == "test", "prompt"]), key=prompt_id)
+    """Up to ``evaluation.prompts`` prompts of the test split (kellet/prompts.py), in the order of their hashes."""
+    prompts = sorted(prompts_of(preferences, "test"), key=prompt_id)
     if not prompts:
         raise DataError(f"{preferences} has no prompt in split 'test'; prepare it again with more prompts")
     return prompts[: config.evaluation.prompts]

@@ -4,7 +4,7 @@ Every row that comes in is either in preferences.parquet or, as it came, in quar
 rows alone: pairs stand in the order of their content hash, and nothing tells the time.
 
 Memory does not grow with the texts: rows are read, judged and written some thousands at a time, with a copy on disk in
-between (kellet/spill.py), and about 150 bytes are kept for each row.
+between (kellet/spill.py). What is kept of each row are hashes and counts, about half a kilobyte (docs/data.md).
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from kellet.errors import DataError
 from kellet.files import atomic_folder, write_json
 from kellet.preferences import pair_ids, read_preferences
 from kellet.progress import Progress, quiet
+from kellet.prompts import prepare_prompts, prompt_key
 from kellet.raw_files import SUFFIXES
 from kellet.spill import Spill
 from kellet.validation import TableReport, check_pairs, check_rows, check_table, merged, row_keys
@@ -67,6 +68,7 @@ class Prepared(NamedTuple):
 def prepare(data: Data, root: Path, out: Path, docs: Path | None = None, progress: Progress = quiet) -> dict[str, Any]:
     """Write preferences.parquet, quarantine.parquet and summary.json as the folder ``out``; return the summary.
 
+    With ``data.prompts`` also prompts.parquet and prompts_quarantine.parquet (kellet/prompts.py).
     ``data.files`` are relative to ``root``. Data Docs go to ``docs`` if given, also when the table is refused.
     Raises DataError when a file cannot be used or the table fails as a whole; ``out`` is then as it was.
     """
@@ -74,6 +76,8 @@ def prepare(data: Data, root: Path, out: Path, docs: Path | None = None, progres
     with atomic_folder(out) as folder:
         prepared = examine(files, data, folder, docs, progress)
         prepared.raise_if_failed(docs)
+        if data.prompts.train:
+            prepared.summary["prompt_files"] = prepare_prompts(data, root, folder)
         write_json(folder / "summary.json", prepared.summary)
     return prepared.summary
 
@@ -177,11 +181,6 @@ def split_of(prompt: str, split: Split) -> str:
     if share < split.test:
         return "test"
     return "validation" if share < split.test + split.validation else "train"
-
-
-def prompt_key(prompt: str) -> str:
-    """The prompt without differences in case and white space."""
-    return " ".join(prompt.casefold().split())
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

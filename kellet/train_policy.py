@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +26,7 @@ from kellet.interrupt import held_back
 from kellet.policy_metrics import Metrics, describe_lengths, describe_objective
 from kellet.ppo_update import Rollout, of_responses, update
 from kellet.progress import Progress, quiet
+from kellet.prompts import prompts_of
 from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import generate_text, sample, truncated
 from kellet.tokens import Batch, encode_prompt
@@ -94,8 +94,7 @@ def train_policy(
     it holds what a second start goes on from. Raises DataError when the training split has fewer prompts than one
     batch, InputError when the checkpoints are of another training.
     """
-    table = pd.read_parquet(preferences, columns=["prompt", "split"])
-    prompts = list(dict.fromkeys(table.loc[table["split"] == "train", "prompt"]))
+    prompts = prompts_of(preferences, "train")
     if len(prompts) < config.policy.batch_size:
         raise DataError(
             f"{preferences} has {len(prompts)} training prompts, policy.batch_size is {config.policy.batch_size}; "

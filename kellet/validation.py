@@ -127,6 +127,13 @@ def check_pairs(keys: pd.DataFrame) -> RowReport:
     return _row_report(_run("pairs", keys[["pair", "judgement"]], pair_expectations(), complete=True))
 
 
+def check_prompts(prompts: "pd.Series[Any]", limits: Validation) -> "pd.Series[str]":
+    """Why each prompt that no answer comes with is refused; empty where it is not."""
+    suite = [each for each in row_expectations(limits) if getattr(each, "column", None) == "prompt"]
+    said = pd.DataFrame({"prompt": prompts.map(spoken, na_action="ignore").astype(object)})
+    return _row_report(_run("prompts", said, suite, complete=True)).reasons.reindex(prompts.index).fillna("")
+
+
 def merged(results: Sequence[Any]) -> Any:
     """The validation results of the same suite on several parts of the rows as one, counts added up."""
     whole = results[0]

@@ -19,7 +19,8 @@ from kellet import prepare as stage
 from kellet.config import Data, Split, Validation
 from kellet.errors import DataError
 from kellet.preferences import read_preferences
-from kellet.prepare import examine, prepare, prompt_key, split_of, wilson
+from kellet.prepare import examine, prepare, split_of, wilson
+from kellet.prompts import prompt_key
 from tests.rows import row, write_jsonl
 
 HALVES = Split(validation=0.3, test=0.3)

@@ -11,7 +11,8 @@ from kellet.config import Data, Split, Validation
 from kellet.data_docs import write_docs
 from kellet.errors import DataError
 from kellet.preferences import read_file
-from kellet.prepare import examine, prompt_key
+from kellet.prepare import examine
+from kellet.prompts import prompt_key
 from kellet.validation import TROUBLE, TableReport, check_pairs, check_rows, check_table, row_keys
 from tests.rows import row, write_jsonl
 

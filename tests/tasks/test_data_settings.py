@@ -19,7 +19,9 @@ def test_a_data_setting_of_the_command_line_is_refused_with_the_file_to_edit():
 
 
 def test_a_data_set_that_dvc_does_not_know_is_refused():
-    with pytest.raises(ConfigError, match=r"'mine' is none of dvc.yaml's data sets \(support, smoke, hh-rlhf\)"):
+    with pytest.raises(
+        ConfigError, match=r"'mine' is none of dvc.yaml's data sets \(support, smoke, hh-rlhf, hh-banking\)"
+    ):
         load("profiles/smoke.yaml", ("data.name=mine",))
 
 
