@@ -150,7 +150,7 @@ def train_reward(
     """Train the reward model and write its card; exits with 3 without lift over 'always the longer one'."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
-    from kellet import reward_model as stage
+    from kellet import train_reward as stage
     from kellet.reward_card import require_lift
 
     out = own_folder(out or run_folder(config, run) / "reward_model", "card.json")

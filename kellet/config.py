@@ -185,24 +185,55 @@ class Lora(Section):
     """Share of the adapter's inputs that is dropped while the reward model is trained; PPO drops none."""
 
 
+class Ensemble(Section):
+    """Several reward models on one base, each an adapter and a head of its own; where they differ, they do not know."""
+
+    members: Count = 1
+    """Reward models; with two or more, each is fitted to a bootstrap resample of the training prompts."""
+    score: Literal["mean", "minimum", "mean_minus_std"] = "mean"
+    """What the policy is paid, of the members' rewards (Coste et al. 2023: the latter two distrust disagreement)."""
+    std_coef: Annotated[float, Field(ge=0)] = 1.0
+    """mean_minus_std: standard deviations taken off the mean."""
+
+
 class RewardModel(Section):
     """Reward model (kellet/reward_model.py): Bradley-Terry on pairs."""
 
-    length_control: Literal["none", "covariate"] = "covariate"
-    """``covariate``: P(chosen) = σ(Δr + γ·Δlength), γ dropped when scoring."""
+    length_control: Literal["none", "covariate", "two_head"] = "covariate"
+    """``covariate``: P(chosen) = σ(Δr + γ·Δlength), γ dropped when scoring; ``two_head``: a second head drawn to
+    length, dropped when scoring (ODIN, Chen et al. 2024)."""
+    two_head_weight: Positive = 1.0
+    """two_head: weight of the losses that part the two heads, λ_L = λ_O of ODIN."""
     require_lift: bool = True
     """Stop the run when the lift over 'always the longer one' is not shown to be above zero."""
     lora: Lora = Lora()
+    ensemble: Ensemble = Ensemble()
     epochs: Count = 2
     """Passes over the training pairs."""
     batch_size: Count = 16
     """Pairs per step."""
+    micro_batch_size: Count | None = None
+    """Pairs in one forward and backward pass; a step sums the gradients of its passes. Null: all its pairs at once."""
     learning_rate: Positive = 1e-3
     """Of adapter and head (AdamW); falls linearly to a tenth."""
-    length_learning_rate: Positive = 1e-2
-    """Of γ, a single number that may move faster than the weights."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of adapter and head; γ has none."""
+    margin_scale: Annotated[float, Field(ge=0)] = 0.0
+    """Logits by which one unit of a pair's ``margin`` parts its answers (Llama 2, eq. 2); 0 ignores the column."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of labels that is taken to be wrong."""
+    centring: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean of (r⁺ + r⁻)², which holds rewards near zero (Eisenstein et al. 2023 use 0.01)."""
+    calibrate: bool = False
+    """Divide rewards by the temperature that fits the held-out pairs best, so that one logit is one logit."""
+    checkpoint_every: Count = 200
+    """Steps between two checkpoints, from which a stopped training goes on."""
+
+    @model_validator(mode="after")
+    def _two_heads_need_the_whole_batch(self) -> "RewardModel":
+        if self.length_control == "two_head" and self.micro_batch_size is not None:
+            raise ValueError("length_control two_head correlates rewards over the batch; set micro_batch_size to null")
+        return self
 
 
 class KL(Section):

@@ -22,7 +22,7 @@ from kellet.prompts import prompts_of
 from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import sample, truncated
 from kellet.tokens import Batch, decode, encode_prompt
-from kellet.trunk import POLICY, REWARD, load_adapter, load_base, playing, response_outputs
+from kellet.trunk import POLICY, load_adapter, load_base, playing, response_outputs
 
 CHAMPION = "champion"
 REVIEWER_NOISE = 0.2
@@ -103,19 +103,19 @@ def answer(
     with playing(model, adapter):
         batch = sample(model, tokenizer, queries, config.text.max_response_tokens, generator)
         logits, _ = response_outputs(model, batch)
-    with playing(model, REWARD):
-        rewards = scorer(batch)
+    scored = scorer.scores(batch)
     return pd.DataFrame(
         {
             "prompt_id": [prompt_id(prompt) for prompt in prompts],
             "prompt": prompts,
             "response": decode(tokenizer, batch.responses, batch.response_mask),
-            "reward": rewards.double().numpy(),
+            "reward": scored.reward.double().numpy(),
+            "reward_std": None if scored.std is None else scored.std.double().numpy(),
             "length_tokens": batch.response_mask.sum(1).numpy(),
             "kl_nats": None if adapter is None else _kl_from_reference(model, batch, logits).double().numpy(),
             "truncated": truncated(batch, tokenizer.eos_token_id).numpy(),
         }
-    ).astype({"kl_nats": "float64"})
+    ).astype({"kl_nats": "float64", "reward_std": "float64"})
 
 
 def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:

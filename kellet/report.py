@@ -266,6 +266,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield from _flat(rest, f"{name}: ")
         elif isinstance(value, Mapping):
             yield from _flat(value, f"{name}: ")
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+            for number, item in enumerate(value, 1):
+                yield from _flat(item, f"{name} {number}: ")
         elif isinstance(value, list | tuple):
             yield name, ", ".join(_text(item) for item in value) or "none"
         else:

@@ -1,27 +1,30 @@
 """The reward model's card: what it learned, on pairs it has not seen, with intervals.
 
 Labels that like length are predicted worse by a reward that ignores it: that is the point of length control, not a
-fault. So ``accuracy`` and ``lift`` are those of the fitted preference model as a whole, γ·Δlength included (with
-length_control none that is the reward alone), and ask: do the labels hold more than length, and was it learned?
-``accuracy_reward`` and ``accuracy_longer_rejected`` are of the reward alone, which is what the policy will see.
+fault. So ``accuracy``, ``lift`` and ``calibration`` are those of the fitted preference model as a whole, with what is
+dropped when scoring (without length control that is the reward alone), and ask: do the labels hold more than length,
+and was it learned? ``accuracy_reward``, ``accuracy_longer_rejected``, slopes and probes are of the reward alone, which
+is what the policy will see.
 
 Every interval is two-sided at 90%, so that each end is a one-sided 95% bound, from the studentised bootstrap over
-prompts (kellet/bootstrap.py). Legend: P held-out pairs; rewards are logits of preference.
+prompts (kellet/bootstrap.py) unless the figure's own module says otherwise. Legend: P held-out pairs; rewards are
+logits of preference. A null stands for what cannot be measured.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
 
 from kellet.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean
+from kellet.calibration import calibration
 from kellet.config import Config
 from kellet.equal_length import length_slope
 from kellet.errors import NoLift
-from kellet.reward_model import LENGTH_UNIT, Pairs, Scorer, encode_pairs, score_all
+from kellet.reward_model import Pairs, Scorer, Scores, encode_pairs, score_all, scores_of_pairs
+from kellet.style import Style, sentences, style
+from kellet.style_slope import slope_at_equal_length
 from kellet.tokens import encode_prompt, encode_response
 from kellet.win_rate import win_rate
 
@@ -32,29 +35,27 @@ FILLER = (
 )
 """Courtesy that adds nothing; the filler probe appends one of them to an answer that lacks it."""
 ALPHA = 0.05
+RESAMPLES = 2000
 
 
-def reward_card(
-    scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, gamma: float | None
-) -> dict[str, Any]:
+def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config) -> dict[str, Any]:
     """Measure the reward model on the held-out pairs of ``table`` (prompt, chosen, rejected)."""
-    pairs = encode_pairs(table, tokenizer, config)
-    rewards = _score(scorer, pairs, tokenizer.pad_token_id)
+    pairs, prompts = encode_pairs(table, tokenizer, config), table["prompt"].to_numpy()
+    chosen, rejected = scores_of_pairs(scorer, pairs, tokenizer.pad_token_id)
+    rewards = np.concatenate([_numbers(chosen.reward), _numbers(rejected.reward)])
+    gap, whole = _numbers(chosen.reward - rejected.reward), _numbers(chosen.preference - rejected.preference)
     longer = pairs.length_difference().numpy().astype(np.float64)
-    gap, prompts = rewards[0] - rewards[1], table["prompt"].to_numpy()
-    right, baseline = _wins(gap + (gamma or 0.0) * longer / LENGTH_UNIT), _wins(longer)
-    longer_lost = longer < 0
-    slope = length_slope(
-        np.concatenate([rewards[0], rewards[1]]),
-        np.array([len(ids) for ids in pairs.chosen + pairs.rejected], dtype=np.float64),
-        np.concatenate([_pair_ids(table), _pair_ids(table)]),
-        alpha=ALPHA,
-    )
+    right, baseline = _wins(whole), _wins(longer)
+    length = np.array([len(ids) for ids in pairs.chosen + pairs.rejected], dtype=np.float64)
+    pair = np.tile(np.arange(len(table)), 2)
+    slope = length_slope(rewards, length, pair, alpha=ALPHA)
+    gammas = [member.gamma for member in scorer.members if member.gamma is not None]
     card: dict[str, Any] = {
         "pairs": len(table),
         "prompts": int(table["prompt"].nunique()),
         "length_control": config.reward_model.length_control,
-        "gamma": gamma,
+        "gamma": float(np.mean(gammas)) if gammas else None,
+        "temperature": scorer.temperature,
         "accuracy": win_rate(right, prompts, alpha=ALPHA).to_dict(),
         "length_baseline": win_rate(baseline, prompts, alpha=ALPHA).to_dict(),
         "accuracy_reward": win_rate(_wins(gap), prompts, alpha=ALPHA).to_dict(),
@@ -63,12 +64,34 @@ def reward_card(
         "length_slope": None if slope is None else slope.to_dict() | {"unit": "reward per token, within pair"},
         "filler_probe": _probe(scorer, tokenizer, table, config, _with_filler).to_dict(),
         "truncation_probe": _probe(scorer, tokenizer, table, config, _without_end).to_dict(),
-        "calibration": _calibration(gap),
+        "style_slopes": style_slopes(table, rewards, length, pair),
+        "calibration": calibration(whole, prompts, alpha=ALPHA, resamples=RESAMPLES, seed=0),
+        "disagreement": disagreement(chosen, rejected, prompts),
     }
-    if longer_lost.any():
-        found = win_rate(_wins(gap)[longer_lost], prompts[longer_lost], alpha=ALPHA)
-        card["accuracy_longer_rejected"] = found.to_dict() | {"pairs": int(longer_lost.sum())}
-    return card | {"warnings": _warnings(card)}
+    if (longer < 0).any():
+        lost = longer < 0
+        found = win_rate(_wins(gap)[lost], prompts[lost], alpha=ALPHA)
+        card["accuracy_longer_rejected"] = found.to_dict() | {"pairs": int(lost.sum())}
+    return card | {"warnings": warnings_of(card)}
+
+
+def style_slopes(table: pd.DataFrame, rewards: Floats, length: Floats, pair: Any) -> dict[str, Any]:
+    """Reward for one more of each style axis, within pair, length held; null where too few pairs differ on it."""
+    answers = zip([*table["prompt"]] * 2, [*table["chosen"], *table["rejected"]], strict=True)
+    counts = np.array([style(prompt, answer) for prompt, answer in answers], dtype=np.float64)
+    slopes = {
+        axis: slope_at_equal_length(rewards, counts[:, number], length, pair, alpha=ALPHA, resamples=RESAMPLES)
+        for number, axis in enumerate(Style._fields)
+    }
+    return {axis: None if found is None else found.to_dict() for axis, found in slopes.items()}
+
+
+def disagreement(chosen: Scores, rejected: Scores, prompts: Any) -> dict[str, Any] | None:
+    """Mean standard deviation between the members on the held-out answers; null for a single member."""
+    if chosen.std is None or rejected.std is None:
+        return None
+    both = (_numbers(chosen.std) + _numbers(rejected.std)) / 2
+    return _mean_over(both, prompts).to_dict() | {"unit": "standard deviation of the reward between members"}
 
 
 def require_lift(card: Mapping[str, Any]) -> None:
@@ -89,9 +112,8 @@ def _points(share: float | None) -> str:
     return "?" if share is None else f"{100 * share:+.1f}"
 
 
-def _score(scorer: Scorer, pairs: Pairs, pad_id: int) -> Floats:
-    """(2, P) rewards of chosen and rejected."""
-    return score_all(scorer, pairs, pad_id).numpy().astype(np.float64)
+def _numbers(values: Any) -> Floats:
+    return np.asarray(values.double())
 
 
 def _wins(gap: Floats) -> Floats:
@@ -99,16 +121,14 @@ def _wins(gap: Floats) -> Floats:
     return (np.sign(gap) + 1) / 2
 
 
-def _pair_ids(table: pd.DataFrame) -> np.ndarray[Any, Any]:
-    return np.arange(len(table))
-
-
 def _mean_over(values: Floats, prompts: Any) -> Estimate:
     (codes,), n = cluster_codes(prompts)
-    return mean(cluster_means(values, codes, n), alpha=ALPHA, resamples=2000, seed=0)
+    return mean(cluster_means(values, codes, n), alpha=ALPHA, resamples=RESAMPLES, seed=0)
 
 
-def _probe(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, change: Any) -> Estimate:
+def _probe(
+    scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, change: Callable[[str, int], str | None]
+) -> Estimate:
     """Mean change of reward when the chosen answers are changed by ``change(answer, number)``; None leaves one out."""
     answers = list(table["chosen"])
     changed = [change(answer, number) for number, answer in enumerate(answers)]
@@ -118,10 +138,10 @@ def _probe(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, 
     prompts = table["prompt"].to_numpy()[kept]
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     columns = [
-        [encode_response(tokenizer, texts[number], config.text) for number in kept] for texts in (changed, answers)
+        [encode_response(tokenizer, str(texts[number]), config.text) for number in kept] for texts in (changed, answers)
     ]
-    rewards = _score(scorer, Pairs(queries, *columns), tokenizer.pad_token_id)
-    return _mean_over(rewards[0] - rewards[1], prompts)
+    rewards = score_all(scorer, Pairs(queries, *columns), tokenizer.pad_token_id)
+    return _mean_over(_numbers(rewards[0] - rewards[1]), prompts)
 
 
 def _with_filler(answer: str, number: int) -> str | None:
@@ -130,28 +150,27 @@ def _with_filler(answer: str, number: int) -> str | None:
 
 
 def _without_end(answer: str, number: int) -> str | None:  # noqa: ARG001
-    sentences = re.split(r"(?<=[.!?])\s+", answer.strip())
-    return " ".join(sentences[:-1]) or None
+    return " ".join(sentences(answer)[:-1]) or None
 
 
-def _calibration(gap: Floats) -> dict[str, float]:
-    """Log loss of σ(gap), and the temperature T that makes σ(gap/T) best; T > 1 means over-confident."""
-
-    def loss(temperature: float) -> float:
-        return float(np.logaddexp(0, -gap / temperature).mean())
-
-    best = minimize_scalar(lambda log_t: loss(float(np.exp(log_t))), bounds=(-3, 3), method="bounded")
-    return {"log_loss": loss(1.0), "temperature": float(np.exp(best.x)), "log_loss_at_temperature": float(best.fun)}
-
-
-def _warnings(card: Mapping[str, Any]) -> list[str]:
+def warnings_of(card: Mapping[str, Any]) -> list[str]:
+    """What of the card a person should read first, in words."""
     warnings = []
     filler = card["filler_probe"]
     if filler["interval"][0] > 0:
         warnings.append(f"a courtesy sentence that adds nothing raises the reward by {filler['value']:.2f}")
+    cut = card["truncation_probe"]
+    if cut["interval"][0] > 0:
+        warnings.append(f"leaving out the last sentence raises the reward by {cut['value']:.2f}")
     slope = card["length_slope"]
     if slope is not None and slope["interval"][0] > 0:
         warnings.append(f"ten more tokens raise the reward by {10 * slope['value']:.2f} within a pair")
+    for axis, found in card["style_slopes"].items():
+        if found is not None and found["interval"][0] > 0:
+            warnings.append(f"at equal length, one more of {axis} (kellet/style.py) pays {found['value']:+.2f}")
+    error = card["calibration"]["expected_error"]
+    if error["interval"][0] > 0:
+        warnings.append(f"preferences are predicted {100 * error['value']:.0f} points off their confidence on average")
     if card["lift"]["interval"][0] <= 0:
         warnings.append("no lift over 'always the longer one' is shown")
     return warnings

@@ -1,48 +1,41 @@
-"""The reward model: a LoRA adapter and a scalar head, fitted to preferences by Bradley-Terry.
+"""The reward model: LoRA adapters and scalar heads, fitted to preferences by Bradley-Terry (kellet/train_reward.py).
 
     P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) )                                          length_control: none
     P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) + γ·(|y⁺| - |y⁻|)/10 )                     length_control: covariate
+    P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) + l(x, y⁺) - l(x, y⁻) )                    length_control: two_head
 
-γ is the annotators' taste for ten more tokens. It is fitted with the model and dropped when scoring. But r can express
-length too, and the likelihood cannot tell the two apart: r - s·|y|/10 with γ + s predicts the same labels for every s.
-So a normalisation has to choose: s is the slope of r on length within the training pairs, and what scores is
-r - s·|y|/10, which has none. What is left on pairs not seen is measured: ``length_slope`` and ``filler_probe`` of the
-card (kellet/reward_card.py). The price: where honest quality goes with length, its linear part is lost too.
+What stands beside r is fitted with it and dropped when scoring. γ is the annotators' taste for ten more tokens. But r
+can express length too, and the likelihood cannot tell the two apart: r - s·|y|/10 with γ + s predicts the same labels
+for every s. So a normalisation has to choose: s is the slope of r on length within the training pairs, and what scores
+is r - s·|y|/10, which has none. What is left on pairs not seen is measured: ``length_slope`` and ``filler_probe`` of
+the card (kellet/reward_card.py). The price: where honest quality goes with length, its linear part is lost too. With
+two heads, l is drawn to length and r away from it by losses of their own (kellet/reward_loss.py).
 
-Sources: Bradley and Terry 1952; Christiano et al. 2017; Stiennon et al. 2020 (the score at the last token).
-Legend: P pairs; a batch of P pairs is one forward pass over 2P rows, the chosen ones first.
+Sources: Bradley and Terry 1952; Christiano et al. 2017; Stiennon et al. 2020 (the score at the last token); Chen et al.
+2024 (two heads); Coste et al. 2023 (ensembles).
+Legend: P pairs; a batch of P pairs is one forward pass over 2P rows, the chosen ones first. K members, B responses.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from kellet.config import Config
+from kellet.config import Config, Ensemble
 from kellet.errors import DataError
-from kellet.files import atomic_folder, write_json
-from kellet.progress import Progress, quiet
+from kellet.files import write_json
 from kellet.tokens import Batch, encode_prompt, encode_response, pad
-from kellet.trunk import (
-    REWARD,
-    add_adapter,
-    last_hidden,
-    load_adapter,
-    load_base,
-    load_head,
-    save_adapter,
-    save_head,
-    scalar_head,
-)
+from kellet.trunk import POLICY, REWARD, last_hidden, load_adapter, load_head, playing, save_adapter, save_head
 
 LENGTH_UNIT = 10.0
 """γ is in logits for this many tokens."""
-NORMALISING_PAIRS = 1024
-"""Training pairs, drawn by chance, on which the length slope and the mean of the reward are measured."""
 SCORING_PAIRS = 64
 """Pairs in a forward pass without gradient."""
 
@@ -59,134 +52,119 @@ class Pairs(NamedTuple):
         pairs = zip(self.chosen, self.rejected, strict=True)
         return torch.tensor([len(c) - len(r) for c, r in pairs], dtype=torch.float32)
 
+    def batch(self, pad_id: int) -> Batch:
+        """One batch of 2P rows: the chosen responses, then the rejected ones."""
+        return pad(self.queries * 2, self.chosen + self.rejected, pad_id)
+
+    def take(self, index: Tensor | Sequence[int]) -> "Pairs":
+        """The pairs of ``index``, in its order."""
+        chosen = [int(i) for i in index]
+        return Pairs(*([column[i] for i in chosen] for column in self))
+
+
+@dataclass
+class Member:
+    """One reward model: an adapter of the trunk and what reads its hidden states."""
+
+    head: nn.Linear
+    adapter: str = POLICY
+    """Its name in the trunk."""
+    length_slope: float = 0.0
+    """Reward for LENGTH_UNIT tokens that is taken off again; 0 without length control."""
+    gamma: float | None = None
+    """covariate: logits for LENGTH_UNIT tokens, beside the reward."""
+    length_head: nn.Linear | None = None
+    """two_head: logits beside the reward."""
+
+
+class Scores(NamedTuple):
+    """What an ensemble says of B responses; logits of preference."""
+
+    reward: Tensor
+    """(B,) what the policy is paid."""
+    std: Tensor | None
+    """(B,) standard deviation between the members; None for a single one."""
+    preference: Tensor
+    """(B,) what predicts the labels: the members' mean reward with all that is dropped when scoring."""
+
 
 class Scorer:
-    """Scores responses by the reward model that lives as an adapter in a trunk.
+    """Scores responses by the reward models that live as adapters in a trunk.
 
     A response that was cut at the length limit is scored as if it ended there. The reward model has only ever seen
     finished answers; what it says at another last token is an accident, and PPO finds such accidents at once.
     """
 
-    def __init__(self, model: Any, head: nn.Linear, eos_token_id: int, length_slope: float = 0.0) -> None:
-        self.model, self.head, self.eos_token_id = model, head, eos_token_id
-        self.length_slope = length_slope
-        """Reward for LENGTH_UNIT tokens that is taken off again; 0 without length control."""
+    def __init__(
+        self,
+        model: Any,
+        members: Sequence[Member],
+        eos_token_id: int,
+        ensemble: Ensemble | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        self.model, self.members, self.eos_token_id = model, list(members), eos_token_id
+        self.ensemble, self.temperature = ensemble or Ensemble(), temperature
 
     def __call__(self, batch: Batch) -> Tensor:
         """(B,) rewards, in logits of preference."""
-        scores: Tensor = self.head(last_hidden(self.model, batch.closed(self.eos_token_id))).squeeze(-1)
-        return scores - self.length_slope * batch.response_mask.sum(1) / LENGTH_UNIT
+        return self.scores(batch).reward
+
+    def scores(self, batch: Batch) -> Scores:
+        """Rewards with the members' disagreement and the preference model's logits."""
+        length, closed = batch.response_mask.sum(1), batch.closed(self.eos_token_id)
+        rewards, preferences = [], []
+        for member in self.members:
+            with playing(self.model, member.adapter):
+                hidden = last_hidden(self.model, closed)
+            reward = member.head(hidden).squeeze(-1) - member.length_slope * length / LENGTH_UNIT
+            beside = torch.zeros_like(reward) if member.gamma is None else member.gamma * length / LENGTH_UNIT
+            if member.length_head is not None:
+                beside = beside + member.length_head(hidden).squeeze(-1)
+            rewards.append(reward)
+            preferences.append(reward + beside)
+        each = torch.stack(rewards) / self.temperature
+        std = each.std(0) if len(each) > 1 else None
+        return Scores(aggregate(each, self.ensemble), std, torch.stack(preferences).mean(0) / self.temperature)
 
 
-def train_reward(
-    config: Config, preferences: Path, base: Path | str, out: Path, progress: Progress = quiet
-) -> dict[str, Any]:
-    """Train on the training split, write the card on the validation split; return the card.
-
-    ``out`` gets adapter/, head.safetensors, card.json and history.jsonl. Rewards are shifted so that the labelled
-    answers of the training split score zero on average. Raises DataError when a split has no pair.
-    """
-    from kellet.reward_card import reward_card
-
-    settings = config.reward_model
-    table = pd.read_parquet(preferences)
-    model, tokenizer = load_base(base)
-    model = add_adapter(model, settings.lora, config.seed)
-    pairs = encode_pairs(table[table["split"] == "train"], tokenizer, config, preferences)
-    scorer = Scorer(model, scalar_head(model.config.hidden_size, config.seed), tokenizer.eos_token_id)
-    gamma, history = fit(scorer, pairs, config, tokenizer.pad_token_id, progress)
-    model.eval()
-    held_out = table[table["split"] == "validation"]
-    encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before anything is written
-    with torch.no_grad():
-        sample = torch.randperm(len(pairs.queries), generator=torch.Generator().manual_seed(config.seed))
-        gamma = normalise(scorer, _take(pairs, sample[:NORMALISING_PAIRS]), gamma, tokenizer.pad_token_id)
-        card = reward_card(scorer, tokenizer, held_out, config, gamma)
-    with atomic_folder(out) as folder:
-        save_adapter(model, folder / "adapter")
-        save_head(scorer.head, folder / "head.safetensors", length_slope=scorer.length_slope)
-        write_json(folder / "card.json", card)
-        (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
-    return card
-
-
-def fit(
-    scorer: Scorer, pairs: Pairs, config: Config, pad_id: int, progress: Progress = quiet
-) -> tuple[float | None, list[dict[str, float]]]:
-    """Minimise the Bradley-Terry loss; return γ (None without length control) and the metrics of each step."""
-    settings = config.reward_model
-    length = pairs.length_difference() / LENGTH_UNIT
-    gamma = nn.Parameter(length_taste(length)) if settings.length_control == "covariate" else None
-    weights = [p for p in (*scorer.model.parameters(), *scorer.head.parameters()) if p.requires_grad]
-    groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": settings.weight_decay}]
-    if gamma is not None:
-        groups.append({"params": [gamma], "lr": settings.length_learning_rate, "weight_decay": 0.0})
-    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, _steps(pairs, config))
-    history: list[dict[str, float]] = []
-    scorer.model.train()
-    for index in _batches(pairs, config):
-        # loss = -log σ( Δr + γ Δlength )
-        scores = score_pairs(scorer, _take(pairs, index), pad_id)
-        logits = scores[0] - scores[1]
-        if gamma is not None:
-            logits = logits + gamma * length[index]
-        loss = -nn.functional.logsigmoid(logits).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        schedule.step()
-        metrics = {
-            "reward_model/loss": float(loss.detach()),
-            "reward_model/accuracy": float((logits > 0).float().mean()),
-            "reward_model/grad_norm": float(norm),
-        }
-        if gamma is not None:
-            metrics["reward_model/gamma"] = float(gamma.detach())
-        history.append({"step": len(history) + 1, **metrics})
-        progress(len(history), _steps(pairs, config), metrics)
-    return None if gamma is None else float(gamma.detach()), history
-
-
-def normalise(scorer: Scorer, pairs: Pairs, gamma: float | None, pad_id: int) -> float | None:
-    """Take the length slope out of the rewards (when γ is fitted) and give them mean zero; return γ plus that slope."""
-    scores = score_all(scorer, pairs, pad_id)
-    length = pairs.length_difference() / LENGTH_UNIT
-    if gamma is not None:
-        # s = Σ Δr Δlength / Σ Δlength²
-        slope = float(((scores[0] - scores[1]) * length).sum() / (length**2).sum().clamp(min=1e-6))
-        scorer.length_slope, gamma = slope, gamma + slope
-        scores = score_all(scorer, pairs, pad_id)
-    scorer.head.bias.data -= scores.mean()
-    return gamma
+def aggregate(each: Tensor, ensemble: Ensemble) -> Tensor:
+    """(B,) one reward of the members' (K, B)."""
+    if len(each) == 1:
+        return each[0]
+    if ensemble.score == "minimum":
+        return each.min(0).values
+    mean = each.mean(0)
+    return mean if ensemble.score == "mean" else mean - ensemble.std_coef * each.std(0)
 
 
 def score_all(scorer: Scorer, pairs: Pairs, pad_id: int) -> Tensor:
     """(2, P) rewards without gradient, SCORING_PAIRS at a time."""
+    return torch.stack([scores.reward for scores in scores_of_pairs(scorer, pairs, pad_id)])
+
+
+@torch.no_grad()
+def scores_of_pairs(scorer: Scorer, pairs: Pairs, pad_id: int) -> tuple[Scores, Scores]:
+    """Scores of the chosen and of the rejected responses, (P,) each, SCORING_PAIRS pairs at a time."""
     parts = []
-    with torch.no_grad():
-        for begin in range(0, len(pairs.queries), SCORING_PAIRS):
-            rows = range(begin, min(begin + SCORING_PAIRS, len(pairs.queries)))
-            parts.append(score_pairs(scorer, _take(pairs, rows), pad_id))
-    return torch.cat(parts, dim=1)
+    for begin in range(0, len(pairs.queries), SCORING_PAIRS):
+        rows = range(begin, min(begin + SCORING_PAIRS, len(pairs.queries)))
+        parts.append(scorer.scores(pairs.take(rows).batch(pad_id)))
+
+    def side(number: int) -> Scores:
+        reward, preference = (
+            torch.cat([getattr(part, name).view(2, -1)[number] for part in parts]) for name in ("reward", "preference")
+        )
+        stds = [part.std.view(2, -1)[number] for part in parts if part.std is not None]
+        return Scores(reward, torch.cat(stds) if stds else None, preference)
+
+    return side(0), side(1)
 
 
-def length_taste(length: Tensor, iterations: int = 50) -> Tensor:
-    """Maximum-likelihood γ of P(chosen) = σ(γ·length) for length differences (P,), by Newton's method; a scalar."""
-    gamma = torch.zeros(())
-    for _ in range(iterations):
-        miss = torch.sigmoid(-gamma * length)
-        curvature = (length**2 * miss * (1 - miss)).sum().clamp(min=1e-6)
-        # A step of at most one logit: perfectly separable labels would send γ to infinity.
-        gamma = (gamma + ((length * miss).sum() / curvature).clamp(-1, 1)).clamp(-10, 10)
-    return gamma
-
-
-def score_pairs(scorer: Scorer, pairs: Pairs, pad_id: int) -> Tensor:
-    """(2, P) rewards: of the chosen and of the rejected responses, in one forward pass."""
-    batch = pad(pairs.queries * 2, pairs.chosen + pairs.rejected, pad_id)
-    return scorer(batch).view(2, -1)
+def preference_gap(scorer: Scorer, pairs: Pairs, pad_id: int) -> npt.NDArray[np.float64]:
+    """(P,) logits with which the chosen responses are preferred by the preference model as a whole."""
+    chosen, rejected = scores_of_pairs(scorer, pairs, pad_id)
+    return (chosen.preference - rejected.preference).double().numpy()
 
 
 def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Path | str = "the table") -> Pairs:
@@ -200,31 +178,41 @@ def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Pa
     )
 
 
+def save_member(model: Any, member: Member, folder: Path, number: int = 0) -> None:
+    """Write adapter and heads of one member below ``folder``; the first stands there itself, others in member_N/."""
+    place = folder if number == 0 else folder / f"member_{number}"
+    save_adapter(model, place / "adapter", member.adapter)
+    numbers = {"length_slope": member.length_slope}
+    if member.gamma is not None:
+        numbers["gamma"] = member.gamma
+    save_head(member.head, place / "head.safetensors", **numbers)
+    if member.length_head is not None:
+        save_head(member.length_head, place / "length_head.safetensors")
+
+
+def save_settings(folder: Path, ensemble: Ensemble, temperature: float) -> None:
+    """Write what a scorer needs beside its members: reward_model.json."""
+    write_json(folder / "reward_model.json", {"ensemble": ensemble.model_dump(), "temperature": temperature})
+
+
 def load_scorer(model: Any, folder: Path, eos_token_id: int) -> Scorer:
-    """The reward model of ``folder`` on the trunk ``model``; its adapter gets the name ``reward``.
+    """The reward model of ``folder`` on the trunk ``model``; its adapters get the names reward, reward_1, ...
 
-    Use it inside ``playing(model, REWARD)``. Raises DataError when the folder holds no reward model.
+    Raises DataError when the folder holds no reward model.
     """
-    head, more = load_head(folder / "head.safetensors")
-    return Scorer(load_adapter(model, folder / "adapter", REWARD), head, eos_token_id, **more)
+    file = folder / "reward_model.json"
+    if not file.exists():
+        raise DataError(f"{file} does not exist; train the reward model first (kellet train-reward)")
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    ensemble, members = Ensemble.model_validate(settings["ensemble"]), []
+    for number in range(ensemble.members):
+        place, name = (folder, REWARD) if number == 0 else (folder / f"member_{number}", f"{REWARD}_{number}")
+        head, more = load_head(place / "head.safetensors")
+        length_head = place / "length_head.safetensors"
+        model = load_adapter(model, place / "adapter", name)
+        members.append(Member(head, name, **more, length_head=_frozen(length_head)))
+    return Scorer(model, members, eos_token_id, ensemble, settings["temperature"])
 
 
-def _take(pairs: Pairs, index: Tensor | Sequence[int]) -> Pairs:
-    chosen = [int(i) for i in index]
-    return Pairs(*([column[i] for i in chosen] for column in pairs))
-
-
-def _steps(pairs: Pairs, config: Config) -> int:
-    return config.reward_model.epochs * -(-len(pairs.queries) // config.reward_model.batch_size)
-
-
-def _batches(pairs: Pairs, config: Config) -> Iterator[Tensor]:
-    """Indices of pairs; each epoch in a new order, pairs of similar length together."""
-    generator = torch.Generator().manual_seed(config.seed)
-    longest = [len(q) + max(len(c), len(r)) for q, c, r in zip(*pairs, strict=True)]
-    lengths = torch.tensor(longest, dtype=torch.float32)
-    for _ in range(config.reward_model.epochs):
-        order = torch.argsort(lengths + 8 * torch.rand(len(lengths), generator=generator))
-        chunks = order.split(config.reward_model.batch_size)
-        for number in torch.randperm(len(chunks), generator=generator).tolist():
-            yield chunks[number]
+def _frozen(path: Path) -> nn.Linear | None:
+    return load_head(path)[0] if path.exists() else None

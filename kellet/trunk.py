@@ -47,9 +47,12 @@ def load_base(base: Path | str) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def add_adapter(model: Any, lora: Lora, seed: int) -> Any:
-    """``model`` with a fresh trainable adapter on all its linear layers but the output; it starts as the identity."""
-    from peft import LoraConfig, get_peft_model
+def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
+    """``model`` with a fresh trainable adapter on all its linear layers but the output; it starts as the identity.
+
+    The adapter becomes the active one, beside others that are there already.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
 
     settings = LoraConfig(
         r=lora.rank,
@@ -60,12 +63,21 @@ def add_adapter(model: Any, lora: Lora, seed: int) -> Any:
     )
     with torch.random.fork_rng(), _old_name_allowed():
         torch.manual_seed(seed)
-        return get_peft_model(model, settings, adapter_name=POLICY)
+        if not isinstance(model, PeftModel):
+            return get_peft_model(model, settings, adapter_name=name)
+        model.add_adapter(name, settings)
+    model.set_adapter(name)
+    return model
 
 
 def save_adapter(model: Any, folder: Path, name: str = POLICY) -> None:
     """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes."""
     model.save_pretrained(folder, selected_adapters=[name])
+    own = folder / name
+    if own.is_dir():  # peft gives every adapter but 'default' a folder of its own
+        for part in own.iterdir():
+            part.rename(folder / part.name)
+        own.rmdir()
     file = folder / "adapter_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     settings["target_modules"] = sorted(settings["target_modules"])

@@ -42,7 +42,7 @@ SECTIONS = {
 
 MODULES = {
     "base_model": "base_model",
-    "reward_model": "reward_model",
+    "reward_model": "train_reward",
     "policy": "train_policy",
     "evaluation": "evaluation",
     "gate": "gate",
@@ -69,8 +69,8 @@ class Artefact(BaseModel):
 
 def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
     """Where the stage's output for these inputs lies; ``inputs`` are a Dataset, an Artefact, a string or None each."""
-    # Whether a reward model without lift stops the run does not change the model.
-    left_out: dict[str, set[str]] = {} if stage == "report" else {"reward_model": {"require_lift"}}
+    # Whether a reward model without lift stops the run does not change the model, nor when checkpoints are written.
+    left_out: dict[str, set[str]] = {} if stage == "report" else {"reward_model": {"require_lift", "checkpoint_every"}}
     key = {
         "inputs": {name: getattr(value, "hash", value) for name, value in inputs.items()},
         "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage]), exclude=left_out),

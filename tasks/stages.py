@@ -48,7 +48,7 @@ def train_base(config: Config, data: Dataset) -> Artefact:
 @task(name="reward_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
     """Train the reward model and write its card."""
-    from kellet import reward_model as stage
+    from kellet import train_reward as stage
 
     path = folder("reward_model", config, {"data": data, "base": base})
     report = progress("reward_model")

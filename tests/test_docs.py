@@ -17,13 +17,14 @@ LOGGING = {
     "train_policy.py": ("iterate",),
     "ppo_update.py": ("update", "_loss"),
     "policy_metrics.py": ("describe_objective", "describe_lengths", "describe_stopping"),
-    "reward_model.py": ("fit",),
-    "reward_card.py": ("reward_card", "_calibration"),
+    "train_reward.py": ("Fitting",),
+    "reward_card.py": ("reward_card",),
+    "calibration.py": ("calibration", "reliability"),
     "base_model.py": ("fit",),
 }
 """The functions whose dictionaries become history.jsonl, card.json or progress."""
-NO_METRICS = {"params", "lr", "weight_decay", "unit"}
-"""Keys of torch.optim's parameter groups, and of the text that says a figure's unit."""
+NO_METRICS = {"params", "lr", "weight_decay", "unit", "rng", "history", "schedule"}
+"""Keys of torch.optim's parameter groups, of checkpoints, and of the text that says a figure's unit."""
 
 
 def logged(tree):
@@ -43,7 +44,9 @@ def code_metrics():
     found = {}
     for file, functions in LOGGING.items():
         defined = {
-            node.name: node for node in ast.parse((KELLET / file).read_text()).body if isinstance(node, ast.FunctionDef)
+            node.name: node
+            for node in ast.parse((KELLET / file).read_text()).body
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
         }
         for function in functions:
             for key in set(logged(defined[function])) - NO_METRICS:

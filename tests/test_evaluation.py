@@ -9,7 +9,7 @@ from kellet.errors import DataError
 from kellet.evaluation import answer, evaluate, judge_by_world, prompt_id, stream_seed, test_prompts
 from kellet.evaluation_file import check_evaluation, read_evaluation
 from kellet.files import content_hash
-from kellet.reward_model import train_reward
+from kellet.train_reward import train_reward
 from kellet.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
 from kellet.world import gold
 from tests import tiny
@@ -18,7 +18,7 @@ from tests.test_trunk import perturb
 test_prompts.__test__ = False  # a function of the package, not a test
 COLUMNS = {
     *("prompt_id", "prompt", "system", "sample", "response", "reward", "length_tokens", "kl_nats", "truncated"),
-    *("judge_gold", "judge_human"),
+    *("reward_std", "judge_gold", "judge_human"),
 }
 
 

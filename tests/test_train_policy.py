@@ -13,8 +13,8 @@ from kellet.config import Lora
 from kellet.errors import DataError
 from kellet.files import content_hash
 from kellet.ppo import policy_loss
-from kellet.reward_model import train_reward
 from kellet.train_policy import ppo, score, train_policy
+from kellet.train_reward import train_reward
 from kellet.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head
 from tests import tiny
 from tests.test_trunk import perturb
