@@ -9,8 +9,9 @@ from kellet.errors import DataError
 from kellet.evaluation import answer, evaluate, judge_by_world, prompt_id, stream_seed, test_prompts
 from kellet.evaluation_file import check_evaluation, read_evaluation
 from kellet.files import content_hash
+from kellet.reward_model import Member, Scorer
 from kellet.train_reward import train_reward
-from kellet.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
+from kellet.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
 from kellet.world import gold
 from tests import tiny
 from tests.test_trunk import perturb
@@ -153,12 +154,13 @@ def test_the_kl_of_an_evaluation_is_that_of_torch(parts):
     load_adapter(model, parts / "champion", REWARD)
     prompts = list(tiny.pairs()["prompt"][:4])
 
-    def scorer(batch):
-        assert model.active_adapter == REWARD
-        seen.append(batch)
-        return torch.zeros(len(batch.input_ids))
+    class Watched(Scorer):
+        def scores(self, batch):
+            seen.append(batch)
+            return super().scores(batch)
 
     seen = []
+    scorer = Watched(model, [Member(scalar_head(16, 0), REWARD)], tokenizer.eos_token_id)
     found = answer(model, tokenizer, scorer, POLICY, prompts, tiny.config(), torch.Generator().manual_seed(0))
     batch, query = seen[0], seen[0].input_ids.shape[1] - seen[0].response_mask.shape[1]
     plain = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
