@@ -262,6 +262,35 @@ def gate(
     click.echo(f"promote: {decision.headline}", err=as_json)
 
 
+@main.command(epilog="Example: kellet gate-power --prompts 256 --replicates 200 --set gate.judge_margin=0.05")
+@with_params(optional=True)
+@click.option("--prompts", default="64,256", show_default=True, help="Numbers of prompts, with commas.")
+@click.option("--replicates", default=1000, show_default=True, help="Evaluations drawn of each population and size.")
+@click.option("--population", "names", multiple=True, help="Only this one; may be given several times.")
+@click.option("--workers", default=1, show_default=True, help="Processes at once; the result does not depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def gate_power(
+    config: "Config", prompts: str, replicates: int, names: tuple[str, ...], workers: int, as_json: bool
+) -> None:
+    """Simulate policies whose truth is known, and say how often the gate errs with these settings."""
+    from kellet import gate_power as stage
+    from kellet.populations import chosen
+
+    try:
+        sizes = [int(text) for text in prompts.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--prompts got {prompts!r}; it takes numbers with commas, such as 64,256") from error
+    if min(*sizes, replicates, workers) < 1:
+        raise ConfigError("--prompts, --replicates and --workers take numbers from 1 on")
+    found = stage.measure(
+        config.gate, chosen(names), sizes, replicates, workers=workers, progress=lambda text: click.echo(text, err=True)
+    )
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{stage.verdict_table(found.rates)}\n\n{stage.coverage_table(found.coverages)}".rstrip())
+
+
 @main.command(epilog="Example: kellet report --run runs/default")
 @with_params()
 @run_option

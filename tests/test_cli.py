@@ -23,6 +23,7 @@ VERBS = (
     "train-policy",
     "evaluate",
     "gate",
+    "gate-power",
     "report",
 )
 SMALL = ("--set", "data.validation.min_pairs=10", "--set", "data.split={validation: 0.3, test: 0.3}")
@@ -88,6 +89,9 @@ def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
         (("train-base", "--set", "base_model.path=./no/such"), "base_model.path './no/such' does not exist"),
         (("train-base",), "data/prepared/small/preferences.parquet does not exist; make it with 'kellet prepare'"),
         (("gate",), "runs/run/evaluation/evaluation.parquet does not exist; make it with 'kellet evaluate'"),
+        (("gate-power", "--prompts", "many"), "--prompts got 'many'"),
+        (("gate-power", "--prompts", "64,0"), "numbers from 1 on"),
+        (("gate-power", "--population", "honst"), "no population 'honst'; there are: null; honest"),
         (("report", "--run", "elsewhere"), "elsewhere/gate.json does not exist; make it with 'kellet gate'"),
     ],
 )
