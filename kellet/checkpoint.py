@@ -52,7 +52,7 @@ class Checkpoints:
             save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
             written = {"step": step, "tensors_sha256": content_hash(file), "origin": self.origin, "state": state}
             (folder / "state.json").write_text(json.dumps(written), encoding="utf-8")
-        for old in [*self._steps()[:-KEPT], *self.folder.glob(".*")]:
+        for old in _older(self._steps(), self.folder):
             shutil.rmtree(old)
 
     def newest(self) -> Checkpoint | None:
@@ -133,6 +133,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             _, number, name = key.split(".")
             state.setdefault(int(number), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _older(steps: list[Path], folder: Path) -> list[Path]:
+    """All but the newest two, and what kills have left half-written."""
+    return [*steps[:-KEPT], *folder.glob(".*")]
 
 
 def _short(value: Any) -> str:

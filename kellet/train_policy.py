@@ -103,6 +103,7 @@ def train_policy(
     parameters = config.model_dump(mode="json", include=PARAMETERS, exclude=FREE)
     origin = origin_of(parameters, preferences=preferences, base=base, reward_model=reward_model)
     checkpoints = Checkpoints(out, origin)
+    checkpoints.newest()  # one of another training is refused before anything is loaded
     model, tokenizer = load_base(base)
     model = add_adapter(model, config.policy.lora, config.seed)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)

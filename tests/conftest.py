@@ -3,6 +3,8 @@
 import os
 import tempfile
 
+import pytest
+
 os.environ.update(
     {
         "DO_NOT_TRACK": "true",
@@ -12,3 +14,8 @@ os.environ.update(
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard the tests of resuming try."""
+    parser.addoption("--kills", type=int, default=2, help="random moments at which test_resume kills a training")
