@@ -239,14 +239,28 @@ class RewardModel(Section):
 class KL(Section):
     """The KL penalty and its controller (kellet/kl.py)."""
 
-    controller: Literal["fixed", "adaptive"] = "adaptive"
-    """``fixed``: β stays; ``adaptive``: β follows the KL towards ``target``."""
+    controller: Literal["fixed", "adaptive", "dual"] = "adaptive"
+    """``fixed``: β stays; ``adaptive``, ``dual``: β follows the KL towards ``target`` (``dual``: by its logarithm)."""
+    penalty: Literal["reward", "loss_k2", "loss_full"] = "reward"
+    """``reward``: β·k1 off each token's reward; ``loss_*``: β times this estimator in the loss, over the advantages'
+    standard deviation so that β keeps its unit; it misses what a token does to the prefixes after it."""
     init_coef: Positive = 0.15
     """β at the start (and for ever when fixed): reward units per nat."""
     target: Positive = 3.0
-    """Adaptive: the mean full KL to hold, nats per response."""
+    """Adaptive, dual: the mean full KL to hold, nats per response."""
     horizon: Positive = 300.0
-    """Adaptive: responses; an iteration moves β by at most 0.2·batch_size/horizon of itself (Ziegler et al. 2019)."""
+    """Responses; adaptive: an iteration moves β by at most 0.2·batch_size/horizon of itself (Ziegler et al. 2019);
+    dual: log β by at most batch_size/horizon."""
+    min_coef: Positive = 1e-3
+    """Dual: the least β, reward units per nat."""
+    max_coef: Positive = 10.0
+    """Dual: the largest β, reward units per nat."""
+
+    @model_validator(mode="after")
+    def _start_is_within_the_bounds(self) -> "KL":
+        if self.controller == "dual" and not self.min_coef <= self.init_coef <= self.max_coef:
+            raise ValueError(f"init_coef ({self.init_coef}) must lie between min_coef and max_coef")
+        return self
 
 
 class Policy(Section):
@@ -274,6 +288,8 @@ class Policy(Section):
     """Beyond this distance from its old value, reward units, moving a value further gains nothing."""
     value_coef: Positive = 0.1
     """Weight of the value loss."""
+    critic_warmup: Annotated[int, Field(ge=0)] = 0
+    """First iterations in which only the value head learns and the policy stays the reference."""
     max_grad_norm: Positive = 1.0
     """The gradient is scaled down to this Euclidean norm."""
     stop_kl: Positive = 0.05

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from kellet import kl
 from kellet.config import Policy
 from kellet.policy_metrics import Metrics, describe_stopping
 from kellet.ppo import (
@@ -23,7 +24,7 @@ from kellet.ppo import (
 )
 from kellet.rollout import truncated
 from kellet.tokens import Batch
-from kellet.trunk import response_outputs
+from kellet.trunk import playing, response_outputs
 
 UPDATE_KL_RESPONSES = 64
 """Responses on which the KL of the update is measured, which costs a forward pass; they stand in random order."""
@@ -43,6 +44,19 @@ class Rollout(NamedTuple):
     entropy: Tensor
 
 
+class Targets(NamedTuple):
+    """What an update steers by."""
+
+    advantages: Tensor
+    """(B, R) whitened."""
+    returns: Tensor
+    """(B, R) reward units."""
+    kl_weight: float
+    """Of the KL in the loss, per nat; 0 where the penalty is in the reward."""
+    frozen: bool
+    """Only the value head learns."""
+
+
 def update(
     settings: Policy,
     model: Any,
@@ -52,18 +66,25 @@ def update(
     kl_coef: float,
     generator: torch.Generator,
     eos_token_id: int,
+    frozen: bool = False,
 ) -> Metrics:
-    """One iteration's epochs of minibatches; returns ``ppo/*`` metrics, means over the minibatches."""
+    """One iteration's epochs of minibatches; returns ``ppo/*`` metrics, means over the minibatches.
+
+    ``frozen``: only the value head learns.
+    """
     mask = rollout.batch.response_mask
-    rewards = penalised_rewards(rollout.scores, rollout.kl_k1, kl_coef, mask)
+    in_reward = settings.kl.penalty == "reward"
+    rewards = penalised_rewards(rollout.scores, rollout.kl_k1, kl_coef if in_reward else 0.0, mask)
     advantages, returns = gae(rewards, rollout.values, mask, settings.gamma, settings.lam)
     metrics: Metrics = {
         "ppo/advantage_mean": float(masked_mean(advantages, mask)),
         "ppo/advantage_std": float(advantages[mask].std()),
         "ppo/value/explained_variance": explained_variance(rollout.values, returns, mask),
     }
-    advantages = whiten(advantages, mask)
-    metrics |= describe_stopping(advantages, mask, ~truncated(rollout.batch, eos_token_id))
+    # Whitening divides the rewards by the spread of their advantages; β in the loss has to go with it.
+    in_loss = 0.0 if in_reward else kl_coef / float(advantages[mask].std(correction=0).clamp(min=1e-4))
+    targets = Targets(whiten(advantages, mask), returns, in_loss, frozen)
+    metrics |= describe_stopping(targets.advantages, mask, ~truncated(rollout.batch, eos_token_id))
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     steps: list[dict[str, float]] = []
     for _ in range(settings.epochs):
@@ -71,7 +92,7 @@ def update(
             optimizer.zero_grad()
             step: dict[str, float] = {}
             for part, share in _micro_batches(rows, mask, settings.micro_batch_size):
-                loss, seen = _loss(settings, model, value_head, rollout, advantages, returns, part)
+                loss, seen = _loss(settings, model, value_head, rollout, targets, part)
                 (loss * share).backward()
                 step = {name: step.get(name, 0.0) + share * value for name, value in seen.items()}
             step["ppo/grad_norm"] = float(nn.utils.clip_grad_norm_(weights, settings.max_grad_norm))
@@ -100,25 +121,31 @@ def _micro_batches(rows: Tensor, response_mask: Tensor, size: int | None) -> Ite
 
 
 def _loss(
-    settings: Policy,
-    model: Any,
-    value_head: nn.Linear,
-    rollout: Rollout,
-    advantages: Tensor,
-    returns: Tensor,
-    rows: Tensor,
+    settings: Policy, model: Any, value_head: nn.Linear, rollout: Rollout, targets: Targets, rows: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of these rows, and its parts as metrics."""
     batch = rollout.batch.rows(rows)
     mask = batch.response_mask
-    old_logprobs, old_values, advantage, target = (
-        tensor[rows, : mask.shape[1]] for tensor in (rollout.logprobs, rollout.values, advantages, returns)
+    old_logprobs, old_values, advantages, returns = (
+        tensor[rows, : mask.shape[1]]
+        for tensor in (rollout.logprobs, rollout.values, targets.advantages, targets.returns)
     )
-    logits, hidden = response_outputs(model, batch)
-    logprobs = of_responses(logits.log_softmax(-1), batch)
-    surrogate = policy_loss(logprobs, old_logprobs, advantage, mask, settings.clip_range)
-    critic = value_loss(value_head(hidden).squeeze(-1), old_values, target, mask, settings.value_clip_range)
-    return surrogate.loss + settings.value_coef * critic, {
+    with torch.set_grad_enabled(not targets.frozen):
+        logits, hidden = response_outputs(model, batch)
+        log_p = logits.log_softmax(-1)
+        logprobs = of_responses(log_p, batch)
+        surrogate = policy_loss(logprobs, old_logprobs, advantages, mask, settings.clip_range)
+    critic = value_loss(value_head(hidden).squeeze(-1), old_values, returns, mask, settings.value_clip_range)
+    # L = L_policy + c L_value + β/σ_A KL(π || π_ref)
+    loss = surrogate.loss + settings.value_coef * critic
+    if targets.kl_weight and settings.kl.penalty == "loss_full":
+        with torch.no_grad(), playing(model, None):
+            log_q = response_outputs(model, batch)[0].log_softmax(-1)
+        loss = loss + targets.kl_weight * masked_mean(kl.full(log_p, log_q), mask)
+    elif targets.kl_weight:
+        ref_logprobs = old_logprobs - rollout.kl_k1[rows, : mask.shape[1]]
+        loss = loss + targets.kl_weight * masked_mean(kl.k2(logprobs, ref_logprobs), mask)
+    return loss, {
         "ppo/policy/loss": float(surrogate.loss.detach()),
         "ppo/policy/clipfrac": float(surrogate.clipfrac),
         "ppo/policy/clipfrac_positive": float(surrogate.clipfrac_positive),

@@ -187,8 +187,10 @@ def iterate(config: Config, training: Training, tokenizer: Any, scorer: Scorer, 
         kl_coef,
         generator,
         tokenizer.eos_token_id,
+        frozen=iteration <= settings.critic_warmup,
     )
-    training.controller.update(float(metrics["objective/kl"] or 0.0), settings.batch_size)
+    if iteration > settings.critic_warmup:
+        training.controller.update(float(metrics["objective/kl"] or 0.0), settings.batch_size)
     at_clip = training.controller.at_clip
     metrics["objective/kl_target"] = None if at_clip is None else settings.kl.target
     metrics["objective/kl_coef_at_clip"] = None if at_clip is None else float(at_clip)
@@ -203,6 +205,9 @@ def build_controller(config: Config) -> kl.KLController:
     settings = config.policy.kl
     if settings.controller == "fixed":
         return kl.FixedKLController(settings.init_coef)
+    if settings.controller == "dual":
+        bounds = (settings.min_coef, settings.max_coef)
+        return kl.DualKLController(settings.init_coef, settings.target, settings.horizon, bounds)
     return kl.AdaptiveKLController(settings.init_coef, settings.target, settings.horizon)
 
 

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from kellet.kl import AdaptiveKLController, FixedKLController, full, k1, k3, per_response
+from kellet.kl import AdaptiveKLController, DualKLController, FixedKLController, full, k1, k2, k3, per_response
 
 P, Q = torch.tensor([0.5, 0.25, 0.25]), torch.tensor([0.25, 0.25, 0.5])
 
@@ -92,3 +93,143 @@ def test_adaptive_holds_a_kl_that_falls_as_the_coefficient_rises():
     for _ in range(200):
         controller.update(1 / controller.value, 64)
     assert 1 / controller.value == pytest.approx(3.0, rel=0.01)
+
+
+def test_whether_the_error_was_cut_is_said():
+    adaptive = AdaptiveKLController(0.1, target=5.5, horizon=320)
+    flags = []
+    for kl in (6.05, 55.0, 5.0, 0.0):
+        adaptive.update(kl, 64)
+        flags.append(adaptive.at_clip)
+    assert flags == [False, True, False, True]
+    assert FixedKLController(0.1).at_clip is None
+
+
+def test_adaptive_agrees_with_the_code_of_the_papers_authors():
+    """openai/lm-human-preferences, train_policy.py: np.clip(current / target - 1, -0.2, 0.2), value *= 1 + e·n/h."""
+    generator = np.random.default_rng(0)
+    ours, theirs = AdaptiveKLController(0.15, target=6.0, horizon=10_000), 0.15
+    for kl in generator.gamma(2.0, 4.0, size=200):
+        ours.update(kl, 64)
+        theirs *= 1.0 + np.clip(kl / 6.0 - 1, -0.2, 0.2) * 64 / 10_000
+        assert ours.value == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("current", "value", "cut"),
+    [
+        (4.0, 0.1 * math.e**0.2, False),  # twice the target: e = 1, and n/horizon = 0.2
+        (40.0, 0.1 * math.e**0.2, False),  # no more than that
+        (3.0, 0.1 * math.e**0.1, False),
+        (2.0, 0.1, False),
+        (0.0, 0.1 * math.e**-0.2, False),
+    ],
+)
+def test_dual_by_hand(current, value, cut):
+    controller = DualKLController(0.1, target=2.0, horizon=320, bounds=(0.01, 1.0))
+    controller.update(current, 64)
+    assert controller.value == pytest.approx(value)
+    assert controller.at_clip == cut
+
+
+def test_dual_does_not_wind_up_at_its_bounds():
+    controller = DualKLController(0.1, target=2.0, horizon=320, bounds=(0.05, 1.0))
+    for _ in range(1000):
+        controller.update(0.0, 64)
+    assert (controller.value, controller.at_clip) == (0.05, True)
+    controller.update(4.0, 64)  # the first error of the other sign moves it at once
+    assert (controller.value, controller.at_clip) == (pytest.approx(0.05 * math.e**0.2), False)
+    for _ in range(1000):
+        controller.update(99.0, 64)
+    assert controller.value == 1.0
+    controller.update(0.0, 64)
+    assert controller.value == pytest.approx(math.e**-0.2)
+
+
+def test_dual_finds_the_multiplier_of_its_constraint():
+    """For r = (2, 0) and a uniform reference the best policy at β is σ(2/β), whose KL has one β at which it is 0.2."""
+
+    def drift(coef):
+        p = 1 / (1 + math.exp(-2 / coef))
+        return p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
+
+    controller = DualKLController(5.0, target=0.2, horizon=300, bounds=(1e-3, 100.0))
+    for _ in range(400):
+        controller.update(drift(controller.value), 64)
+    assert drift(controller.value) == pytest.approx(0.2, rel=1e-3)
+    assert not controller.at_clip
+
+
+# Gradients in the logits θ of one softmax π, all expectations exact sums over its words.
+# Closed forms: ∇KL(π||q) = π (log π/q - KL), ∇KL(q||π) = π - q.
+THETA, LOG_Q = torch.tensor([0.3, -1.0, 0.8, 0.0, -0.4]), torch.tensor([-0.5, 0.4, 0.1, -1.2, 0.9]).log_softmax(0)
+PI, LOG_RATIO = THETA.softmax(0), THETA.log_softmax(0) - LOG_Q
+REVERSE = PI * (LOG_RATIO - (PI * LOG_RATIO).sum())
+FORWARD = PI - LOG_Q.exp()
+
+
+def as_loss(estimator):
+    """E_π[ ∇k(y) ]: samples are from π, whose drawing has no gradient."""
+    theta = THETA.clone().requires_grad_()
+    (PI * estimator(theta.log_softmax(0), LOG_Q)).sum().backward()
+    return theta.grad
+
+
+def as_reward(estimator):
+    """E_π[ k(y) ∇log π(y) ]: the estimator is a number."""
+    theta = THETA.clone().requires_grad_()
+    log_p = theta.log_softmax(0)
+    (PI * estimator(log_p, LOG_Q).detach() * log_p).sum().backward()
+    return theta.grad
+
+
+def exactly(left, right):
+    return torch.allclose(left, right, atol=1e-6)
+
+
+def test_k1_is_right_as_a_reward_and_nothing_as_a_loss():
+    assert exactly(as_reward(k1), REVERSE)
+    assert exactly(as_loss(k1), torch.zeros(5))
+
+
+def test_k2_is_right_as_a_loss_and_biased_as_a_reward():
+    assert exactly(as_loss(k2), REVERSE)
+    assert not torch.allclose(as_reward(k2), REVERSE, atol=0.05)
+
+
+def test_k3_pulls_in_the_other_direction_as_a_loss_and_is_biased_as_a_reward():
+    assert exactly(as_loss(k3), FORWARD)
+    assert exactly(as_reward(k3), REVERSE - FORWARD)
+    assert not torch.allclose(FORWARD, REVERSE, atol=0.05)
+
+
+def test_full_is_right_as_a_loss_and_nothing_at_its_own_token_as_a_reward():
+    theta = THETA.clone().requires_grad_()
+    full(theta.log_softmax(0), LOG_Q).backward()
+    assert exactly(theta.grad, REVERSE)
+    assert exactly(as_reward(lambda log_p, log_q: full(log_p, log_q).expand(5)), torch.zeros(5))
+
+
+def two_words(theta):
+    """Log-probabilities (3,), (3, 3) of the first word, and of the second after each first."""
+    return theta[0].log_softmax(-1), theta[1:].log_softmax(-1)
+
+
+def test_on_sequences_only_k1_in_the_reward_has_the_whole_gradient():
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(4, 3, generator=generator, requires_grad=True)
+    first_q, second_q = two_words(torch.randn(4, 3, generator=generator))
+    first, second = two_words(theta)
+    joint = (first[:, None] + second).exp()
+    sequence = first[:, None] + second - first_q[:, None] - second_q
+    (exact,) = torch.autograd.grad((joint * sequence).sum(), theta, retain_graph=True)
+    weights = joint.detach()
+    # the score function with rewards to come: Σ_t ∇log π(y_t) Σ_{s>=t} k1_s
+    later = (second - second_q).detach()
+    paid = weights * (first[:, None] * sequence.detach() + second * later)
+    (reward,) = torch.autograd.grad(paid.sum(), theta, retain_graph=True)
+    assert exactly(reward, exact)
+    at_prefix = full(first, first_q) + (first.exp().detach() * full(second, second_q)).sum()
+    (loss,) = torch.autograd.grad(at_prefix, theta)
+    assert exactly(loss[1:], exact[1:])  # the last word has nothing after it
+    assert not torch.allclose(loss[0], exact[0], atol=0.05)
