@@ -21,7 +21,7 @@ from kellet import kl
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
 from kellet.errors import DataError, KelletError
-from kellet.files import atomic_folder
+from kellet.files import atomic_folder, value_hash
 from kellet.interrupt import held_back
 from kellet.policy_metrics import Metrics, describe_lengths, describe_objective
 from kellet.ppo_update import Rollout, of_responses, update
@@ -101,7 +101,8 @@ def train_policy(
             "bring more prompts or set a smaller batch"
         )
     parameters = config.model_dump(mode="json", include=PARAMETERS, exclude=FREE)
-    origin = origin_of(parameters, preferences=preferences, base=base, reward_model=reward_model)
+    origin = origin_of(parameters, base=base, reward_model=reward_model)
+    origin["content"]["prompts"] = value_hash(prompts)  # all that it reads of the preferences
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # one of another training is refused before anything is loaded
     model, tokenizer = load_base(base)

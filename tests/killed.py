@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import Any
 
 forked = multiprocessing.get_context("forkserver")
-forked.set_forkserver_preload(
-    ["kellet.train_policy", "kellet.reward_model", "transformers.models.llama.modeling_llama", "peft"]
-)
+forked.set_forkserver_preload(["kellet.train_policy", "transformers.models.llama.modeling_llama", "peft"])
 
 
 def start(work: Callable[..., object], *arguments: Any) -> BaseProcess:

@@ -11,8 +11,8 @@ import pytest
 
 from kellet.errors import InputError
 from kellet.files import content_hash
-from kellet.reward_model import train_reward
 from kellet.train_policy import train_policy
+from kellet.train_reward import train_reward
 from tests import killed, tiny
 
 POLICY = {"iterations": 5, "checkpoint_every": 2, "kl": {"controller": "adaptive", "target": 0.01, "horizon": 32}}
@@ -110,7 +110,7 @@ def test_checkpoints_of_other_parameters_or_data_are_refused(inputs, tmp_path):
     table = tiny.pairs()
     table.loc[table.index[0], "prompt"] += "!"
     table.to_parquet(preferences, index=False)
-    with pytest.raises(InputError, match=r"content\.preferences: checkpoint"):
+    with pytest.raises(InputError, match=r"content\.prompts: checkpoint"):
         train_policy(tiny.config(policy=POLICY), preferences, *inputs[1:], out)
     other = shutil.copytree(inputs[2], tmp_path / "reward")
     (other / "head.safetensors").write_bytes((other / "adapter/adapter_model.safetensors").read_bytes())
