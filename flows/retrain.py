@@ -40,7 +40,7 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
             policy = track(config.tracking, run_id, train_policy(config, data, base, reward))
             champion = find_champion(config, origin, base)
             evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion))
-            gate = track(config.tracking, run_id, decide(config, evaluation, origin))
+            gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
             report = write_report(config, data, reward, policy, evaluation, gate, origin)
             version = register(config, origin, run_id, base, policy, report, champion)
             promote(config.tracking, version)

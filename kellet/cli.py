@@ -245,8 +245,11 @@ def gate(
     evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
     from kellet import gate as stage
 
-    lift = _read_json(there(card, "train-reward")) if card else None
-    decision = stage.decide(stage.read_evaluation(evaluation), config.gate, card=lift)
+    own = run_folder(config, run) / "reward_model/card.json"
+    if card is None and file is None and own.exists():
+        card = own
+    told = _read_json(there(card, "train-reward")) if card else None
+    decision = stage.decide(stage.read_evaluation(evaluation), config.gate, card=told)
     out = out or (None if file else run_folder(config, run) / "gate.json")
     if out is not None:
         decision.write(out)

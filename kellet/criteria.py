@@ -15,6 +15,7 @@ from kellet.bootstrap import Estimate, mean_difference, paired_means, ratio, rat
 from kellet.checks import Criterion, cannot_tell, in_words, judge, judged_needed
 from kellet.config import Gate
 from kellet.equal_length import EqualLengthGain, equal_length_gain
+from kellet.errors import DataError
 from kellet.win_rate import LengthControlled, corrected, length_controlled, quantile, win_rate
 
 TAIL = 0.95
@@ -187,7 +188,7 @@ def reward_trust(a: Answers, b: Answers, gate: Gate, card: Mapping[str, Any] | N
 
     The first: mean gain of (reward - standard deviation between the members) is above 0 (Coste et al. 2024, who
     penalise by disagreement); it takes ``reward_std`` in every row. The second: the card's lift over 'always the longer
-    one' is above 0. Absent without either.
+    one' is above 0. Absent without either. Raises DataError for a card without a lift.
     """
     required = "reward_trust" in gate.required
     checks, note = [], ""
@@ -201,9 +202,17 @@ def reward_trust(a: Answers, b: Answers, gate: Gate, card: Mapping[str, Any] | N
         why = "reward_std is missing in some rows; give it for every answer of candidate and reference"
         checks.append(cannot_tell("pessimistic_gain", 0.0, "above", "reward", why))
     if card is not None:
-        told = card["lift"]
-        low, high = (np.nan if end is None else float(end) for end in told["interval"])
-        lift = Estimate(float(told["value"]), low, high, int(told["prompts"]))
+        lift = _lift(card)
         subject = "the reward model's lift over 'always the longer one'"
         checks.append(judge("lift", subject, lift, 0.0, "above", "share", gate.alpha))
     return Criterion("reward_trust", required, tuple(checks), note)
+
+
+def _lift(card: Mapping[str, Any]) -> Estimate:
+    try:
+        told = card["lift"]
+        low, high = (np.nan if end is None else float(end) for end in told["interval"])
+        return Estimate(float(told["value"]), low, high, int(told["prompts"]))
+    except (KeyError, TypeError, ValueError) as error:
+        wanted = "a reward model's card.json has lift: {value, interval: [low, high], prompts}"
+        raise DataError(f"the card's lift cannot be read ({type(error).__name__}: {error}); {wanted}") from error

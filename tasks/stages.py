@@ -82,17 +82,18 @@ def evaluate(
 
 
 @task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
-def decide(config: Config, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
+def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
     """Judge the evaluation: promote, block or inconclusive (gate.json)."""
     from kellet import gate as stage
 
     def write(out: Path) -> None:
         rows = stage.read_evaluation(evaluation.path / "evaluation.parquet")
-        decision = stage.decide(rows, config.gate, {**origin, "evaluation": evaluation.hash})
+        facts = {**origin, "evaluation": evaluation.hash}
+        decision = stage.decide(rows, config.gate, facts, read_card(reward))
         with atomic_folder(out) as temporary:
             write_json(temporary / "gate.json", decision.to_dict())
 
-    return make(folder("gate", config, {"evaluation": evaluation, "origin": origin}), write)
+    return make(folder("gate", config, {"reward": reward, "evaluation": evaluation, "origin": origin}), write)
 
 
 @task(name="report", cache_key_fn=cache_key, persist_result=True, result_serializer="json")

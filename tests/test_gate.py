@@ -14,6 +14,7 @@ from kellet.bootstrap import Estimate
 from kellet.checks import judged_needed, prompts_needed
 from kellet.config import Criterion, Gate
 from kellet.degeneration import duplicate, repetitive
+from kellet.errors import DataError
 from kellet.evaluation_file import check_evaluation
 from kellet.gate import decide, read_evaluation
 
@@ -143,6 +144,12 @@ def test_the_cards_lift_counts_when_given():
         card = {"lift": {"value": 0.05, "interval": [low, 0.12], "prompts": 200}}
         assert passed(decide(evaluation(), GATE, card=card))["reward_trust"] is expected
     assert not decide(evaluation(), GATE).criterion("reward_trust").counted
+
+
+@pytest.mark.parametrize("card", [{}, {"lift": None}, {"lift": {"value": 0.1, "interval": [0], "prompts": 9}}])
+def test_a_card_without_a_lift_is_refused(card):
+    with pytest.raises(DataError, match="the card's lift cannot be read"):
+        decide(evaluation(12), GATE, card=card)
 
 
 def test_a_judge_who_errs_is_corrected():
