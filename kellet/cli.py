@@ -189,7 +189,7 @@ def train_policy(
     from kellet import train_policy as stage
 
     out = own_folder(out or run_folder(config, run) / "policy", "history.jsonl")
-    shown = ("objective/reward", "objective/kl", "objective/kl_coef", "tokens/response_mean")
+    shown = ("objective/reward", "objective/kl", "objective/kl_target", "objective/kl_coef", "tokens/response_mean")
     stage.train_policy(config, table, base, reward_model, out, lines("policy", shown))
     click.echo(f"policy in {out}")
 

@@ -263,6 +263,33 @@ class KL(Section):
         return self
 
 
+class Score(Section):
+    """What PPO maximises, made of raw scores (kellet/score.py); by default it is the reward model's score."""
+
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """``module:function`` that takes lists of prompts and responses and gives a score each; null for none."""
+    function_weight: float = 1.0
+    """Of the function's score."""
+    reward_weight: float = 1.0
+    """Of the reward model's score beside the function's; 0 leaves the function alone."""
+    shaping: Literal["none", "standardised", "gain"] = "none"
+    """``standardised``: over mean and spread of the reference's answers (Ziegler et al. 2019); ``gain``: sigmoid of the
+    gain over an answer of the reference to the same prompt (PAR, Fu et al. 2025)."""
+    clip: Positive | None = None
+    """The shaped score is cut off at ± this; null for no limit."""
+    overlong_tokens: Annotated[int, Field(ge=0)] = 0
+    """Width, tokens, of the ramp of a penalty that ends at max_response_tokens (Yu et al. 2025); 0 for none."""
+    overlong_penalty: Positive = 1.0
+    """At the end of that ramp, score units."""
+    missing_eos_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Off the score of an answer that was cut, score units."""
+
+
+Alarm = Literal[
+    "kl_tail", "controller_at_clip", "entropy_collapse", "value_blind", "all_truncated", "reward_with_length"
+]
+
+
 class Policy(Section):
     """PPO (kellet/ppo.py, kellet/train_policy.py)."""
 
@@ -296,8 +323,13 @@ class Policy(Section):
     """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
     checkpoint_every: Count = 5
     """Iterations from one checkpoint to the next; a killed training goes on from the newest."""
+    alarm_patience: Annotated[int, Field(ge=3)] = 10
+    """Iterations that a state has to last before it is called out, where one bad iteration says nothing."""
+    stop_on: tuple[Alarm, ...] = ()
+    """Alarms (kellet/alarms.py) that end the training, with a checkpoint; the others only warn."""
     lora: Lora = Lora()
     kl: KL = KL()
+    score: Score = Score()
 
     @model_validator(mode="after")
     def _minibatches_divide_the_batch(self) -> "Policy":

@@ -5,7 +5,8 @@ KelletError                    1   something failed
 │   ├── ConfigError            2   a parameter file or a ``--set``
 │   └── DataError              2   a preference table, an evaluation file, a raw file
 └── NotPromoted                3   the pipeline worked and says no
-    └── NoLift                 3   the reward model predicts no better than 'always the longer one'
+    ├── NoLift                 3   the reward model predicts no better than 'always the longer one'
+    └── TrainingStopped        3   an alarm that ``policy.stop_on`` names
 
 A message names what it got, what it wanted and the next step.
 """
@@ -39,3 +40,7 @@ class NotPromoted(KelletError):
 
 class NoLift(NotPromoted):
     """The reward model predicts held-out preferences no better than 'always the longer one'."""
+
+
+class TrainingStopped(NotPromoted):
+    """The policy's training gave an alarm that ``policy.stop_on`` names."""

@@ -25,8 +25,7 @@ def describe_objective(
     exact = kl.per_response(kl_full, response_mask)
     spread = float(scores.std(correction=0))
     return {
-        "objective/reward": float(scores.mean()),
-        "objective/reward_std": spread,
+        "objective/score": float(scores.mean()),
         "objective/kl": float(exact.mean()),
         "objective/kl_p95": float(exact.quantile(0.95)),
         "objective/kl_per_token": float(masked_mean(kl_full, response_mask)),

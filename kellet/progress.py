@@ -13,17 +13,34 @@ def quiet(done: int, total: int, metrics: Mapping[str, float]) -> None:
 
 
 def lines(title: str, shown: tuple[str, ...] = (), every: float = 2.0) -> Progress:
-    """Print a plain line to standard error at most every ``every`` seconds, and one for the last step."""
+    """Say on standard error where the work is, at most every ``every`` seconds and after the last step.
+
+    On a terminal one line is written over and over; elsewhere each report is a plain line. Where a step's metrics count
+    ``episodes``, samples per second are shown too. Speed and time left are of this process, so that a training that
+    goes on from a checkpoint tells them as they are.
+    """
     start, last = time.monotonic(), float("-inf")
+    first: tuple[float, int, float] | None = None
 
     def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
-        nonlocal last
+        nonlocal last, first
         now = time.monotonic()
+        if first is None:
+            first = now, done, metrics.get("episodes", 0.0)
         if now - last < every and done < total:
             return
         last = now
-        left = (now - start) / max(done, 1) * (total - done)
-        values = "  ".join(f"{name} {metrics[name]:.3f}" for name in shown if name in metrics)
-        print(f"{title}: {done}/{total}  {values}  {left:.0f} s left", file=sys.stderr, flush=True)  # noqa: T201
+        since, before, episodes = first
+        pace = (now - since) / (done - before) if done > before else (now - start) / max(done, 1)
+        values = [f"{name} {metrics[name]:.3f}" for name in shown if name in metrics]
+        if "episodes" in metrics and now > since and done > before:
+            values.append(f"{(metrics['episodes'] - episodes) / (now - since):.1f} samples/s")
+        _say(f"{title}: {done}/{total}  {'  '.join(values)}  {pace * (total - done):.0f} s left", done >= total)
 
     return report
+
+
+def _say(text: str, finished: bool) -> None:
+    terminal = sys.stderr.isatty()
+    before, after = ("\r\x1b[K", "\n" if finished else "") if terminal else ("", "\n")
+    print(f"{before}{text}", end=after, file=sys.stderr, flush=True)  # noqa: T201

@@ -9,7 +9,9 @@ and started again by the same command ends in the same bytes. The reference is n
 """
 
 import json
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,17 +20,20 @@ import torch
 from torch import Tensor, nn
 
 from kellet import kl
+from kellet.alarms import alarms
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
-from kellet.errors import DataError, KelletError
+from kellet.errors import DataError, KelletError, TrainingStopped
 from kellet.files import atomic_folder, value_hash
 from kellet.interrupt import held_back
 from kellet.policy_metrics import Metrics, describe_lengths, describe_objective
 from kellet.ppo_update import Rollout, of_responses, update
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
-from kellet.reward_model import Scorer, load_scorer
+from kellet.reward_model import load_scorer
 from kellet.rollout import generate_text, sample, truncated
+from kellet.score import Judge, baseline_of, reference_scores, score_of
+from kellet.score_function import function_hash
 from kellet.tokens import Batch, encode_prompt
 from kellet.trunk import (
     REWARD,
@@ -45,8 +50,9 @@ SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
 PARAMETERS = {"seed", "text", "policy"}
 """The sections that decide a training; base and reward model are known by their contents."""
-FREE = {"policy": {"checkpoint_every"}}
+FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience"}}
 """Parameters that may change between a kill and the next start."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -61,12 +67,14 @@ class Training:
     order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     """Numbers of the prompts still to be asked in this pass."""
     history: list[Metrics] = field(default_factory=list)
+    baseline: tuple[float, float] | None = None
+    """Mean and spread of the reference's scores, where scores are standardised by them."""
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of it."""
         tensors = {**self._weights(), **optimizer_tensors(self.optimizer)}
         tensors |= {"generator": self.generator.get_state(), "order": self.order}
-        state = {"controller": vars(self.controller), "history": self.history}
+        state = {"controller": vars(self.controller), "history": self.history, "baseline": self.baseline}
         checkpoints.save(len(self.history), tensors, state)
 
     @torch.no_grad()
@@ -78,7 +86,8 @@ class Training:
         self.generator.set_state(checkpoint.tensors["generator"])
         self.order = checkpoint.tensors["order"]
         vars(self.controller).update(checkpoint.state["controller"])
-        self.history = checkpoint.state["history"]
+        self.history, baseline = checkpoint.state["history"], checkpoint.state["baseline"]
+        self.baseline = tuple(baseline) if baseline else None
 
     def _weights(self) -> dict[str, Tensor]:
         policy = {f"policy.{name}": weight for name, weight in self.model.named_parameters() if weight.requires_grad}
@@ -103,6 +112,8 @@ def train_policy(
     parameters = config.model_dump(mode="json", include=PARAMETERS, exclude=FREE)
     origin = origin_of(parameters, base=base, reward_model=reward_model)
     origin["content"]["prompts"] = value_hash(prompts)  # all that it reads of the preferences
+    if config.policy.score.function:
+        origin["content"]["score_function"] = function_hash(config.policy.score.function)
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # one of another training is refused before anything is loaded
     model, tokenizer = load_base(base)
@@ -125,7 +136,7 @@ def ppo(
     config: Config,
     model: Any,
     tokenizer: Any,
-    scorer: Scorer,
+    scorer: Callable[[Batch], Tensor],
     value_head: nn.Linear,
     prompts: list[str],
     progress: Progress = quiet,
@@ -146,12 +157,22 @@ def ppo(
     )
     if checkpoints and (checkpoint := checkpoints.newest()):
         training.restore(checkpoint)
-    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     model.eval()  # dropout would make the first ratio differ from one
+    judge = Judge(settings.score, scorer, tokenizer)
+    if settings.score.shaping == "standardised" and training.baseline is None:
+        training.baseline = baseline_of(model, judge, prompts, config.text, config.seed)
+    known = alarms(training.history, config)
     with held_back() as stopping:
         for done in range(len(training.history) + 1, settings.iterations + 1):
-            metrics = iterate(config, training, tokenizer, scorer, queries)
+            if fatal := [f"{name}: {known[name]}" for name in settings.stop_on if name in known]:
+                if checkpoints:
+                    training.save(checkpoints)
+                raise TrainingStopped(f"policy.stop_on after iteration {done - 1}: {'; '.join(fatal)}")
+            metrics = iterate(config, training, judge, prompts)
             progress(done, settings.iterations, {k: v for k, v in metrics.items() if v is not None})
+            known, before = alarms(training.history, config), known
+            for name in known.keys() - before.keys():
+                logger.warning("iteration %d, %s: %s", done, name, known[name])
             if checkpoints and (stopping() or done % settings.checkpoint_every == 0):
                 training.save(checkpoints)
             if stopping():
@@ -163,31 +184,39 @@ def ppo(
     return training.history
 
 
-def iterate(config: Config, training: Training, tokenizer: Any, scorer: Scorer, queries: list[list[int]]) -> Metrics:
+def iterate(config: Config, training: Training, judge: Judge, prompts: list[str]) -> Metrics:
     """One iteration: sample, score, update; its metrics are added to the history and given back."""
     settings, generator, kl_coef = config.policy, training.generator, training.controller.value
+    model, tokenizer, limit = training.model, judge.tokenizer, config.text.max_response_tokens
     while len(training.order) < settings.batch_size:
-        training.order = torch.cat([training.order, torch.randperm(len(queries), generator=generator)])
+        training.order = torch.cat([training.order, torch.randperm(len(prompts), generator=generator)])
     index, training.order = training.order[: settings.batch_size], training.order[settings.batch_size :]
     started = time.monotonic()
-    asked = [queries[i] for i in index]
-    batch = sample(training.model, tokenizer, asked, config.text.max_response_tokens, generator)
+    asked = [prompts[i] for i in index]
+    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in asked]
+    batch = sample(model, tokenizer, queries, limit, generator)
+    by_reference = None
+    if settings.score.shaping == "gain":
+        by_reference = reference_scores(model, judge, queries, asked, config.text, generator)
     sampled = time.monotonic()
-    rollout = score(training.model, scorer, training.value_head, batch)
+    rollout = score(model, lambda answers: judge(answers, asked), training.value_head, batch)
+    raw, eos = rollout.scores, tokenizer.eos_token_id
+    rollout = rollout._replace(scores=score_of(settings.score, raw, batch, by_reference, training.baseline, eos, limit))
     scored = time.monotonic()
     iteration, mask = len(training.history) + 1, batch.response_mask
     metrics: Metrics = {"iteration": iteration, "episodes": iteration * settings.batch_size}
+    metrics |= {"objective/reward": float(raw.mean()), "objective/reward_std": float(raw.std(correction=0))}
     metrics |= describe_objective(rollout.scores, rollout.kl_k1, rollout.kl_full, rollout.entropy, mask, kl_coef)
-    metrics |= describe_lengths(mask, ~truncated(batch, tokenizer.eos_token_id), config.text.max_response_tokens)
+    metrics |= describe_lengths(mask, ~truncated(batch, eos), limit)
     metrics |= update(
         settings,
-        training.model,
+        model,
         training.value_head,
         training.optimizer,
         rollout,
         kl_coef,
         generator,
-        tokenizer.eos_token_id,
+        eos,
         frozen=iteration <= settings.critic_warmup,
     )
     if iteration > settings.critic_warmup:
@@ -213,7 +242,7 @@ def build_controller(config: Config) -> kl.KLController:
 
 
 @torch.no_grad()
-def score(model: Any, scorer: Scorer, value_head: nn.Linear, batch: Batch) -> Rollout:
+def score(model: Any, scorer: Callable[[Batch], Tensor], value_head: nn.Linear, batch: Batch) -> Rollout:
     """Policy, value, reference and reward on the sampled responses: three passes of one trunk."""
     logits, hidden = response_outputs(model, batch)
     with playing(model, None):

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 import kellet
 from kellet.config import Config
 from kellet.files import content_hash, value_hash
+from kellet.score_function import function_hash
 from tasks.log import logger
 from tasks.settings import ARTIFACTS
 
@@ -70,12 +71,18 @@ class Artefact(BaseModel):
 def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
     """Where the stage's output for these inputs lies; ``inputs`` are a Dataset, an Artefact, a string or None each."""
     # Whether a reward model without lift stops the run does not change the model, nor when checkpoints are written.
-    left_out: dict[str, set[str]] = {} if stage == "report" else {"reward_model": {"require_lift", "checkpoint_every"}}
-    key = {
+    neutral = {
+        "reward_model": {"require_lift", "checkpoint_every"},
+        "policy": {"checkpoint_every", "stop_on", "alarm_patience"},
+    }
+    left_out: dict[str, set[str]] = {} if stage == "report" else neutral
+    key: dict[str, Any] = {
         "inputs": {name: getattr(value, "hash", value) for name, value in inputs.items()},
         "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage]), exclude=left_out),
         "code": code_version(MODULES[stage]),
     }
+    if "policy" in SECTIONS[stage] and config.policy.score.function:
+        key["score_function"] = function_hash(config.policy.score.function)
     return ARTIFACTS / stage / value_hash(key)[:16]
 
 

@@ -18,8 +18,7 @@ def test_objective_by_hand():
     k1 = torch.tensor([[0.5, -0.5, 9, 9], [1.0, 1.0, 0.0, 0.0], [0.0, 9, 9, 9]])
     full = torch.tensor([[1.0, 2.0, 9, 9], [0.0, 0.0, 6.0, 1.0], [0.0, 9, 9, 9]])
     found = objective([1.0, 2.0, 6.0], k1, full)
-    assert found["objective/reward"] == pytest.approx(3)
-    assert found["objective/reward_std"] == pytest.approx((14 / 3) ** 0.5)  # (4 + 1 + 9)/3
+    assert found["objective/score"] == pytest.approx(3)
     assert found["objective/kl"] == pytest.approx(10 / 3)  # responses have 3, 7, 0
     assert found["objective/kl_p95"] == pytest.approx(6.6)  # between 3 and 7: rank 1.9 of 0, 1, 2
     assert found["objective/kl_per_token"] == pytest.approx(10 / 7)

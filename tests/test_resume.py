@@ -15,7 +15,12 @@ from kellet.train_policy import train_policy
 from kellet.train_reward import train_reward
 from tests import killed, tiny
 
-POLICY = {"iterations": 5, "checkpoint_every": 2, "kl": {"controller": "adaptive", "target": 0.01, "horizon": 32}}
+POLICY = {
+    "iterations": 5,
+    "checkpoint_every": 2,
+    "kl": {"controller": "adaptive", "target": 0.01, "horizon": 32},
+    "score": {"shaping": "standardised"},
+}
 SETTINGS = tiny.config(policy=POLICY).model_dump(mode="json")
 PARTS = ("adapter", "value_head.safetensors", "samples.jsonl")
 KILLS = [

@@ -22,7 +22,14 @@ from tests.test_trunk import perturb
 KEYS = {
     "iteration",
     "episodes",
-    *("objective/reward", "objective/kl", "objective/kl_per_token", "objective/kl_k1", "objective/kl_coef"),
+    *(
+        "objective/reward",
+        "objective/score",
+        "objective/kl",
+        "objective/kl_per_token",
+        "objective/kl_k1",
+        "objective/kl_coef",
+    ),
     *("objective/kl_target", "objective/score_with_kl", "objective/entropy", "objective/reward_std"),
     *("objective/kl_p95", "objective/kl_k3", "objective/kl_top_decile_share", "objective/kl_penalty_share"),
     *("objective/kl_coef_at_clip", "tokens/response_mean", "tokens/truncated_share"),
