@@ -5,8 +5,9 @@
     score     clip(shaped) - overlong ramp - penalty for a missing end of sequence
 
 Sources: standardised on the reference, Ziegler et al. 2019, section 2.1; sigmoid of the gain over the reference's
-answer (PAR), Fu et al. 2025, arXiv:2502.18770; overlong ramp, Yu et al. 2025 (DAPO), arXiv:2503.14476, eq. 13; missing end
-of sequence, Huang et al. 2024, arXiv:2403.17031. Legend: B responses; ``response_mask`` (B, R): True = it counts.
+answer (PAR), Fu et al. 2025, arXiv:2502.18770; overlong ramp, Yu et al. 2025 (DAPO), arXiv:2503.14476, eq. 13;
+missing end of sequence, Huang et al. 2024, arXiv:2403.17031. Legend: B responses; ``response_mask`` (B, R): True = this
+token counts.
 """
 
 import math
