@@ -321,6 +321,36 @@ def report(config: "Config", run: Path | None, out: Path | None) -> None:
     click.echo(f"report in {out or folder / 'report.html'}")
 
 
+@main.command(epilog="Example: kellet export --policy runs/support/policy --out served")
+@with_params()
+@run_option
+@base_option
+@path_option("--policy", "RUN/policy")
+@path_option("--out", "RUN/export")
+def export(config: "Config", run: Path | None, base: Path | None, policy: Path | None, out: Path | None) -> None:
+    """Merge a policy's adapter into its base: a plain transformers folder, to serve without Kellet."""
+    base = base_of(config, run, base)
+    policy = there(policy or run_folder(config, run) / "policy", "train-policy")
+    from kellet import export as stage
+
+    out = own_folder(out or run_folder(config, run) / "export", "config.json")
+    difference = stage.export(base, policy, out)
+    click.echo(f"merged model in {out}; no logit differs by more than {difference:.1e} on chance tokens")
+
+
+@main.command(epilog="Example: kellet estimate --params profiles/mine.yaml --memory 24")
+@with_params()
+@click.option(
+    "--memory", type=click.FloatRange(min=0, min_open=True), metavar="GIB", help="Default: what is free here."
+)
+def estimate(config: "Config", memory: float | None) -> None:
+    """Say how much memory training takes, step by step, and the largest batch that fits; loads no weights."""
+    from kellet import memory as stage
+
+    available = stage.available_memory() if memory is None else int(memory * 2**30)
+    click.echo(stage.memory_text(stage.estimate(config), available))
+
+
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -25,6 +25,8 @@ VERBS = (
     "gate",
     "gate-power",
     "report",
+    "export",
+    "estimate",
 )
 SMALL = ("--set", "data.validation.min_pairs=10", "--set", "data.split={validation: 0.3, test: 0.3}")
 

@@ -1,0 +1,198 @@
+"""How much memory a run takes, before it is paid for: what each step holds, and the largest batch that fits.
+
+Nothing is guessed from formulas per architecture: the model is built on PyTorch's meta device, where tensors have
+shapes and no storage, one step runs there, and what autograd keeps for the backward pass is added up. Sequences are
+counted at their longest, ``max_prompt_tokens + max_response_tokens``, in float32.
+
+Left out: the interpreter and its libraries (about 0.5 GiB), and what an allocator wastes: a CPU process that had not
+warmed up was seen to grow by 1.7 times the activations. Attention is counted as if its probabilities were kept, which
+fused kernels avoid: where they are used, long sequences take less than is said here.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kellet.config import Config, check_base_path
+from kellet.trunk import POLICY, REWARD, add_adapter
+
+FLOAT = 4
+"""Bytes of a number: training is in float32."""
+ADAM = 3
+"""Numbers kept for each trained weight beside itself: its gradient and Adam's two moments."""
+LOGIT_COPIES = 5
+"""Tensors of the logits' size while a rollout is scored: logits and log-probabilities of policy and reference, and
+their product in the full KL."""
+
+
+class Step(NamedTuple):
+    """What one kind of step takes: ``fixed`` bytes, and ``per_row`` bytes for each of its ``rows``."""
+
+    name: str
+    rows: int
+    per_row: int
+    fixed: int
+    setting: str
+    """The parameter that sets ``rows``."""
+    rows_per_unit: int = 1
+    """Rows for one unit of that parameter: a pair is two."""
+
+    @property
+    def total(self) -> int:
+        """Bytes of the step as it is set."""
+        return self.fixed + self.rows * self.per_row
+
+    def largest(self, memory: int) -> int:
+        """The largest value of ``setting`` that fits into ``memory`` bytes; 0 when none does."""
+        return max(0, (memory - self.fixed) // (self.per_row * self.rows_per_unit))
+
+
+class Memory(NamedTuple):
+    """An estimate for one configuration; bytes."""
+
+    weights: int
+    adapters: int
+    optimizer: int
+    """Gradients and Adam's moments of the policy's adapter, the largest that is trained."""
+    steps: tuple[Step, ...]
+
+
+def estimate(config: Config) -> Memory:
+    """Memory of reward-model training and PPO under ``config``. Raises ConfigError when the base model is not found."""
+    policy, reward, text = config.policy, config.reward_model, config.text
+    prompt, response = text.max_prompt_tokens, text.max_response_tokens
+    model = _on_meta(config)
+    weights = _bytes(model.parameters())
+    model = _with(model, config.policy.lora, POLICY)
+    trained = _bytes(p for p in model.parameters() if p.requires_grad)
+    update = _kept(model, lambda: _log_probabilities(model, prompt, response))
+    size = model.config
+    logits = response * size.vocab_size * FLOAT
+    heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
+    head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
+    cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * FLOAT
+    model = _with(model, reward.lora, REWARD)
+    judged = _bytes(p for p in model.parameters() if p.requires_grad)
+    step = _kept(model, lambda: _hidden(model, prompt, response))
+    adapters = trained + judged * reward.ensemble.members
+    both = weights + adapters
+    pairs = reward.micro_batch_size or reward.batch_size
+    return Memory(
+        weights,
+        adapters,
+        ADAM * trained,
+        (
+            Step(
+                "reward model, a step",
+                2 * pairs,
+                step,
+                weights + judged * reward.ensemble.members + ADAM * judged,
+                "reward_model.micro_batch_size" if reward.micro_batch_size else "reward_model.batch_size",
+                rows_per_unit=2,
+            ),
+            Step("policy, sampling (KV cache)", policy.batch_size, cache, both + ADAM * trained, "policy.batch_size"),
+            Step(
+                "policy, scoring a rollout",
+                policy.batch_size,
+                LOGIT_COPIES * logits,
+                both + ADAM * trained,
+                "policy.batch_size",
+            ),
+            Step(
+                "policy, an update",
+                policy.micro_batch_size or policy.minibatch_size,
+                update + logits,  # the gradient of the logits, beside what is kept
+                both + ADAM * trained,
+                "policy.micro_batch_size" if policy.micro_batch_size else "policy.minibatch_size",
+            ),
+        ),
+    )
+
+
+def available_memory() -> int:
+    """Bytes of the GPU's memory that are free, or of the host's where there is none."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def memory_text(found: Memory, available: int) -> str:
+    """The estimate as plain lines; ``available`` in bytes."""
+    lines = [
+        f"{'weights':<34}{_gib(found.weights)}",
+        f"{'adapters':<34}{_gib(found.adapters)}",
+        f"{'gradients and optimizer':<34}{_gib(found.optimizer)}",
+    ]
+    for step in found.steps:
+        fits = step.largest(available)
+        told = f"largest {step.setting} in {available / 2**30:.1f} GiB: {fits:,}" if fits else "does not fit at all"
+        lines.append(f"{step.name:<34}{_gib(step.total)}   {told}")
+    return "\n".join(lines)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:9.3f} GiB"
+
+
+def _on_meta(config: Config) -> Any:
+    """The base model without storage."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from kellet.base_model import build_llama
+
+    with torch.device("meta"):
+        if config.base_model.path is None:
+            tokens = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
+            return build_llama(config, config.base_model.vocab_size, tokens)
+        check_base_path(config)
+        settings = AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser()))
+        return AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
+
+
+def _with(model: Any, lora: Any, name: str) -> Any:
+    with torch.device("meta"):
+        return add_adapter(model, lora, 0, name).train()
+
+
+def _inputs(prompt: int, response: int) -> dict[str, Tensor]:
+    """One row of full length with a mask of its own, which a model on the meta device cannot work out."""
+    length = prompt + response
+    tokens = torch.zeros(1, length, dtype=torch.long)
+    return {"input_ids": tokens, "position_ids": tokens, "attention_mask": torch.zeros(1, 1, length, length)}
+
+
+def _log_probabilities(model: Any, prompt: int, response: int) -> Tensor:
+    """As ``response_outputs`` of kellet/trunk.py and the update's log-probabilities."""
+    output = model(**_inputs(prompt, response), logits_to_keep=response + 1, output_hidden_states=True, use_cache=False)
+    picked = torch.zeros(1, response, 1, dtype=torch.long)
+    found: Tensor = output.logits[:, :-1].log_softmax(-1).gather(-1, picked)
+    return found
+
+
+def _hidden(model: Any, prompt: int, response: int) -> Tensor:
+    """As ``last_hidden`` of kellet/trunk.py."""
+    found: Tensor = model.get_base_model().get_decoder()(**_inputs(prompt, response), use_cache=False).last_hidden_state
+    return found
+
+
+def _kept(model: Any, forward: Callable[[], Tensor]) -> int:
+    """Bytes that autograd keeps of ``forward`` on one row, the model's own weights left out."""
+    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.setdefault(tensor.untyped_storage()._cdata, tensor)
+        return tensor
+
+    with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        forward()
+    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in own)
+
+
+def _bytes(parameters: Any) -> int:
+    return sum(parameter.numel() * FLOAT for parameter in parameters)
