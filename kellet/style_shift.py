@@ -8,14 +8,15 @@ and what is left of the gain at equal style *and* equal length together, since h
     left = mean(d) - β'mean(s)      d, s: a prompt's differences of mean reward and of mean style and length
 
 β is least squares over both systems' answers. With A = mean of the prompts' Σ u u' and s̄ = mean(s), the influence of
-prompt i on ``left`` is (d_i - mean(d)) - β'(s_i - s̄) - s̄'A⁻¹Σ_j u_ij e_ij, and its interval is that of a mean of
-influences (:func:`kellet.bootstrap.linearised`).
+prompt i on ``left`` is (d_i - β's_i - left) - s̄'A⁻¹Σ_j u_ij e_ij, and its interval is that of a mean of influences
+(:func:`kellet.bootstrap.linearised`). An axis that moved and that answers to the same prompt hardly ever differ in has
+no price; ``left`` is then that of the prompts to which both systems' answers are alike on it, if they are the most.
 
 Legend: N = answers, n = prompts, p = regressors (the axes that vary, and length last).
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from kellet.style import Style, style
 
 MAX_ANSWERS = 10_000
 """Answers of each system that are read: of evenly spaced prompts when there are more. Reading takes 0.2 ms each."""
+MATCHED = 0.5
+"""The least share of prompts that must be alike on the axes without a price: fewer say little about the policy."""
 OWN_VARIATION = 0.02
 """The least share of a regressor's variation within prompt that the others must leave unexplained."""
 
@@ -68,11 +71,17 @@ class StyleShift:
     axes: tuple[AxisShift, ...]
     remaining: Estimate | None
     reason: str
+    matched: tuple[str, ...] = ()
+    """Axes without a price, on which the prompts of ``remaining`` are alike."""
 
     def to_dict(self) -> dict[str, Any]:
         """As gate.json has it under ``style``."""
-        left = self.remaining.to_dict() if self.remaining else None
-        return {"axes": [item.to_dict() for item in self.axes], "remaining": left, "reason": self.reason}
+        return {
+            "axes": [item.to_dict() for item in self.axes],
+            "remaining": self.remaining.to_dict() if self.remaining else None,
+            "reason": self.reason,
+            "matched": list(self.matched),
+        }
 
 
 def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
@@ -89,21 +98,17 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     y = _centred(np.concatenate([a.reward, b.reward])[:, None], cluster)[:, 0]
     kept = _varied(u, cluster % n)
     shifts = [mean(column, **gate.intervals) for column in moved.T]
-    lost = [
-        name
-        for name, estimate, place in zip((*Style._fields, "length"), shifts, range(u.shape[1]), strict=True)
-        if place not in kept and (estimate.low > 0 or estimate.high < 0)
-    ]
     if not kept:
         axes = [AxisShift(name, shift, None, None) for name, shift in zip(Style._fields, shifts, strict=False)]
         return StyleShift(tuple(axes), None, UNPRICED)
+    lost = [place for place, told in enumerate(shifts) if place not in kept and (told.low > 0 or told.high < 0)]
+    names = tuple((*Style._fields, "length")[place] for place in lost)
+    alike = (np.abs(moved[:, lost]) < 1e-12).all(axis=1)  # (n,): True on all prompts when no axis is lost
     u, moved = u[:, kept], moved[:, kept]
     second = u.T @ u / n
     prices = np.asarray(np.linalg.solve(second, u.T @ y / n), np.float64)
     scores = np.column_stack([np.bincount(cluster % n, column, n) for column in (u * (y - u @ prices)[:, None]).T])
-    pulls = np.asarray(
-        np.linalg.solve(second, scores.T).T, np.float64
-    )  # (n, p): influence of each prompt on the prices
+    pulls = np.asarray(np.linalg.solve(second, scores.T).T, np.float64)  # (n, p): influence of a prompt on the prices
     centre = moved.mean(axis=0)
     own = pulls * centre + (moved - centre) * prices  # (n, p): influence on price · shift
     axes = []
@@ -114,11 +119,15 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
             price = linearised(float(prices[j]), pulls[:, j], **gate.intervals)
             explained = linearised(float(prices[j] * centre[j]), own[:, j], **gate.intervals)
         axes.append(AxisShift(name, shifts[place], price, explained))
-    if lost:
-        why = f"{', '.join(lost)} moved, and answers to the same prompt differ too little in it to say what it earns"
+    if alike.mean() < MATCHED:
+        why = f"{', '.join(names)} moved, and answers to the same prompt differ too little in it to say what it earns"
         return StyleShift(tuple(axes), None, why)
-    value = float(gain.mean() - prices @ centre)
-    return StyleShift(tuple(axes), linearised(value, gain - gain.mean() - own.sum(axis=1), **gate.intervals), "")
+    weight = alike / alike.mean()
+    left = gain - moved @ prices
+    value = float((weight * left).mean())
+    influence = weight * (left - value) - pulls @ (weight[:, None] * moved).mean(axis=0)
+    remaining = replace(linearised(value, influence, **gate.intervals), clusters=int(alike.sum()))
+    return StyleShift(tuple(axes), remaining, "", names)
 
 
 def criterion(shift: StyleShift, identified: str, gate: Gate) -> Criterion:
@@ -133,6 +142,8 @@ def criterion(shift: StyleShift, identified: str, gate: Gate) -> Criterion:
         check = cannot_tell(name, 0.0, "above", "reward", shift.reason or identified)
     else:
         subject = "gain at equal style and length"
+        if shift.matched:
+            subject += f", where answers are alike in {' and '.join(shift.matched)},"
         check = judge(name, subject, shift.remaining, 0.0, "above", "reward", gate.alpha)
         if check.passed is False and gate.style_shift == "warn":
             check = check.softened("A person should look at the answers (gate.style_shift=warn).")

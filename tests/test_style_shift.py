@@ -99,6 +99,20 @@ def test_a_shift_that_no_answers_price_cannot_be_told():
     assert decision.verdict == "inconclusive"
 
 
+def test_a_rare_axis_without_a_price_is_matched():
+    table = courteous(60, gain=0.7)
+    mine = table["system"] == "candidate"
+    rare = mine & table["prompt_id"].isin([f"p{i:06d}" for i in range(8)])  # eight prompts, all answers to each
+    table["response"] = table["response"].where(~rare, table["response"] + "\n- a\n- b")
+    table["reward"] += 50.0 * rare
+    shift = style_shift(*split(table), GATE)
+    assert axis(shift, "structure").price is None
+    assert shift.matched == ("structure",)
+    assert shift.remaining.clusters == 52
+    assert shift.remaining.value == pytest.approx(0.7)  # what the eight prompts earned is not in it
+    assert "where answers are alike in structure" in decide(table, GATE).criterion("style_shift").why
+
+
 def test_one_answer_a_prompt_leaves_it_out():
     decision = decide(evaluation(60, samples=1), GATE)
     assert not decision.criterion("style_shift").counted
