@@ -28,7 +28,7 @@ from kellet.config import Gate
 from kellet.equal_length import MIN_SLOPE_PROMPTS
 from kellet.style import Style, style
 
-MAX_ANSWERS = 10_000
+MAX_ANSWERS = 5_000
 """Answers of each system that are read: of evenly spaced prompts when there are more. Reading takes 0.2 ms each."""
 MATCHED = 0.5
 """The least share of prompts that must be alike on the axes without a price: fewer say little about the policy."""
