@@ -14,6 +14,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -134,6 +135,8 @@ def main() -> None:
     parser.add_argument("--clock", choices=["cpu", "wall"], default="cpu")
     given = parser.parse_args()
     clock = time.process_time if given.clock == "cpu" else time.perf_counter
+    if find_spec("trl") is None:
+        raise SystemExit("TRL is not installed: pip install -e .[bench]")
     torch.set_num_threads(given.threads)
     warnings.simplefilter("ignore")
     pairs = sample_pairs(given.pairs)
