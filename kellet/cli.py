@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kellet import __version__
+from kellet.cli_diagnosis import diagnose
 from kellet.cli_options import (
     FILE,
     Verbs,
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Retrain a language model from preferences, and promote it only when its gain is real.
 
-    The verbs below stand in their order, and each reads what the one before it wrote; `validate` and `gate` also judge
-    files from elsewhere. The whole retraining, with tracking and cached stages, is
+    The verbs below stand in their order, and each reads what the one before it wrote; `validate`, `gate` and
+    `diagnose` also judge files from elsewhere. The whole retraining, with tracking and cached stages, is
     `python -m flows.retrain --params FILE`.
 
     Exit codes: 0 ok or promoted, 3 not promoted, 2 bad usage or input, 1 failure.
@@ -292,6 +293,9 @@ def gate_power(
         click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo(f"{stage.verdict_table(found.rates)}\n\n{stage.coverage_table(found.coverages)}".rstrip())
+
+
+main.add_command(diagnose)
 
 
 @main.command(epilog="Example: kellet report --run runs/default")

@@ -24,6 +24,7 @@ VERBS = (
     "evaluate",
     "gate",
     "gate-power",
+    "diagnose",
     "report",
     "export",
     "estimate",
@@ -246,6 +247,40 @@ def test_gate_and_report_chain_by_the_run_folder(project: Path) -> None:
     result = kellet("report")
     assert result.exit_code == 0
     assert "<html" in (run / "report.html").read_text()
+
+
+def test_diagnose_reads_any_of_its_files_and_writes_only_beside_a_run(project: Path) -> None:
+    history = "".join(
+        json.dumps({"iteration": n, "objective/kl": 4.0, "objective/kl_k1": 2.0}) + "\n" for n in range(1, 13)
+    )
+    Path("history.jsonl").write_text(history)
+    before = files(project)
+    told = json.loads(kellet("diagnose", "--history", "history.jsonl", "--json").stdout)
+    assert {row["id"]: row["verdict"] for row in told["hypotheses"]}["C5"] == "supported"
+    assert files(project) == before
+    run = Path("runs/run")
+    (run / "policy").mkdir(parents=True)
+    (run / "policy/history.jsonl").write_text(history)
+    evaluation(run / "evaluation.parquet", 1.0)
+    result = kellet("diagnose")
+    assert result.exit_code == 0
+    assert "C5  yes" in result.output
+    assert json.loads((run / "diagnosis.json").read_text())["inputs"]["evaluation_rows"] == 240
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "runs/run has no evaluation and no history"),
+        (("--history", "none.jsonl"), "none.jsonl does not exist"),
+        (("params.yaml",), "ends in .parquet or .csv"),
+        (("--history", "params.yaml"), "line 1 is not JSON"),
+    ],
+)
+def test_diagnose_tells_what_it_cannot_read(project: Path, arguments: tuple[str, ...], message: str) -> None:
+    result = kellet("diagnose", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 def test_an_unforeseen_failure_keeps_its_traceback_and_exits_with_1(project: Path) -> None:

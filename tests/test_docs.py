@@ -115,7 +115,9 @@ def test_every_make_target_of_the_readme_exists():
     assert {"demo", "test"} <= told <= targets
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/operations.md", "docs/gate.md", "data/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/operations.md", "docs/gate.md", "docs/diagnosis.md", "data/README.md"]
+)
 def test_every_verb_and_option_of_a_page_exists(page):
     for command in re.findall(r"\bkellet ([a-z][^`\n|#]*)", "\n".join(code_of((ROOT / page).read_text()))):
         verb, *rest = command.split()

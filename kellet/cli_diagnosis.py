@@ -1,0 +1,79 @@
+"""The verbs that read what training left behind, here or elsewhere: ``kellet diagnose`` and ``kellet import-logs``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kellet.cli_options import FILE, path_option, prepared_folder, run_folder, with_params
+from kellet.errors import InputError
+
+if TYPE_CHECKING:
+    from kellet.config import Config
+    from kellet.diagnosis import Diagnosis
+
+MARKS = {"supported": "yes", "not supported": "no", "cannot tell": "?"}
+
+
+@click.command(epilog="Example: kellet diagnose evaluation.parquet --history history.jsonl --json")
+@click.argument("evaluation", type=FILE, required=False)
+@with_params(optional=True)
+@path_option("--run", "runs/NAME of the parameter name; its files are read when none is named")
+@click.option("--history", type=FILE, help="Training history, JSON lines (see docs/metrics.md).")
+@click.option("--preferences", type=FILE, help="Preference table: prompt, chosen, rejected.")
+@click.option("--card", type=FILE, help="The reward model's card.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON, as in diagnosis.json.")
+@path_option("--out", "RUN/diagnosis.json; with files named, nothing is written")
+def diagnose(
+    config: "Config",
+    evaluation: Path | None,
+    run: Path | None,
+    history: Path | None,
+    preferences: Path | None,
+    card: Path | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Say why a run came out as it did, from files alone: EVALUATION (.parquet, .csv) and the options, each optional.
+
+    Thirteen hypotheses, each with a statistic, an interval and a verdict; one explanation; two recommended changes.
+    What a file that is not there would have told is said. Writes RUN/diagnosis.json.
+    """
+    named = any((evaluation, history, preferences, card))
+    if not named:
+        folder = run_folder(config, run)
+        evaluation = _first(folder / "evaluation/evaluation.parquet", folder / "evaluation.parquet")
+        history = _first(folder / "policy/history.jsonl", folder / "history.jsonl")
+        card = _first(folder / "reward_model/card.json", folder / "card.json")
+        preferences = _first(prepared_folder(config) / "preferences.parquet")
+        if evaluation is None and history is None:
+            raise InputError(
+                f"{folder} has no evaluation and no history; name the files, or make them (kellet evaluate)"
+            )
+        out = out or folder / "diagnosis.json"
+    from kellet.diagnosis import diagnose as judge
+    from kellet.evidence import read_evidence
+
+    found = judge(read_evidence(config, evaluation, history, preferences, card))
+    if out is not None:
+        found.write(out)
+    click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(found))
+
+
+def _text(found: "Diagnosis") -> str:
+    """The diagnosis for a terminal."""
+    lines = []
+    for item in found.hypotheses:
+        lines.append(f"{item.id}  {MARKS[item.verdict]:<4} {item.statement}")
+        lines += [f"         {text}" for text in (item.evidence, item.needs and f"Would tell: {item.needs}.") if text]
+    lines += ["", "\n\n".join(found.explanation), ""]
+    for number, advice in enumerate(found.recommendations, 1):
+        patch = " ".join(f"--set {key}={value}" for key, value in advice.patch.items())
+        lines += [f"{number}. {advice.change}", f"   {patch}"]
+        lines += [f"   Expected: {advice.expected_effect}", f"   Price: {advice.tradeoff}"]
+    return "\n".join(lines)
+
+
+def _first(*places: Path) -> Path | None:
+    return next((place for place in places if place.is_file()), None)

@@ -1,0 +1,142 @@
+"""A training history (history.jsonl): read and checked, and intervals that respect its autocorrelation.
+
+Iterations of one run depend on each other: noise of neighbours is alike, and the policy drifts. An interval that counts
+30 iterations as 30 independent draws is far too short. Here level and trend are coefficients of the first two of a row
+of orthonormal polynomials q_0, q_1, ... over the iterations, and the scatter of the next few coefficients says how
+uncertain they are:
+
+    level    b = q_0·y / √T,              ω = mean of (q_j·y)² over j = 1 .. B
+    change   b = q_1·y · (span of q_1),   ω = mean of (q_j·y)² over j = 2 .. B + 1
+    interval b ± t_B·√ω · (the same factor),  B = 0.4·T^(2/3)
+
+The low polynomials see slow noise as well as the coefficient does, so ω is the long-run variance, and Student's t has
+only B degrees of freedom. Independent Gaussian noise makes it exact. Sources: Sun 2011, Robust trend inference with
+series variance estimator; Lazarus, Lewis, Stock and Watson 2018, HAR Inference (the rule for B). Coverage for runs of
+10, 30 and 100 iterations stands in docs/diagnosis.md. The interval is about this run's own course, not about what
+another seed would do.
+
+Legend: T iterations. ``alpha`` is one-sided, as everywhere (kellet/bootstrap.py); ``clusters`` counts iterations.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.polynomial.legendre import legvander
+from scipy.stats import t as student
+
+from kellet.bootstrap import Estimate, Floats
+from kellet.errors import DataError
+
+MIN_ITERATIONS = 9
+"""With fewer iterations than this nothing is told of a history: a third of it would be fewer than three."""
+MIN_PRESENT = 0.75
+"""A metric that fewer than this share of the iterations have is not read."""
+LATE = 1 / 3
+"""'Late' is this last share of the run, 'early' the first of the same size."""
+
+Row = Mapping[str, float | None]
+
+
+def read_history(path: Path) -> list[dict[str, float | None]]:
+    """Read history.jsonl: one JSON object of numbers and nulls in each line, one line for each iteration.
+
+    Text values are left out. Raises DataError, naming line and key, for a line that is no object, a number that is not
+    finite (JSON has none, but writers differ), or iterations that do not rise.
+    """
+    rows: list[dict[str, float | None]] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the history {path}: {error}; give a JSON-lines file") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}: line {number} is not JSON ({error.msg}); wanted an object of metrics") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path}: line {number} is a {type(values).__name__}; wanted an object of metrics")
+        rows.append(_row(values, f"{path}: line {number}"))
+    if not rows:
+        raise DataError(f"{path} has no lines; wanted one JSON object for each iteration")
+    steps = [row.get("iteration") for row in rows]
+    for number, (before, after) in enumerate(pairwise(steps), 2):
+        if before is not None and after is not None and after <= before:
+            raise DataError(f"{path}: line {number}, key 'iteration': {after:g} does not rise above {before:g}")
+    return rows
+
+
+def _row(values: Mapping[str, Any], where: str) -> dict[str, float | None]:
+    row: dict[str, float | None] = {}
+    for key, value in values.items():
+        if value is not None and not isinstance(value, int | float):
+            continue
+        if value is not None and not math.isfinite(value):
+            raise DataError(f"{where}, key {key!r}: {value!r} is not finite; write null where a figure is unknown")
+        row[str(key)] = None if value is None else float(value)
+    return row
+
+
+def series(history: Sequence[Row], *names: str) -> list[Floats] | None:
+    """Values ``(T,)`` of each metric over the iterations that have all of them.
+
+    None when these are fewer than MIN_ITERATIONS, or fewer than MIN_PRESENT of the history.
+    """
+    rows = [[row.get(name) for name in names] for row in history]
+    kept = [[value for value in row if value is not None] for row in rows if None not in row]
+    if len(kept) < max(MIN_ITERATIONS, MIN_PRESENT * len(history)):
+        return None
+    return list(np.array(kept, dtype=np.float64).T)
+
+
+def late(values: Floats) -> Floats:
+    """The last third."""
+    return values[-math.ceil(LATE * len(values)) :]
+
+
+def early(values: Floats) -> Floats:
+    """The first third."""
+    return values[: math.ceil(LATE * len(values))]
+
+
+def level(values: Floats, alpha: float = 0.05) -> Estimate:
+    """Mean over the iterations ``(T,)`` given; a trend among them widens the interval."""
+    return _coefficient(values, 0, alpha)
+
+
+def change(values: Floats, alpha: float = 0.05) -> Estimate:
+    """Fitted change from the first iteration to the last: the slope of a straight line, times T - 1."""
+    return _coefficient(values, 1, alpha)
+
+
+def growth(values: Floats, alpha: float = 0.05) -> Estimate:
+    """Fitted factor from the first iteration to the last, of positive values: exp of the change of the logarithm.
+
+    NaN with an infinite interval when a value is not positive.
+    """
+    if (values <= 0).any():
+        return Estimate(math.nan, -math.inf, math.inf, len(values))
+    told = change(np.log(values), alpha)
+    with np.errstate(over="ignore"):
+        ends = np.exp([told.value, told.low, told.high])
+    return Estimate(float(ends[0]), float(ends[1]), float(ends[2]), len(values))
+
+
+def _coefficient(y: Floats, degree: int, alpha: float) -> Estimate:
+    size = len(y)
+    scatter = min(max(2, round(0.4 * size ** (2 / 3))), size - degree - 1)  # B
+    if scatter < 1:
+        return Estimate(float(y.mean()) if degree == 0 else math.nan, -math.inf, math.inf, size)
+    q = np.linalg.qr(legvander(np.linspace(-1, 1, size), degree + scatter))[0]
+    projected = q.T @ y
+    factor = float(q[-1, degree] - q[0, degree]) if degree else float(q[0, 0])
+    value = float(projected[degree]) * factor
+    omega = float((projected[degree + 1 :] ** 2).mean())
+    half = float(student.ppf(1 - alpha, scatter)) * math.sqrt(omega) * abs(factor)
+    return Estimate(value, value - half, value + half, size)

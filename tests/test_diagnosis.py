@@ -1,0 +1,184 @@
+"""The diagnosis on runs whose causes are known, on figures worked by hand, and on what is missing."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated_runs import PRESENT, Causes, planted, simulate, truth
+
+from kellet.config import Config, load_config
+from kellet.diagnose_kl import c1_price, c2_scale, c4_controller, c5_estimator
+from kellet.diagnose_ppo import b1_stopping, b2_path
+from kellet.diagnose_reward import a1_labels, a3_outside
+from kellet.diagnosis import HYPOTHESES, diagnose
+from kellet.errors import DataError, InputError
+from kellet.evidence import Evidence, read_evidence
+
+
+def found(causes, seed=0, control="covariate"):
+    config = Config.model_validate({"reward_model": {"length_control": control}})
+    return diagnose(replace(simulate(causes, seed), config=config))
+
+
+@pytest.mark.parametrize("id_", sorted(PRESENT))
+def test_a_planted_cause_is_supported_and_what_is_absent_is_not(id_):
+    causes = planted(id_, 3)
+    told = found(causes, 3)
+    true = truth(causes)
+    assert told.hypothesis(id_).supported, told.hypothesis(id_).evidence
+    assert [item.id for item in told.hypotheses if item.supported and not true[item.id]] == []
+
+
+def test_a_run_with_nothing_to_explain_is_told_so():
+    told = found(Causes())
+    assert [item.id for item in told.hypotheses if item.supported] == []
+    assert "Why the reward rose" not in "".join(told.explanation)
+    assert told.recommendations[0].change.startswith("Use the room that is left")
+
+
+def test_a_run_without_length_bias_is_not_told_that_it_has_one():
+    told = found(Causes(kl=20.0, beta=0.002, step=0.3))
+    text = "\n".join(told.explanation)
+    assert "Drift is cheap" in text
+    assert "pays for length" not in text.replace("not supported", "")
+    assert all("reward_model.length_control" not in item.patch for item in told.recommendations)
+
+
+def test_the_explanation_joins_what_is_supported():
+    told = found(Causes(label_taste=1.0, length_price=0.08, longer=30, kl=25.0, beta=0.003, step=0.05), control="none")
+    text = "\n".join(told.explanation)
+    assert "the reward pays for length" in text
+    assert "a nat of drift costs less than it buys" in text
+    assert [next(iter(item.patch)) for item in told.recommendations] == [
+        "reward_model.length_control",
+        "policy.kl.controller",
+    ]
+
+
+def constant(size=12, **values):
+    names = {name.replace("__", "/"): value for name, value in values.items()}
+    return [{"iteration": n + 1.0, **names} for n in range(size)]
+
+
+def test_labels_worked_by_hand():
+    # 40 pairs of different length, the longer one chosen in 34: 85%; five pairs of equal length do not count
+    long, short = "a b c d", "a b"
+    rows = [(f"p{n}", long if n < 34 else short, short if n < 34 else long) for n in range(40)]
+    rows += [(f"q{n}", "a b", "c d") for n in range(5)]
+    told = a1_labels(Evidence(preferences=pd.DataFrame(rows, columns=["prompt", "chosen", "rejected"])))
+    assert told.supported
+    assert told.deciding.estimate.value == pytest.approx(0.85)
+    assert "40 pairs" in told.evidence
+
+
+def test_price_of_drift_worked_by_hand():
+    # the first three of 30 iterations have reward 1, the last ten have 6; 0.1 per nat · 10 nats / gain 5 = 20%
+    rewards = [1.0] * 3 + list(np.linspace(1, 6, 17)) + [6.0] * 10
+    history = [
+        {"iteration": n + 1.0, "objective/reward": reward, "objective/kl": 10.0, "objective/kl_coef": 0.1}
+        for n, reward in enumerate(rewards)
+    ]
+    told = c1_price(Evidence(history=history))
+    assert told.supported
+    assert told.deciding.estimate.value == pytest.approx(0.2)
+    roomy = Config.model_validate({"gate": {"kl_budget": 12.0}})
+    held = c1_price(Evidence(history=history, config=roomy))
+    assert held.verdict == "not supported"
+    assert held.deciding.name == "kl_over_budget"
+
+
+def test_estimators_that_part_are_told():
+    told = c5_estimator(Evidence(history=constant(objective__kl=4.0, objective__kl_k1=2.0)))
+    assert told.supported
+    assert told.deciding.estimate.value == pytest.approx(0.5)
+    assert c5_estimator(Evidence(history=constant(objective__kl=4.0, objective__kl_k1=4.2))).verdict == "not supported"
+
+
+def test_a_controller_that_cannot_catch_up():
+    high = constant(objective__kl=9.0, objective__kl_coef=0.1, objective__kl_target=3.0)
+    assert c4_controller(Evidence(history=high)).supported  # three times its target, at its clip throughout
+    held = constant(objective__kl=3.1, objective__kl_coef=0.1, objective__kl_target=3.0)
+    assert c4_controller(Evidence(history=held)).verdict == "not supported"
+    loose = constant(objective__kl=11.0, objective__kl_coef=0.1, objective__kl_target=12.0)
+    assert c4_controller(Evidence(history=loose)).deciding.name == "target_above_budget"
+    fixed = constant(objective__kl=9.0, objective__kl_coef=0.1, objective__kl_target=None)
+    assert "fixed at 0.1" in c4_controller(Evidence(history=fixed)).evidence
+    steered = [row | {"objective/kl_coef": 0.1 + n / 100} for n, row in enumerate(fixed)]
+    assert c4_controller(Evidence(history=steered)).verdict == "cannot tell"
+
+
+def test_dilution_needs_both_courses():
+    rising = [
+        {"iteration": n + 1.0, "objective/kl": 10.0 + n, "objective/kl_per_token": 0.5 - 0.01 * n} for n in range(20)
+    ]
+    assert c2_scale(Evidence(history=rising)).supported
+    both = [row | {"objective/kl_per_token": row["objective/kl"] / 40} for row in rising]
+    assert not c2_scale(Evidence(history=both)).supported
+
+
+def test_a_step_is_taken_from_approxkl_where_nothing_better_was_logged():
+    # 0.001 nats a token · 50 tokens = 0.05 nats a response, of 20
+    rows = constant(objective__kl=20.0, ppo__policy__approxkl=0.001, tokens__response_mean=50.0)
+    told = b2_path(Evidence(history=rows))
+    assert told.supported
+    assert told.deciding.estimate.value == pytest.approx(0.0025)
+    assert "approxkl" in told.evidence
+
+
+def test_what_is_missing_is_named():
+    told = b1_stopping(Evidence(history=constant(objective__kl=1.0)))
+    assert told.verdict == "cannot tell"
+    assert "ppo/advantage/eos" in told.needs
+    assert "tokens/stop_hazard/early" in told.needs
+    assert "judge" in a3_outside(Evidence(history=constant(objective__kl=1.0))).needs
+
+
+@pytest.mark.parametrize("kept", ["evaluation", "history", "preferences", "card"])
+def test_each_file_alone_is_enough_to_begin_with(kept):
+    whole = simulate(planted("A4", 1), 1)
+    card = {"length_slope": {"value": 0.1, "interval": [0.05, 0.15], "prompts": 40}, "length_control": "none"}
+    values = {"evaluation": whole.evaluation, "history": whole.history, "preferences": whole.preferences, "card": card}
+    told = diagnose(Evidence(**{kept: values[kept]}))
+    assert len(told.hypotheses) == len(HYPOTHESES)
+    assert len(told.recommendations) == 2
+    assert all(item.needs for item in told.hypotheses if item.verdict == "cannot tell")
+    judged = {"evaluation": "A4", "history": "C5", "preferences": "A1", "card": "A2"}
+    assert told.hypothesis(judged[kept]).verdict != "cannot tell"
+
+
+def test_nothing_at_all_is_bad_usage():
+    with pytest.raises(InputError, match="nothing to diagnose"):
+        diagnose(Evidence())
+
+
+def test_every_recommendation_is_a_patch_that_set_accepts():
+    for id_ in PRESENT:
+        first, second = diagnose(simulate(planted(id_, 5), 5)).recommendations
+        assert first.change != second.change
+        for item in (first, second):
+            overrides = tuple(f"{key}={json.dumps(value)}" for key, value in item.patch.items())
+            assert item.patch
+            load_config(Path(os.devnull), overrides)
+
+
+def test_the_file_is_plain_json_and_the_same_for_the_same_run(tmp_path):
+    for name in ("a", "b"):
+        found(planted("C2", 2), 2).write(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    told = json.loads((tmp_path / "a").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert set(told) == {"observations", "hypotheses", "explanation", "recommendations", "inputs"}
+    assert {"id", "statement", "evidence", "statistic", "interval", "verdict"} <= set(told["hypotheses"][0])
+    wanted = {"change", "patch", "expected_effect", "tradeoff", "measured"}
+    assert [set(item) >= wanted for item in told["recommendations"]] == [True, True]
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_evidence(Config(), None, tmp_path / "none.jsonl", None, None)
+    (tmp_path / "card.json").write_text("[1]")
+    with pytest.raises(DataError, match="holds a list"):
+        read_evidence(Config(), None, None, None, tmp_path / "card.json")
