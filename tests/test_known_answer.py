@@ -1,0 +1,98 @@
+"""PPO ends at the policy that is known to be the best: π*(y) ∝ π_ref(y) exp(r(y)/β) (Ziegler et al. 2019, section 2).
+
+The language model is small enough to write down: a query, then none, one or two of three words, each by a table of
+logits that depends on the token before. Every distribution over its 13 answers of at most two tokens is within reach.
+"""
+
+import contextlib
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from kellet.train_policy import ppo
+from tests import tiny
+
+PAD, QUERY, EOS, WORDS = 0, 1, 2, (3, 4, 5)
+VOCABULARY = 6
+ANSWERS = [(EOS,), *((word, EOS) for word in WORDS), *itertools.product(WORDS, WORDS)]
+REWARDS = torch.tensor([0.0, 1.5, -1.0, 0.5, -0.5, 2.0, 0.0, 1.0, -2.0, 0.5, 1.0, -1.0, 2.5])
+TOLERANCE = 0.03
+"""Total variation from π*; the reference's is at least eight times as much for every β here."""
+
+
+class TableLM(nn.Module):
+    """What the trainer uses of a trunk: ``table`` is the reference, ``adapter`` the policy's difference from it."""
+
+    def __init__(self):
+        super().__init__()
+        table = torch.randn(VOCABULARY, VOCABULARY, generator=torch.Generator().manual_seed(1))
+        table[:, [PAD, QUERY]] = -30.0
+        self.register_buffer("table", table)
+        self.adapter = nn.Parameter(torch.zeros(VOCABULARY, VOCABULARY))
+        self.active_adapter, self.on = "default", True
+
+    def forward(self, input_ids, logits_to_keep, **_):
+        logits = self.table[input_ids] + (self.adapter[input_ids] if self.on else 0.0)
+        states = nn.functional.one_hot(input_ids, VOCABULARY).float()
+        return SimpleNamespace(logits=logits[:, -logits_to_keep:], hidden_states=[states], past_key_values=None)
+
+    def set_adapter(self, name):
+        self.active_adapter = name
+
+    @contextlib.contextmanager
+    def disable_adapter(self):
+        self.on = False
+        yield
+        self.on = True
+
+    @torch.no_grad()
+    def probabilities(self):
+        """(13,) of the answers."""
+        log_p = (self.table + (self.adapter if self.on else 0.0)).log_softmax(-1)
+        steps = [itertools.pairwise((QUERY, *answer)) for answer in ANSWERS]
+        return torch.tensor([sum(float(log_p[before, token]) for before, token in step) for step in steps]).exp()
+
+
+class Tokenizer:
+    pad_token_id, bos_token_id, eos_token_id = PAD, QUERY, EOS
+
+    def __call__(self, text, **_):
+        return {"input_ids": []}
+
+
+def rewards_of(batch):
+    answers = [tuple(ids[mask].tolist()) for ids, mask in zip(batch.responses, batch.response_mask, strict=True)]
+    return torch.stack([REWARDS[ANSWERS.index(answer)] for answer in answers])
+
+
+def distance(left, right):
+    """Total variation."""
+    return float((left - right).abs().sum() / 2)
+
+
+def trained(coefficient, **policy):
+    model = TableLM()
+    settings = {
+        "iterations": 120,
+        "batch_size": 256,
+        "minibatch_size": 256,
+        "learning_rate": 0.03,
+        "kl": {"controller": "fixed", "init_coef": coefficient},
+        **policy,
+    }
+    config = tiny.config(text={"max_response_tokens": 2, "prompt_template": "{prompt}"}, policy=settings)
+    ppo(config, model, Tokenizer(), rewards_of, nn.Linear(VOCABULARY, 1), [""] * 256)
+    return model
+
+
+@pytest.mark.parametrize("coefficient", [0.5, 1.0, 2.0])
+def test_ppo_ends_at_the_best_policy(coefficient):
+    model = trained(coefficient)
+    reference = TableLM().probabilities()
+    assert float(reference.sum()) == pytest.approx(1, abs=1e-5)
+    best = (reference.log() + REWARDS / coefficient).softmax(0)
+    assert distance(reference, best) > 8 * TOLERANCE
+    assert distance(model.probabilities(), best) < TOLERANCE
