@@ -1,0 +1,195 @@
+"""PPO here and in trl 1.10.0 on the same model, prompts, adapters and budget: ``python benchmarks/ppo_vs_trl.py``.
+
+Random Llama (4 layers of width 256, vocabulary 2048), LoRA of rank 16 on all linear layers, 64 prompts of 32 tokens, up
+to 48 new tokens, 4 epochs of one step, 2 threads, float32; each side in a process of its own. ``full``: no answer ends
+before 48 tokens. ``varying``: the output layer has a bias that makes the end of sequence come with probability 1/24 at
+each token, on both sides. Needs the extra ``bench``; --trl-python names the Python of another environment that has it.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+PROMPTS, PROMPT_TOKENS, NEW_TOKENS, EPOCHS, RANK, ITERATIONS = 64, 32, 48, 4, 16, 4
+VOCABULARY, WIDTH, LAYERS = 2048, 256, 4
+HAZARD = 1 / 24
+
+
+def llama(kind: type, **more: Any) -> Any:
+    """A random model; the same weights wherever it is asked for."""
+    import torch
+    from transformers import LlamaConfig
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_hidden_layers": LAYERS}
+    ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1, "vocab_size": VOCABULARY}
+    return kind(LlamaConfig(**shape, num_attention_heads=4, max_position_embeddings=128, **ids, **more))
+
+
+def causal_lm(lengths: str) -> Any:
+    """The base model with a bias on the end of sequence."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    model = llama(LlamaForCausalLM)
+    plain = model.lm_head
+    model.lm_head = torch.nn.Linear(WIDTH, VOCABULARY, bias=True)
+    with torch.no_grad():
+        model.lm_head.weight.copy_(plain.weight)
+        model.lm_head.bias.zero_()
+        odds = torch.tensor(VOCABULARY * HAZARD / (1 - HAZARD))
+        model.lm_head.bias[1] = odds.log() if lengths == "varying" else -30.0
+    return model
+
+
+def tokenizer() -> Any:
+    """One token for each of the words w2, w3, ..."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<pad>": 0, "<eos>": 1} | {f"w{number}": number for number in range(2, VOCABULARY)}
+    core = Tokenizer(models.WordLevel(words, unk_token="w2"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", eos_token="<eos>", padding_side="left")
+
+
+def prompts() -> list[str]:
+    """64 prompts of 32 words."""
+    return [" ".join(f"w{2 + (37 * row + 11 * column) % 2000}" for column in range(32)) for row in range(PROMPTS)]
+
+
+def kellet(lengths: str) -> dict[str, Any]:
+    """Seconds of each iteration here, and of its phases."""
+    from kellet.config import Config, Lora
+    from kellet.reward_model import Member, Scorer
+    from kellet.train_policy import ppo
+    from kellet.trunk import REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+
+    words = tokenizer()
+    lora = Lora(rank=RANK)
+    model = add_adapter(causal_lm(lengths), lora, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapter(model, Path(folder))
+        load_adapter(model, Path(folder), REWARD)
+    text = {"max_prompt_tokens": PROMPT_TOKENS, "max_response_tokens": NEW_TOKENS, "prompt_template": "{prompt}"}
+    policy = {"batch_size": PROMPTS, "minibatch_size": PROMPTS, "epochs": EPOCHS, "stop_kl": 1e9, "lora": lora}
+    policy |= {"iterations": ITERATIONS, "learning_rate": 1e-5}
+    config = Config.model_validate({"text": text, "policy": policy})
+    history = ppo(
+        config,
+        model,
+        words,
+        Scorer(model, [Member(scalar_head(WIDTH, 1), REWARD)], 1),
+        scalar_head(WIDTH, 0),
+        prompts(),
+    )
+    phases = {name: [float(row[f"time/{name}_s"] or 0) for row in history] for name in ("sample", "score", "update")}
+    return {
+        "seconds": [sum(parts) for parts in zip(*phases.values(), strict=True)],
+        "phases": {name: statistics.median(values[1:]) for name, values in phases.items()},
+        "tokens": statistics.mean(float(row["tokens/response_mean"] or 0) for row in history),
+    }
+
+
+def trl(lengths: str) -> dict[str, Any]:
+    """Seconds of each iteration of trl's PPOTrainer; policy and value model with LoRA, reward model frozen."""
+    from datasets import Dataset
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaForSequenceClassification, TrainerCallback
+    from trl.experimental.ppo import PPOConfig, PPOTrainer
+
+    ends = [time.perf_counter()]
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            ends.append(time.perf_counter())
+
+    words = tokenizer()
+    lora = {"r": RANK, "lora_alpha": 16, "target_modules": "all-linear"}
+    value = get_peft_model(llama(LlamaForSequenceClassification, num_labels=1), LoraConfig(task_type="SEQ_CLS", **lora))
+    with tempfile.TemporaryDirectory() as folder:
+        settings = PPOConfig(
+            output_dir=folder,
+            per_device_train_batch_size=PROMPTS,
+            gradient_accumulation_steps=1,
+            num_mini_batches=1,
+            num_ppo_epochs=EPOCHS,
+            local_rollout_forward_batch_size=PROMPTS,
+            total_episodes=PROMPTS * ITERATIONS,
+            response_length=NEW_TOKENS,
+            stop_token="eos",
+            temperature=1.0,
+            learning_rate=1e-5,
+            num_sample_generations=0,
+            save_strategy="no",
+            report_to=[],
+            bf16=False,
+            use_cpu=True,
+            gradient_checkpointing=False,
+        )
+        trainer = PPOTrainer(
+            args=settings,
+            processing_class=words,
+            model=causal_lm(lengths),
+            ref_model=None,
+            reward_model=llama(LlamaForSequenceClassification, num_labels=1),
+            value_model=value,
+            train_dataset=Dataset.from_dict({"input_ids": [words(prompt)["input_ids"] for prompt in prompts()]}),
+            eval_dataset=Dataset.from_dict({"input_ids": [words(prompts()[0])["input_ids"]]}),
+            callbacks=[Clock()],
+            peft_config=LoraConfig(task_type="CAUSAL_LM", **lora),
+        )
+        ends[0] = time.perf_counter()
+        trainer.train()
+    return {"seconds": [after - before for before, after in itertools.pairwise(ends)]}
+
+
+def measure(python: str, side: str, lengths: str) -> dict[str, Any]:
+    """Run one side in a process of its own."""
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
+    command = [python, __file__, "--side", side, "--lengths", lengths]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--trl-python", default=sys.executable)
+    parser.add_argument("--side", choices=["kellet", "trl"])
+    parser.add_argument("--lengths", choices=["varying", "full"])
+    given = parser.parse_args()
+    if given.side:
+        import torch
+
+        torch.set_num_threads(2)
+        found = {"kellet": kellet, "trl": trl}[given.side](given.lengths)
+        print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
+        return
+    print("lengths  side    s/iteration  samples/s  peak GB  (median of all iterations but the first)")
+    for lengths in [given.lengths] if given.lengths else ["varying", "full"]:
+        rates = {}
+        for side, python in (("kellet", sys.executable), ("trl", given.trl_python)):
+            found = measure(python, side, lengths)
+            seconds = statistics.median(found["seconds"][1:])
+            rates[side] = PROMPTS / seconds
+            print(f"{lengths:8} {side:7} {seconds:11.2f} {rates[side]:10.2f} {found['peak']:8.2f}", end="  ")
+            phases = {name: round(value, 2) for name, value in found.get("phases", {}).items()}
+            print(phases, f"{found['tokens']:.1f} tokens" if "tokens" in found else "", flush=True)
+        print(f"{lengths:8} kellet is {rates['kellet'] / rates['trl']:.2f} times as fast")
+
+
+if __name__ == "__main__":
+    main()
