@@ -50,7 +50,7 @@ class Agent(NamedTuple):
     """Probability that one sentence is said again."""
 
 
-AGENTS = (Agent(0.9, 0.3, 0.9, 0.03), Agent(0.25, 0.9, 0.7, 0.07))
+AGENTS = (Agent(0.9, 0.3, 0.8, 0.03), Agent(0.25, 0.9, 0.9, 0.07))
 """A careful and a careless agent; each answer is by one of them, drawn by chance."""
 
 
