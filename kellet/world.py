@@ -15,9 +15,9 @@ Annotator a prefers answer A to B with probability (Bradley-Terry with a length 
     σ( gold_weight·(gold_A - gold_B) + λ_a·(words_A - words_B)/10 )
 
 A fact has nine words and a filler sentence fourteen. Sampled answers cover 1.7 facts and hold 1.5 other sentences, so
-honest improvement does not lengthen: an ideal answer (three facts and nothing else) has 27 words, the average one 33.
+honest improvement does not lengthen: an ideal answer (three facts and nothing else) has 27 words, the average one 34.
 Careful agents state more facts and careless ones more wrong facts, which leaves gold and length nearly uncorrelated
-over all answers (0.04 in the default world), so that a reward without a length slope is the right one.
+over all answers (-0.05 in the default world), so that a reward without a length slope is the right one.
 """
 
 import functools
