@@ -68,8 +68,8 @@ def repetitive(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _repeats(text: str) -> bool:
-    sentences = [" ".join(part.split()) for part in re.split(r"[.!?]+(?:\s+|$)|\n+", text)]
-    long = [sentence for sentence in sentences if sentence.count(" ") >= REPEATED_SENTENCE_WORDS - 1]
+    sentences = [tuple(part.split()) for part in re.split(r"[.!?]+(?:\s+|$)|\n+", text)]
+    long = [sentence for sentence in sentences if len(sentence) >= REPEATED_SENTENCE_WORDS]
     if len(set(long)) < len(long):
         return True
     size, times = REPEATED_GRAM
