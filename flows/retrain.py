@@ -11,7 +11,7 @@ from tasks.data import prepare_data
 from tasks.exclusive import one_at_a_time
 from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
 from tasks.registry import find_champion, promote, register
-from tasks.stages import base_model, decide, evaluate, train_policy, train_reward, write_report
+from tasks.stages import base_model, decide, diagnose, evaluate, train_policy, train_reward, write_report
 from tasks.tracking import lineage, track, tracked
 
 
@@ -41,7 +41,8 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
             champion = find_champion(config, origin, base)
             evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion))
             gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
-            report = write_report(config, data, reward, policy, evaluation, gate, origin)
+            why = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
+            report = write_report(config, data, reward, policy, evaluation, gate, why, origin)
             version = register(config, origin, run_id, base, policy, report, champion)
             promote(config.tracking, version)
             return publish(config, version, report)

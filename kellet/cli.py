@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kellet import __version__
-from kellet.cli_diagnosis import diagnose
+from kellet.cli_diagnosis import diagnose, import_logs
 from kellet.cli_options import (
     FILE,
     Verbs,
@@ -296,6 +296,7 @@ def gate_power(
 
 
 main.add_command(diagnose)
+main.add_command(import_logs)
 
 
 @main.command(epilog="Example: kellet report --run runs/default")
@@ -309,6 +310,7 @@ def report(config: "Config", run: Path | None, out: Path | None) -> None:
     evaluation = there(folder / "evaluation/evaluation.parquet", "evaluate")
     history = there(folder / "policy/history.jsonl", "train-policy")
     card, data = folder / "reward_model/card.json", prepared_folder(config) / "summary.json"
+    why = folder / "diagnosis.json"
     from kellet import gate as gating
     from kellet import report as stage
 
@@ -321,6 +323,7 @@ def report(config: "Config", run: Path | None, out: Path | None) -> None:
         _read_json(card) if card.exists() else None,
         _read_json(data) if data.exists() else None,
         None,
+        _read_json(why) if why.exists() else None,
     )
     click.echo(f"report in {out or folder / 'report.html'}")
 

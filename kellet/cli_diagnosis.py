@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from kellet.cli_options import FILE, path_option, prepared_folder, run_folder, with_params
+from kellet.cli_options import FILE, path_option, prepared_folder, run_folder, warn, with_params
 from kellet.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +59,66 @@ def diagnose(
     if out is not None:
         found.write(out)
     click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(found))
+
+
+@click.command(epilog="Example: kellet import-logs trainer_state.json --out runs/theirs")
+@click.argument("log", type=FILE, required=False)
+@with_params(optional=True)
+@click.option(
+    "--trainer",
+    type=click.Choice(["trl-ppo", "trl-grpo", "openrlhf", "verl"]),
+    help="Whose names the log has; recognised by them without it.",
+)
+@click.option("--kl-estimator", type=click.Choice(["k1", "k3"]), help="What their KL is; their default without it.")
+@click.option("--candidate", type=FILE, help="The trained policy's answers, one a row (.jsonl, .csv).")
+@click.option("--reference", type=FILE, help="The reference's answers to the same prompts.")
+@path_option("--out", "RUN, which is runs/NAME; gets history.jsonl and evaluation.parquet")
+def import_logs(
+    config: "Config",
+    log: Path | None,
+    trainer: str | None,
+    kl_estimator: Any,
+    candidate: Path | None,
+    reference: Path | None,
+    out: Path | None,
+) -> None:
+    """Translate a LOG of TRL, OpenRLHF or verl, and answers, for `kellet diagnose` and `kellet gate`.
+
+    LOG is JSON lines, CSV or trainer_state.json. Says which hypotheses can be judged from what is there, and what to
+    log to judge the rest.
+    """
+    if log is None and candidate is None:
+        raise InputError("nothing to import; give a LOG, or --candidate and --reference")
+    if (candidate is None) != (reference is None):
+        raise InputError("--candidate and --reference belong together: answers are compared")
+    from kellet import import_logs as stage
+    from kellet.diagnosis import diagnose as judge
+    from kellet.evaluation_file import check_evaluation
+    from kellet.evidence import Evidence
+    from kellet.files import atomic_file
+
+    folder = out or run_folder(config, None)
+    history: list[dict[str, float | None]] = []
+    rows = None
+    if log is not None:
+        found = stage.import_history(stage.read_log(log), trainer, kl_estimator)
+        history = found.rows
+        with atomic_file(folder / "history.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+        click.echo(f"{found.trainer.title}: {len(history)} iterations in {folder / 'history.jsonl'}")
+        for theirs, ours in found.names.items():
+            click.echo(f"  {theirs} -> {ours}")
+        warn(list(found.notes))
+    if candidate is not None and reference is not None:
+        table, notes = stage.import_samples(candidate, reference)
+        rows = check_evaluation(table)
+        with atomic_file(folder / "evaluation.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+        click.echo(f"{len(rows):,} answers in {folder / 'evaluation.parquet'}")
+        warn(list(notes))
+    for item in judge(Evidence(rows, history, config=config)).hypotheses:
+        known = item.verdict if not item.needs else f"cannot be told; needs {item.needs}"
+        click.echo(f"{item.id}  {item.statement} {known}")
 
 
 def _text(found: "Diagnosis") -> str:

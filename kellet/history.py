@@ -42,10 +42,11 @@ LATE = 1 / 3
 Row = Mapping[str, float | None]
 
 
-def read_history(path: Path) -> list[dict[str, float | None]]:
+def read_history(path: Path, gaps: bool = False) -> list[dict[str, float | None]]:
     """Read history.jsonl: one JSON object of numbers and nulls in each line, one line for each iteration.
 
-    Text values are left out. Raises DataError, naming line and key, for a line that is no object, a number that is not
+    Text values are left out. ``gaps`` takes a figure that is not finite as unknown, as a training that diverged writes
+    it. Raises DataError, naming line and key, for a line that is no object, a number that is not
     finite (JSON has none, but writers differ), or iterations that do not rise.
     """
     rows: list[dict[str, float | None]] = []
@@ -62,7 +63,7 @@ def read_history(path: Path) -> list[dict[str, float | None]]:
             raise DataError(f"{path}: line {number} is not JSON ({error.msg}); wanted an object of metrics") from error
         if not isinstance(values, dict):
             raise DataError(f"{path}: line {number} is a {type(values).__name__}; wanted an object of metrics")
-        rows.append(_row(values, f"{path}: line {number}"))
+        rows.append(_row(values, f"{path}: line {number}", gaps))
     if not rows:
         raise DataError(f"{path} has no lines; wanted one JSON object for each iteration")
     steps = [row.get("iteration") for row in rows]
@@ -72,12 +73,15 @@ def read_history(path: Path) -> list[dict[str, float | None]]:
     return rows
 
 
-def _row(values: Mapping[str, Any], where: str) -> dict[str, float | None]:
+def _row(values: Mapping[str, Any], where: str, gaps: bool) -> dict[str, float | None]:
     row: dict[str, float | None] = {}
     for key, value in values.items():
         if value is not None and not isinstance(value, int | float):
             continue
         if value is not None and not math.isfinite(value):
+            if gaps:
+                row[str(key)] = None
+                continue
             raise DataError(f"{where}, key {key!r}: {value!r} is not finite; write null where a figure is unknown")
         row[str(key)] = None if value is None else float(value)
     return row

@@ -79,12 +79,13 @@ def write_report(
     card: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     lineage: Mapping[str, str] | None = None,
+    diagnosis: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the page to the file ``out``, atomically.
 
     ``decision`` is the content of gate.json, ``evaluation`` the rows it was made from, ``history`` the lines of
-    history.jsonl, ``config`` the resolved configuration, ``card`` card.json, ``data`` summary.json and ``lineage``
-    names and hashes. Raises DataError when the rows break the contract.
+    history.jsonl, ``config`` the resolved configuration, ``card`` card.json, ``data`` summary.json, ``lineage``
+    names and hashes, and ``diagnosis`` diagnosis.json. Raises DataError when the rows break the contract.
     """
     rows = check_evaluation(evaluation)
     slopes = _slopes(rows, decision["config"])
@@ -98,6 +99,8 @@ def write_report(
         criteria=[_criterion(item) for item in decision["criteria"]],
         champion=_champion(decision),
         judges=_judges(decision),
+        diagnosis=diagnosis,
+        patches=[_patch(item) for item in (diagnosis or {}).get("recommendations", ())],
         curves=_curves(history, decision["config"]),
         scatter=_scatter(rows, dict(slopes)),
         slopes=slopes,
@@ -110,6 +113,11 @@ def write_report(
     )
     with atomic_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _patch(recommendation: Mapping[str, Any]) -> str:
+    """The patch as options of ``kellet`` and ``flows.retrain``."""
+    return " ".join(f"--set {key}={value}" for key, value in recommendation["patch"].items())
 
 
 def _settings(config: Mapping[str, Any]) -> str:

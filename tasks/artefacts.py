@@ -37,6 +37,7 @@ SECTIONS = {
     "policy": ("seed", "text", "base_model", "policy"),
     "evaluation": ("seed", "text", "base_model", "data", "reward_model", "policy", "evaluation"),
     "gate": ("gate",),
+    "diagnosis": ("reward_model", "policy", "evaluation", "gate"),
     "report": tuple(Config.model_fields),
 }
 """The parameters that each stage reads."""
@@ -47,6 +48,7 @@ MODULES = {
     "policy": "train_policy",
     "evaluation": "evaluation",
     "gate": "gate",
+    "diagnosis": "diagnosis",
     "report": "report",
 }
 """The module of kellet in which each stage starts."""

@@ -96,6 +96,31 @@ def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[
     return make(folder("gate", config, {"reward": reward, "evaluation": evaluation, "origin": origin}), write)
 
 
+@task(name="diagnosis", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def diagnose(
+    config: Config, data: Dataset, reward: Artefact, policy: Artefact, evaluation: Artefact, origin: dict[str, str]
+) -> Artefact:
+    """Say why it came out so, from the files of the other stages (diagnosis.json)."""
+    from kellet import diagnosis as stage
+    from kellet.evaluation_file import read_evaluation
+    from kellet.evidence import Evidence, read_pairs
+    from kellet.history import read_history
+
+    def write(out: Path) -> None:
+        evidence = Evidence(
+            read_evaluation(evaluation.path / "evaluation.parquet"),
+            read_history(policy.path / "history.jsonl", gaps=True),
+            read_pairs(data.preferences),
+            read_card(reward),
+            config,
+        )
+        with atomic_folder(out) as temporary:
+            stage.diagnose(evidence, {**origin, "evaluation": evaluation.hash}).write(temporary / "diagnosis.json")
+
+    inputs = {"data": data, "reward": reward, "policy": policy, "evaluation": evaluation, "origin": origin}
+    return make(folder("diagnosis", config, inputs), write)
+
+
 @task(name="report", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def write_report(
     config: Config,
@@ -104,6 +129,7 @@ def write_report(
     policy: Artefact,
     evaluation: Artefact,
     gate: Artefact,
+    diagnosis: Artefact,
     origin: dict[str, str],
 ) -> Artefact:
     """Gather what a person reads after a retraining: report.html and the files it was made from."""
@@ -116,6 +142,7 @@ def write_report(
         "policy": policy,
         "evaluation": evaluation,
         "gate": gate,
+        "diagnosis": diagnosis,
         "origin": origin,
     }
 
@@ -123,6 +150,7 @@ def write_report(
         with atomic_folder(out) as temporary:
             for source in (
                 gate.path / "gate.json",
+                diagnosis.path / "diagnosis.json",
                 evaluation.path / "evaluation.parquet",
                 policy.path / "history.jsonl",
                 reward.path / "card.json",
@@ -138,6 +166,7 @@ def write_report(
                 read_card(reward),
                 data.summary,
                 origin,
+                dict(json.loads((diagnosis.path / "diagnosis.json").read_text(encoding="utf-8"))),
             )
 
     return make(folder("report", config, inputs), write)

@@ -79,6 +79,9 @@ def track(tracking: Tracking, run_id: str, artefact: Artefact) -> Artefact:
     nested = client.create_run(experiment, run_name=artefact.stage, tags=tags).info.run_id
     log_metrics(client, nested, [{"seconds": artefact.seconds, **_figures(artefact)}])
     log_metrics(client, nested, read_history(artefact))
+    diagnosis = artefact.path / "diagnosis.json"
+    if diagnosis.is_file():
+        client.log_artifact(run_id, str(diagnosis))
     client.set_terminated(nested, status="FINISHED")
     return artefact
 
@@ -127,7 +130,7 @@ def _start(config: Config, data: Dataset, origin: Mapping[str, str]) -> str:
 
 
 def _figures(artefact: Artefact) -> dict[str, Any]:
-    """The figures of a card.json or gate.json in the artefact, as metrics."""
+    """The figures of a card.json, gate.json or diagnosis.json in the artefact, as metrics."""
     figures: dict[str, Any] = {}
     card = artefact.path / "card.json"
     if card.is_file():
@@ -136,6 +139,10 @@ def _figures(artefact: Artefact) -> dict[str, Any]:
     if gate.is_file():
         criteria = json.loads(gate.read_text(encoding="utf-8"))["criteria"]
         figures |= {f"gate/{criterion['name']}": criterion["value"] for criterion in criteria}
+    diagnosis = artefact.path / "diagnosis.json"
+    if diagnosis.is_file():
+        rows = json.loads(diagnosis.read_text(encoding="utf-8"))["hypotheses"]
+        figures |= {f"diagnosis/{row['id']}": row["statistic"]["value"] for row in rows}
     return figures
 
 

@@ -25,6 +25,7 @@ VERBS = (
     "gate",
     "gate-power",
     "diagnose",
+    "import-logs",
     "report",
     "export",
     "estimate",

@@ -80,6 +80,11 @@ def test_a_malformed_history_is_refused_with_line_and_key(tmp_path, lines, messa
         read_history(write(tmp_path / "history.jsonl", *lines))
 
 
+def test_a_training_that_diverged_is_read_with_gaps(tmp_path):
+    path = write(tmp_path / "history.jsonl", '{"iteration": 1, "ppo/policy/loss": NaN, "objective/kl": 2}')
+    assert read_history(path, gaps=True) == [{"iteration": 1.0, "ppo/policy/loss": None, "objective/kl": 2.0}]
+
+
 def test_nulls_are_left_out_until_too_few_remain(tmp_path):
     rows = [{"a": float(n), "b": None if n < 2 else 1.0, "c": None if n < 4 else 1.0, "name": "x"} for n in range(12)]
     assert series(rows, "a", "b")[0].tolist() == list(range(2, 12))

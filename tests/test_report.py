@@ -7,6 +7,8 @@ import pytest
 from evaluations import evaluation
 
 from kellet.config import Config, Gate
+from kellet.diagnosis import diagnose
+from kellet.evidence import Evidence
 from kellet.gate import decide
 from kellet.report import write_report
 from kellet.svg import Axis
@@ -63,6 +65,15 @@ def page(tmp_path, table, **more):
     return text, Page(text)
 
 
+def diagnosis():
+    """One as of a history that tells little, with text from elsewhere in each place that holds text."""
+    told = diagnose(Evidence(history=history(12))).to_dict()
+    told["explanation"] = f"First paragraph.\n\n{NASTY}"
+    told["recommendations"][0] |= {"change": NASTY, "patch": {"policy.kl.target": 2.0}}
+    told["hypotheses"][0] |= {"evidence": NASTY}
+    return told
+
+
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory):
     table = evaluation(40, judged=20, champion_gain=0.1)
@@ -77,6 +88,7 @@ def everything(tmp_path_factory):
         card=card,
         data={"rows_in": 100, "reasons": {NASTY: 3}},
         lineage={"git commit": NASTY},
+        diagnosis=diagnosis(),
     )
 
 
@@ -114,7 +126,17 @@ def test_links_lead_somewhere(everything):
 def test_all_sections_are_there(everything):
     text, parsed = everything
     words = " ".join(parsed.words)
-    for part in ("Criteria", "Training", "Reward and length", "Answers side by side", "Lineage", "champion"):
+    assert "--set policy.kl.target=2.0" in words
+    for part in (
+        "Criteria",
+        "Why it came out so",
+        "Two changes to try",
+        "Training",
+        "Reward and length",
+        "Answers side by side",
+        "Lineage",
+        "champion",
+    ):
         assert part in words
     for rule in ("Largest gain", "Median gain", "Largest loss", "Longest answer"):
         assert rule in words

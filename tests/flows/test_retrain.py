@@ -10,7 +10,7 @@ import project
 from filelock import FileLock
 from mlflow import MlflowClient
 
-STAGES = ("base_model", "reward_model", "policy", "evaluation", "gate", "report")
+STAGES = ("base_model", "reward_model", "policy", "evaluation", "gate", "diagnosis", "report")
 VERDICTS = {0: "promote", 3: ("block", "inconclusive")}
 
 
@@ -19,6 +19,7 @@ def test_a_verdict_with_its_files(smoke):
     assert decision["verdict"] in VERDICTS[smoke.done.returncode], smoke.done.stdout
     assert {file.name for file in (smoke.root / "runs/smoke").iterdir()} == {
         "card.json",
+        "diagnosis.json",
         "evaluation.parquet",
         "gate.json",
         "history.jsonl",
@@ -50,6 +51,7 @@ def test_one_mlflow_run_per_stage_under_one_parent(smoke):
     steps = [json.loads(line) for line in (smoke.root / "runs/smoke/history.jsonl").read_text().splitlines()]
     logged = client.get_metric_history(nested["policy"].info.run_id, "objective/kl")
     assert [point.value for point in logged] == [step["objective/kl"] for step in steps]
+    assert "diagnosis.json" in {file.path for file in client.list_artifacts(parent.info.run_id)}
     (data,) = parent.inputs.dataset_inputs
     assert data.dataset.digest == parent.data.tags["data_md5"]
     assert data.dataset.digest in (smoke.root / "dvc.lock").read_text()

@@ -1,0 +1,248 @@
+"""Histories and samples of TRL, OpenRLHF and verl in Kellet's names and units, so that the diagnosis can read them.
+
+Names as the trainers' own sources write them (read in July 2026: trl main, OpenRLHF main; verl January 2026). Two
+things differ most. KL: TRL's PPO sums its estimate over a response; TRL's GRPO, OpenRLHF and verl average it over a
+response's tokens, so that nats per response are had as mean KL per token times mean length, which is exact only where
+the two do not go together. And none of them logs the full KL: what they call KL is k1 or k3 of the sampled tokens.
+"""
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from kellet.errors import DataError
+
+Estimator = Literal["k1", "k3"]
+PER_TOKEN = "objective/kl_per_token"  # noqa: S105 -- a metric
+LENGTH = "tokens/response_mean"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a trainer names things: its metric -> ours; ``known_by`` is in every row that it logs for a training step."""
+
+    title: str
+    known_by: str
+    estimator: Estimator
+    names: Mapping[str, str]
+
+
+TRAINERS = {
+    "trl-ppo": Trainer(
+        "TRL PPOTrainer",
+        "objective/scores",
+        "k1",
+        {
+            "objective/scores": "objective/reward",
+            "objective/kl": "KL",
+            "objective/rlhf_reward": "objective/score_with_kl",
+            "policy/approxkl_avg": "ppo/policy/approxkl",
+            "policy/clipfrac_avg": "ppo/policy/clipfrac",
+            "loss/value_avg": "ppo/value/loss",
+            "episode": "episodes",
+        },
+    ),
+    "trl-grpo": Trainer(
+        "TRL GRPOTrainer or RLOOTrainer",
+        "completions/mean_length",
+        "k3",
+        {
+            "reward": "objective/reward",
+            "reward_std": "objective/reward_std",
+            "kl": PER_TOKEN,
+            "completions/mean_length": LENGTH,
+            "completions/clipped_ratio": "tokens/truncated_share",
+            "clip_ratio/region_mean": "ppo/policy/clipfrac",
+            "entropy": "objective/entropy",
+            "grad_norm": "ppo/grad_norm",
+        },
+    ),
+    "openrlhf": Trainer(
+        "OpenRLHF",
+        "ppo_clip_ratio",
+        "k1",
+        {
+            "rollout/reward_mean": "objective/reward",
+            "rollout/reward_std": "objective/reward_std",
+            "kl": PER_TOKEN,
+            "rollout/response_length_mean": LENGTH,
+            "rollout/truncated_rate": "tokens/truncated_share",
+            "ppo_clip_ratio": "ppo/policy/clipfrac",
+            "ppo_kl": "ppo/policy/approxkl",
+            "actor_grad_norm": "ppo/grad_norm",
+        },
+    ),
+    "verl": Trainer(
+        "verl",
+        "critic/score/mean",
+        "k1",
+        {
+            "critic/score/mean": "objective/reward",
+            "actor/reward_kl_penalty": PER_TOKEN,
+            "actor/kl_loss": PER_TOKEN,
+            "actor/reward_kl_penalty_coeff": "objective/kl_coef",
+            "actor/kl_coef": "objective/kl_coef",
+            "response_length/mean": LENGTH,
+            "response_length/clip_ratio": "tokens/truncated_share",
+            "actor/ppo_kl": "ppo/policy/approxkl",
+            "actor/pg_clipfrac": "ppo/policy/clipfrac",
+            "actor/entropy": "objective/entropy",
+            "actor/grad_norm": "ppo/grad_norm",
+            "critic/vf_explained_var": "ppo/value/explained_variance",
+        },
+    ),
+}
+"""By the name that ``--trainer`` takes."""
+
+SAMPLES = {
+    "prompt": ("prompt", "input", "query", "question"),
+    "response": ("response", "completion", "output", "generated_text", "answer"),
+    "reward": ("reward", "score", "scores", "rewards"),
+    "length_tokens": ("length_tokens", "response_length", "num_tokens", "length"),
+    "kl_nats": ("kl_nats", "kl"),
+    "truncated": ("truncated",),
+}
+"""Columns of the evaluation file, and what per-sample files call them; verl's dumps have input, output and score."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A history in Kellet's names, and how it came about."""
+
+    trainer: Trainer
+    rows: list[dict[str, float | None]]
+    names: dict[str, str]
+    """Their metric -> ours."""
+    notes: tuple[str, ...]
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Rows of a log: JSON lines (also verl's ``{"step", "data"}``), CSV, or a trainer_state.json with ``log_history``.
+
+    A prefix ``train/`` of a key, which loggers add, is taken off. Raises DataError naming file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}; give a .jsonl, .json or .csv file") from error
+    if path.suffix == ".csv":
+        rows: list[Any] = [
+            {key: _number(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())
+        ]
+    elif path.suffix == ".json":
+        whole = _json(text, path, "the file")
+        rows = whole.get("log_history", [whole]) if isinstance(whole, dict) else whole
+    else:
+        rows = [_json(line, path, f"line {n}") for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(
+            f"{path} holds no rows of metrics; wanted one JSON object a line, a CSV, or a trainer_state.json"
+        )
+    flat = [{**row["data"], "step": row.get("step")} if isinstance(row.get("data"), dict) else row for row in rows]
+    return [{str(key).removeprefix("train/"): value for key, value in row.items()} for row in flat]
+
+
+def import_history(rows: Sequence[Mapping[str, Any]], trainer: str | None, estimator: Estimator | None) -> Imported:
+    """Translate logged rows; ``trainer`` is a key of TRAINERS or None to recognise it, ``estimator`` what their KL is.
+
+    Raises DataError when no trainer is recognised.
+    """
+    keys = {key for row in rows for key in row}
+    name = trainer or next((name for name, each in TRAINERS.items() if each.known_by in keys), None)
+    if name is None:
+        wanted = ", ".join(f"{each.known_by} ({each.title})" for each in TRAINERS.values())
+        raise DataError(f"no trainer is recognised; looked for one of {wanted}; found {', '.join(sorted(keys)[:20])}")
+    found = TRAINERS[name]
+    kl_name = f"objective/kl_{estimator or found.estimator}"
+    names = {theirs: kl_name if ours == "KL" else ours for theirs, ours in found.names.items() if theirs in keys}
+    kept = [row for row in rows if _finite(row.get(found.known_by)) is not None]
+    history = []
+    for number, row in enumerate(kept, 1):
+        ours: dict[str, float | None] = {"iteration": float(number)}
+        ours |= {mine: _finite(row[theirs]) for theirs, mine in names.items() if theirs in row}
+        history.append(_derived(ours, row, kl_name))
+    return Imported(found, history, names, _notes(history, names, kl_name))
+
+
+def _derived(ours: dict[str, float | None], row: Mapping[str, Any], kl_name: str) -> dict[str, float | None]:
+    """KL of a response from KL of a token and length; β from TRL's penalty, which is -β·KL."""
+    per_token, length = ours.get(PER_TOKEN), ours.get(LENGTH)
+    if per_token is not None and length is not None:
+        ours[kl_name] = per_token * length
+    penalty, kl = _finite(row.get("objective/non_score_reward")), ours.get(kl_name)
+    if penalty is not None and kl:
+        ours["objective/kl_coef"] = float(f"{-penalty / kl:.4g}")
+    return ours
+
+
+def _notes(history: list[dict[str, float | None]], names: Mapping[str, str], kl_name: str) -> tuple[str, ...]:
+    notes = [f"KL is taken as {kl_name[-2:]} of the sampled tokens; --kl-estimator says otherwise"]
+    if PER_TOKEN in names.values() and any(kl_name in row for row in history):
+        notes.append("nats per response are mean KL per token times mean length, an approximation")
+    if "objective/non_score_reward" not in names and "objective/kl_coef" not in names.values():
+        derived = any("objective/kl_coef" in row for row in history)
+        notes.append("β was had from the logged penalty" if derived else "β is not logged; add objective/kl_coef")
+    return tuple(notes)
+
+
+def import_samples(candidate: Path, reference: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """An evaluation table from two per-sample files (.jsonl, .csv) on the same prompts, and what to know of it.
+
+    Prompts that only one side has are left out; several answers to a prompt are numbered. Without a length column
+    words are counted. Raises DataError when a column is missing or no prompt is answered by both.
+    """
+    parts, notes = [], []
+    for system, path in (("candidate", candidate), ("reference", reference)):
+        table = pd.DataFrame(read_log(path))
+        part = pd.DataFrame({"system": system}, index=table.index)
+        for ours, theirs in SAMPLES.items():
+            column = next((name for name in theirs if name in table.columns), None)
+            if column is not None:
+                part[ours] = table[column]
+            elif ours in ("prompt", "response", "reward"):
+                raise DataError(
+                    f"{path} has no {ours}; looked for {', '.join(theirs)}; found {', '.join(table.columns)}"
+                )
+        if "length_tokens" not in part:
+            part["length_tokens"] = [len(str(text).split()) for text in part["response"]]
+            notes.append(f"{path.name} has no length column: words are counted, not tokens")
+        part["prompt_id"] = [hashlib.sha256(str(text).encode()).hexdigest()[:16] for text in part["prompt"]]
+        part["sample"] = part.groupby("prompt_id").cumcount()
+        parts.append(part)
+    both = set(parts[0]["prompt_id"]) & set(parts[1]["prompt_id"])
+    if not both:
+        raise DataError(f"{candidate} and {reference} share no prompt; let both systems answer the same prompts")
+    table = pd.concat([part[part["prompt_id"].isin(list(both))] for part in parts], ignore_index=True)
+    left = sum(len(part) for part in parts) - len(table)
+    if left:
+        notes.append(f"{left:,} answers to prompts of only one side were left out")
+    return table, tuple(notes)
+
+
+def _json(text: str, path: Path, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: {where} is not JSON ({error.msg})") from error
+
+
+def _number(text: str | None) -> Any:
+    """A number where the text is one, the text otherwise, None where it is empty."""
+    if text is None or not text.strip():
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _finite(value: Any) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None
