@@ -41,8 +41,8 @@ def evaluate(
 ) -> None:
     """Let candidate, reference and champion (if any) answer the test prompts; write ``out``/evaluation.parquet.
 
-    ``policy`` is a folder of train_policy, ``champion`` an adapter folder on the same base. Raises DataError when there
-    is no test prompt.
+    ``policy`` and ``champion`` are folders of train_policy on the same base. Raises DataError when there is no test
+    prompt.
     """
     prompts = test_prompts(preferences, config)
     model, tokenizer = load_base(base)
@@ -50,7 +50,7 @@ def evaluate(
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
     if champion is not None:
-        load_adapter(model, champion, CHAMPION)
+        load_adapter(model, champion / "adapter", CHAMPION)
         systems["champion"] = CHAMPION
     size = config.evaluation.batch_size
     total = len(systems) * config.evaluation.samples * -(-len(prompts) // size)

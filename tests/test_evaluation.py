@@ -31,7 +31,7 @@ def parts(tmp_path_factory):
     fresh = add_adapter(tiny.base()[0], Lora(rank=2), 0)
     save_adapter(fresh, root / "still" / "adapter")
     save_adapter(perturb(fresh), root / "policy" / "adapter")
-    save_adapter(perturb(fresh, seed=5), root / "champion")
+    save_adapter(perturb(fresh, seed=5), root / "champion" / "adapter")
     return root
 
 
@@ -151,7 +151,7 @@ def test_a_champion_changes_nobody_elses_answers(parts, table, tmp_path):
 def test_the_kl_of_an_evaluation_is_that_of_torch(parts):
     model, tokenizer = tiny.base()
     model = load_adapter(model, parts / "policy" / "adapter")
-    load_adapter(model, parts / "champion", REWARD)
+    load_adapter(model, parts / "champion" / "adapter", REWARD)
     prompts = list(tiny.pairs()["prompt"][:4])
 
     class Watched(Scorer):
