@@ -1,9 +1,13 @@
 """Switches of the tests' own process: no network, no telemetry, nothing in the user's Prefect home."""
 
 import os
+import signal
 import tempfile
 
 import pytest
+
+# Started in the background a shell has Ctrl-C ignored, and Python then installs no handler for it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.update(
     {
