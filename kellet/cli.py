@@ -15,8 +15,10 @@ from kellet import __version__
 from kellet.cli_diagnosis import diagnose, import_logs
 from kellet.cli_options import (
     FILE,
+    PARAMS,
     Verbs,
     base_of,
+    in_project,
     mapped_columns,
     own_folder,
     path_option,
@@ -356,6 +358,31 @@ def estimate(config: "Config", memory: float | None) -> None:
 
     available = stage.available_memory() if memory is None else int(memory * 2**30)
     click.echo(stage.memory_text(stage.estimate(config), available))
+
+
+@main.group()
+def data() -> None:
+    """Versions of the prepared data: their history, and how to get one back. In the project root."""
+
+
+@data.command(epilog="Example: kellet data history --data hh-rlhf")
+@click.option("--params", type=FILE, default=PARAMS, show_default=True, help="Parameter file.")
+@click.option("--data", "name", help="Default: data.name of the parameter file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON, with each summary.")
+def history(params: Path, name: str | None, as_json: bool) -> None:
+    """List the versions of a data set: md5, size, length bias, and the models that learned from each."""
+    in_project(
+        "history", "--params", str(params), *(("--data", name) if name else ()), *(["--json"] if as_json else [])
+    )
+
+
+@data.command(epilog="Example: kellet data restore kellet-support/3")
+@click.argument("model")
+@click.option("--params", type=FILE, default=PARAMS, show_default=True, help="Parameter file, for MLflow's address.")
+@click.option("--out", type=FILE, help="Default: data/restored/NAME-VERSION.")
+def restore(model: str, params: Path, out: Path | None) -> None:
+    """Bring back the data that a registered MODEL (NAME/VERSION) learned from, into a folder of its own."""
+    in_project("restore", model, "--params", str(params), *(("--out", str(out)) if out else ()))
 
 
 def _read_json(path: Path) -> Any:

@@ -121,6 +121,21 @@ def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
     return there(base or run_folder(config, run) / "base", "train-base")
 
 
+def in_project(*arguments: str) -> None:
+    """Run the project's module that speaks to DVC and MLflow, which kellet does not; leave with its exit code.
+
+    Raises InputError outside a project.
+    """
+    if not Path("tasks/data_history.py").is_file():
+        raise InputError(
+            f"{Path.cwd()} is no project of Kellet (tasks/data_history.py is missing); run this in its root"
+        )
+    import subprocess
+    import sys
+
+    raise SystemExit(subprocess.run([sys.executable, "-m", "tasks.data_history", *arguments], check=False).returncode)
+
+
 def warn(sentences: list[str]) -> None:
     """Say warnings on standard error."""
     for sentence in sentences:

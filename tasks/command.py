@@ -38,6 +38,26 @@ def run_demo(demo: Demo, doc: str | None, arguments: Sequence[str] | None = None
     return _guarded(both)
 
 
+def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[str] | None = None) -> int:
+    """One ingestion; gives the exit code."""
+    codes = "exit codes: 0 ingested (or part of the data already), 2 bad usage or batch, nothing was changed, 1 failure"
+    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=_first(doc), epilog=codes)
+    parser.add_argument("file", metavar="FILE", help="the batch: .jsonl, .jsonl.gz, .csv or .parquet")
+    parser.add_argument("--params", required=True, metavar="FILE", help="parameter file of the data set")
+    parser.add_argument("--publish", action="store_true", help="push the commit to the branch's upstream as well")
+    parser.add_argument(
+        "--then", metavar="FLOW/DEPLOYMENT", help="deployment to run afterwards, such as retrain/manual"
+    )
+    given = parser.parse_args(arguments)
+
+    def work() -> int:
+        load(given.params)  # bad parameters are refused before Prefect starts
+        _say(ingest(given.file, given.params, given.publish, given.then))
+        return 0
+
+    return _guarded(work)
+
+
 def table(outcomes: Sequence[Outcome]) -> str:
     """The verdicts side by side."""
     rows = [("retraining", "verdict", "model", "not passed")]

@@ -49,7 +49,8 @@ def _differing(given: dict[str, Any], tracked: dict[str, Any], prefix: str) -> l
     found: list[tuple[str, Any, Any]] = []
     for key, value in given.items():
         if isinstance(value, dict):
-            found += _differing(value, tracked[key], f"{prefix}.{key}")
-        elif value != tracked[key]:
-            found.append((f"{prefix}.{key}", value, tracked[key]))
+            found += _differing(value, tracked.get(key) or {}, f"{prefix}.{key}")
+        elif value != tracked.get(key):
+            found.append((f"{prefix}.{key}", value, tracked.get(key)))
+    found += [(f"{prefix}.{key}", None, tracked[key]) for key in tracked if key not in given]
     return found

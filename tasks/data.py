@@ -53,6 +53,7 @@ def prepare_data(config: Config) -> Dataset:
     Raises DataError with the message of the failing check; the last good data then stay as they were.
     """
     name = config.data.name
+    fetch_raw(config)
     dvc("repro", f"prepare@{name}")
     folder = Path("data/prepared") / name
     _remove_half_written(name)
@@ -70,13 +71,27 @@ def describe(data: Dataset) -> str:
     return f"{data.summary['accepted']:,} pairs accepted, {data.summary['quarantined']:,} quarantined"
 
 
-def locked_md5(name: str) -> str:
+def fetch_raw(config: Config, root: Path = Path()) -> None:
+    """Bring missing raw files that DVC tracks (``*.dvc`` beside or in ``data.files``) from the cache or the remote.
+
+    Without it a commit with a new batch, pulled on another machine, would be prepared without that batch.
+    """
+    named = [root / name for name in config.data.files]
+    pointers = [path.with_name(path.name + ".dvc") for path in named]
+    pointers += [pointer for path in named if path.is_dir() for pointer in sorted(path.glob("*.dvc"))]
+    missing = [pointer for pointer in pointers if pointer.is_file() and not pointer.with_suffix("").exists()]
+    if missing:
+        logger().info("fetching %s", ", ".join(pointer.stem for pointer in missing))
+        dvc("pull", "--quiet", *(str(pointer.relative_to(root)) for pointer in missing), cwd=root)
+
+
+def locked_md5(name: str, root: Path = Path()) -> str:
     """The MD5 of data/prepared/NAME in dvc.lock."""
-    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    lock = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))
     return str(lock["stages"][f"prepare@{name}"]["outs"][0]["md5"])
 
 
-def dvc(*arguments: str) -> None:
+def dvc(*arguments: str, cwd: Path = Path()) -> None:
     """Run a dvc command and log its steps; its stages find this environment's python first.
 
     Raises DvcBusyError when another command holds the repository, DataError when a stage exits with 2 (with its own
@@ -86,7 +101,7 @@ def dvc(*arguments: str) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     lines: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": path}
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PATH": path}
     ) as process:
         for line in process.stdout or ():
             lines.append(line.rstrip())
