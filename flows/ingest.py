@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from tasks.cleanup import clean_up
 from tasks.command import run_ingest
 from tasks.config import load
 from tasks.exclusive import one_at_a_time
@@ -25,6 +26,7 @@ def ingest(file: str, params: str, publish: bool = False, then: str | None = Non
     """
     config = load(params)
     with one_at_a_time():
+        clean_up(config.tracking)
         batch = check_batch(Path(file), config)
         if not is_known(batch, config):
             take_over(batch, stage(batch, config), config, publish)

@@ -7,18 +7,21 @@ plus what is fitted for length and dropped when scoring. All losses are means ov
 from torch import Tensor, nn
 
 
-def preference_loss(gap: Tensor, margin: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
+def preference_loss(
+    gap: Tensor, margin: Tensor | None = None, smoothing: float = 0.0, weight: Tensor | None = None
+) -> Tensor:
     """Bradley-Terry with margin m (P,) and labels of which a share ε is wrong; nats, a scalar.
 
         loss = -(1 - ε) log σ(gap - m) - ε log σ(-(gap - m))
 
+    ``weight`` (P,) multiplies each pair's loss before the mean; weights of mean 1 over all pairs keep its scale.
     Margin: Touvron et al. 2023 (Llama 2), eq. 2. ε: label smoothing, as in conservative DPO (Mitchell 2023).
     """
     logits = gap if margin is None else gap - margin
     loss = -nn.functional.logsigmoid(logits)
     if smoothing:
         loss = (1 - smoothing) * loss - smoothing * nn.functional.logsigmoid(-logits)
-    return loss.mean()
+    return loss.mean() if weight is None else (loss * weight).mean()
 
 
 def centring_loss(chosen: Tensor, rejected: Tensor) -> Tensor:

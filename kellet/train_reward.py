@@ -62,6 +62,7 @@ def train_reward(
     pairs = encode_pairs(training, tokenizer, config, preferences)
     unseen = encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before it is paid for
     margin = margins(training, settings.margin_scale, preferences)
+    weight = judgement_weights(training)
     parameters = config.model_dump(mode="json", include={"seed", "text", "reward_model"})
     for neutral in ("require_lift", "checkpoint_every"):
         del parameters["reward_model"][neutral]
@@ -75,8 +76,8 @@ def train_reward(
         if settings.ensemble.members > 1:
             rows = resample(list(training["prompt"]), seed)
         stores.append(Checkpoints(out if number == 0 else out.with_name(f"{out.name}.member_{number}"), origin))
-        own = None if margin is None else margin[rows]
-        fitting = Fitting(one, pairs.take(rows), own, config, tokenizer.pad_token_id, seed)
+        own, share = (None if each is None else each[rows] for each in (margin, weight))
+        fitting = Fitting(one, pairs.take(rows), own, config, tokenizer.pad_token_id, seed, share)
         history += fitting.run(stores[-1], progress)
         some = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:NORMALISING_PAIRS]
         normalise(one, pairs.take(rows[some]), tokenizer.pad_token_id)
@@ -95,6 +96,14 @@ def train_reward(
     return card
 
 
+def judgement_weights(training: pd.DataFrame) -> Tensor | None:
+    """Weights (P,) of the training pairs with mean 1, from the column that ``data.disagreement: weights`` makes."""
+    if "weight" not in training:
+        return None
+    weight = torch.tensor(training["weight"].to_numpy(), dtype=torch.float32)
+    return weight / weight.mean()
+
+
 def add_member(scorer: Scorer, number: int, config: Config, seed: int) -> Scorer:
     """Give ``scorer`` a fresh member, the active adapter of its trunk; return a scorer of that member alone."""
     settings = config.reward_model
@@ -111,12 +120,20 @@ def add_member(scorer: Scorer, number: int, config: Config, seed: int) -> Scorer
 class Fitting:
     """One member while it is fitted to ``pairs``: what a step needs, and what a checkpoint keeps.
 
-    ``margin`` (P,) in logits. The member's adapter is the active one of the trunk.
+    ``margin`` (P,) in logits, ``weight`` (P,) of each pair's loss. The member's adapter is the active one of the trunk.
     """
 
     def __init__(
-        self, scorer: Scorer, pairs: Pairs, margin: Tensor | None, config: Config, pad_id: int, seed: int
+        self,
+        scorer: Scorer,
+        pairs: Pairs,
+        margin: Tensor | None,
+        config: Config,
+        pad_id: int,
+        seed: int,
+        weight: Tensor | None = None,
     ) -> None:
+        self.weight = weight
         self.scorer, self.pairs, self.margin, self.pad_id, self.seed = scorer, pairs, margin, pad_id, seed
         self.settings, (self.member,) = config.reward_model, scorer.members
         self.batches = batches(pairs, config, seed)
@@ -195,7 +212,8 @@ class Fitting:
             beside = self.member.length_head(hidden).view(2, -1)
             gap = gap + beside[0] - beside[1]
         margin = None if self.margin is None else self.margin[rows]
-        loss = preference_loss(gap, margin, self.settings.label_smoothing)
+        weight = None if self.weight is None else self.weight[rows]
+        loss = preference_loss(gap, margin, self.settings.label_smoothing, weight)
         if self.settings.centring:
             loss = loss + self.settings.centring * centring_loss(rewards[0], rewards[1])
         if self.member.length_head is not None:

@@ -68,3 +68,10 @@ def test_orthogonality_is_the_absolute_cosine_whatever_the_scale():
     a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[-4.0, 3.0]])
     assert float(orthogonality_loss(a, b)) == pytest.approx(0, abs=1e-6)
     assert float(orthogonality_loss(a, torch.tensor([[-10.0, 0.0]]))) == pytest.approx(0.6, abs=1e-6)
+
+
+def test_weights_count_a_pair_as_often_as_they_say():
+    """A law: weights 2 and 1, scaled to mean 1, give the mean over the first pair twice and the second once."""
+    gap = torch.tensor([0.3, -1.2])
+    weight = torch.tensor([2.0, 1.0]) / 1.5
+    assert torch.allclose(preference_loss(gap, weight=weight), preference_loss(gap[[0, 0, 1]]))

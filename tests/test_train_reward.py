@@ -22,6 +22,7 @@ from kellet.train_reward import (
     Fitting,
     add_member,
     batches,
+    judgement_weights,
     length_taste,
     margins,
     member_seed,
@@ -422,3 +423,16 @@ def test_an_empty_split_is_refused_and_nothing_is_written(tmp_path, split):
     with pytest.raises(DataError, match="lacks pairs"):
         train(tmp_path / "out", table[table["split"] != split])
     assert not (tmp_path / "out").exists()
+
+
+def test_judgements_that_weigh_nothing_are_not_learned_from():
+    """A law: with weight only on the first four pairs, their loss is that of the four, scaled as the weights are."""
+    table = tiny.pairs().assign(weight=[1.0] * 4 + [0.0] * 124)
+    weight = judgement_weights(table)
+    assert float(weight.mean()) == pytest.approx(1)
+    assert judgement_weights(tiny.pairs()) is None
+    plain, weighed = fitting(), fitting()
+    weighed.weight = weight
+    alone, _ = plain.loss(torch.arange(4))
+    together, _ = weighed.loss(torch.arange(128))
+    assert together.item() == pytest.approx(alone.item(), rel=1e-4)
