@@ -7,6 +7,7 @@ are known where the data have been; models are those that MLflow has registered 
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -61,14 +62,17 @@ def restore(model: str, tracking: Tracking, out: Path | None) -> Path:
     out = out or Path("data/restored", f"{name}-{number}")
     if out.exists():
         raise InputError(f"{out} exists; name another folder with --out, or remove it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    pointer = out.with_name(f"{out.name}.dvc")
-    entry = {"outs": [{"md5": md5, "hash": "md5", "path": out.name}]}
-    pointer.write_text(yaml.safe_dump(entry), encoding="utf-8")
+    # A pointer of its own, in the project's root: DVC reads none that git ignores, and none outside.
+    pointer, place = Path(f"restore-{md5.split('.')[0]}.dvc"), Path("data/restored") / f".{md5}"
+    pointer.write_text(yaml.safe_dump({"outs": [{"md5": md5, "hash": "md5", "path": str(place)}]}), encoding="utf-8")
     try:
         dvc("pull", "--quiet", str(pointer))
     finally:
         pointer.unlink()
+    if not place.is_dir():
+        raise KelletError(f"neither DVC's cache nor its remote has {md5}; was it ever pushed?")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(place, out)
     return out
 
 

@@ -71,13 +71,15 @@ def test_the_program_and_the_module_are_the_same() -> None:
 
 def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
     told = kellet("--help").output
-    assert tuple(main.commands) == VERBS
+    assert tuple(main.commands) == (*VERBS, "data")
     assert [told.index(f"\n  {verb} ") for verb in VERBS] == sorted(told.index(f"\n  {verb} ") for verb in VERBS)
     for verb in VERBS:
         text = kellet(verb, "--help").output
         assert f"Example: kellet {verb}" in text
         assert "--params" in text
         assert "--set" in text
+    for verb in ("history", "restore"):
+        assert f"Example: kellet data {verb}" in kellet("data", verb, "--help").output
 
 
 @pytest.mark.parametrize(
@@ -289,3 +291,25 @@ def test_an_unforeseen_failure_keeps_its_traceback_and_exits_with_1(project: Pat
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert run.returncode == 1
     assert "ZeroDivisionError" in run.stderr
+
+
+def test_validate_reads_mapped_columns_and_refuses_a_wrong_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    rows = [{names[key]: value for key, value in row(n).items()} for n in range(40)]
+    write_jsonl(tmp_path / "x.jsonl", rows)
+    mapped = [part for ours, theirs in names.items() for part in ("--map", f"{ours}={theirs}")]
+    result = kellet("validate", "x.jsonl", *mapped, *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "x.jsonl: read prompt from 'q', chosen from 'good', rejected from 'bad'" in result.output
+    assert kellet("validate", "x.jsonl", *SMALL).exit_code == 2
+    for wrong in ("q", "promt=q", "prompt="):
+        result = kellet("validate", "x.jsonl", "--map", wrong)
+        assert result.exit_code == 2
+        assert f"--map got {wrong!r}" in result.output
+
+
+def test_the_data_verb_says_that_it_needs_a_project(project: Path) -> None:
+    result = kellet("data", "history")
+    assert result.exit_code == 2
+    assert "is no project of Kellet" in result.output
