@@ -3,7 +3,7 @@
 Random Llama (4 layers of width 256, vocabulary 2048), LoRA of rank 16 on all linear layers, 64 prompts of 32 tokens, up
 to 48 new tokens, 4 epochs of one step, 2 threads, float32; each side in a process of its own. ``full``: no answer ends
 before 48 tokens. ``varying``: the output layer has a bias that makes the end of sequence come with probability 1/24 at
-each token, on both sides. Needs the extra ``bench``; --trl-python names the Python of another environment that has it.
+each token, on both sides. CPU seconds say more than the clock's where the machine does other work. Needs the extra ``bench``; --trl-python names the Python of another environment that has it.
 """
 
 import argparse
@@ -84,17 +84,16 @@ def kellet(lengths: str) -> dict[str, Any]:
     policy = {"batch_size": PROMPTS, "minibatch_size": PROMPTS, "epochs": EPOCHS, "stop_kl": 1e9, "lora": lora}
     policy |= {"iterations": ITERATIONS, "learning_rate": 1e-5}
     config = Config.model_validate({"text": text, "policy": policy})
-    history = ppo(
-        config,
-        model,
-        words,
-        Scorer(model, [Member(scalar_head(WIDTH, 1), REWARD)], 1),
-        scalar_head(WIDTH, 0),
-        prompts(),
-    )
+    scorer, used = Scorer(model, [Member(scalar_head(WIDTH, 1), REWARD)], 1), [time.process_time()]
+
+    def progress(*_: Any) -> None:
+        used.append(time.process_time())
+
+    history = ppo(config, model, words, scorer, scalar_head(WIDTH, 0), prompts(), progress)
     phases = {name: [float(row[f"time/{name}_s"] or 0) for row in history] for name in ("sample", "score", "update")}
     return {
         "seconds": [sum(parts) for parts in zip(*phases.values(), strict=True)],
+        "cpu": [after - before for before, after in itertools.pairwise(used)],
         "phases": {name: statistics.median(values[1:]) for name, values in phases.items()},
         "tokens": statistics.mean(float(row["tokens/response_mean"] or 0) for row in history),
     }
@@ -107,11 +106,12 @@ def trl(lengths: str) -> dict[str, Any]:
     from transformers import LlamaForSequenceClassification, TrainerCallback
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-    ends = [time.perf_counter()]
+    ends, used = [time.perf_counter()], [time.process_time()]
 
     class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             ends.append(time.perf_counter())
+            used.append(time.process_time())
 
     words = tokenizer()
     lora = {"r": RANK, "lora_alpha": 16, "target_modules": "all-linear"}
@@ -148,16 +148,17 @@ def trl(lengths: str) -> dict[str, Any]:
             callbacks=[Clock()],
             peft_config=LoraConfig(task_type="CAUSAL_LM", **lora),
         )
-        ends[0] = time.perf_counter()
+        ends[0], used[0] = time.perf_counter(), time.process_time()
         trainer.train()
-    return {"seconds": [after - before for before, after in itertools.pairwise(ends)]}
+    seconds, cpu = ([after - before for before, after in itertools.pairwise(ticks)] for ticks in (ends, used))
+    return {"seconds": seconds, "cpu": cpu}
 
 
-def measure(python: str, side: str, lengths: str) -> dict[str, Any]:
+def measure(python: str, side: str, lengths: str, threads: int) -> dict[str, Any]:
     """Run one side in a process of its own."""
     root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
-    command = [python, __file__, "--side", side, "--lengths", lengths]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
+    command = [python, __file__, "--side", side, "--lengths", lengths, "--threads", str(threads)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
@@ -170,25 +171,30 @@ def main() -> None:
     parser.add_argument("--trl-python", default=sys.executable)
     parser.add_argument("--side", choices=["kellet", "trl"])
     parser.add_argument("--lengths", choices=["varying", "full"])
+    parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     if given.side:
         import torch
 
-        torch.set_num_threads(2)
+        torch.set_num_threads(given.threads)
         found = {"kellet": kellet, "trl": trl}[given.side](given.lengths)
         print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
-    print("lengths  side    s/iteration  samples/s  peak GB  (median of all iterations but the first)")
+    print("lengths  side    s/iteration  CPU s  samples/s  peak GB  (medians of all iterations but the first)")
     for lengths in [given.lengths] if given.lengths else ["varying", "full"]:
-        rates = {}
+        rates, costs = {}, {}
         for side, python in (("kellet", sys.executable), ("trl", given.trl_python)):
-            found = measure(python, side, lengths)
+            found = measure(python, side, lengths, given.threads)
             seconds = statistics.median(found["seconds"][1:])
-            rates[side] = PROMPTS / seconds
-            print(f"{lengths:8} {side:7} {seconds:11.2f} {rates[side]:10.2f} {found['peak']:8.2f}", end="  ")
+            rates[side], costs[side] = PROMPTS / seconds, statistics.median(found["cpu"][1:])
+            print(
+                f"{lengths:8} {side:7} {seconds:11.2f} {costs[side]:6.2f} {rates[side]:10.2f} {found['peak']:8.2f}",
+                end="  ",
+            )
             phases = {name: round(value, 2) for name, value in found.get("phases", {}).items()}
             print(phases, f"{found['tokens']:.1f} tokens" if "tokens" in found else "", flush=True)
-        print(f"{lengths:8} kellet is {rates['kellet'] / rates['trl']:.2f} times as fast")
+        faster, cheaper = rates["kellet"] / rates["trl"], costs["trl"] / costs["kellet"]
+        print(f"{lengths:8} kellet: {faster:.2f} times the samples per second, {cheaper:.2f} times per CPU second")
 
 
 if __name__ == "__main__":
