@@ -3,7 +3,8 @@
 Random Llama (4 layers of width 256, vocabulary 2048), LoRA of rank 16 on all linear layers, 64 prompts of 32 tokens, up
 to 48 new tokens, 4 epochs of one step, 2 threads, float32; each side in a process of its own. ``full``: no answer ends
 before 48 tokens. ``varying``: the output layer has a bias that makes the end of sequence come with probability 1/24 at
-each token, on both sides. CPU seconds say more than the clock's where the machine does other work. Needs the extra ``bench``; --trl-python names the Python of another environment that has it.
+each token, on both sides. CPU seconds say more than the clock's where the machine does other work. Needs the extra
+``bench``; --trl-python names the Python of another environment that has it.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PROMPTS, PROMPT_TOKENS, NEW_TOKENS, EPOCHS, RANK, ITERATIONS = 64, 32, 48, 4, 16, 4
+PROMPTS, PROMPT_TOKENS, NEW_TOKENS, EPOCHS, RANK = 64, 32, 48, 4, 16
 VOCABULARY, WIDTH, LAYERS = 2048, 256, 4
 HAZARD = 1 / 24
 
@@ -67,7 +68,7 @@ def prompts() -> list[str]:
     return [" ".join(f"w{2 + (37 * row + 11 * column) % 2000}" for column in range(32)) for row in range(PROMPTS)]
 
 
-def kellet(lengths: str) -> dict[str, Any]:
+def kellet(lengths: str, iterations: int) -> dict[str, Any]:
     """Seconds of each iteration here, and of its phases."""
     from kellet.config import Config, Lora
     from kellet.reward_model import Member, Scorer
@@ -82,7 +83,7 @@ def kellet(lengths: str) -> dict[str, Any]:
         load_adapter(model, Path(folder), REWARD)
     text = {"max_prompt_tokens": PROMPT_TOKENS, "max_response_tokens": NEW_TOKENS, "prompt_template": "{prompt}"}
     policy = {"batch_size": PROMPTS, "minibatch_size": PROMPTS, "epochs": EPOCHS, "stop_kl": 1e9, "lora": lora}
-    policy |= {"iterations": ITERATIONS, "learning_rate": 1e-5}
+    policy |= {"iterations": iterations, "learning_rate": 1e-5}
     config = Config.model_validate({"text": text, "policy": policy})
     scorer, used = Scorer(model, [Member(scalar_head(WIDTH, 1), REWARD)], 1), [time.process_time()]
 
@@ -99,7 +100,7 @@ def kellet(lengths: str) -> dict[str, Any]:
     }
 
 
-def trl(lengths: str) -> dict[str, Any]:
+def trl(lengths: str, iterations: int) -> dict[str, Any]:
     """Seconds of each iteration of trl's PPOTrainer; policy and value model with LoRA, reward model frozen."""
     from datasets import Dataset
     from peft import LoraConfig, get_peft_model
@@ -124,7 +125,7 @@ def trl(lengths: str) -> dict[str, Any]:
             num_mini_batches=1,
             num_ppo_epochs=EPOCHS,
             local_rollout_forward_batch_size=PROMPTS,
-            total_episodes=PROMPTS * ITERATIONS,
+            total_episodes=PROMPTS * iterations,
             response_length=NEW_TOKENS,
             stop_token="eos",
             temperature=1.0,
@@ -154,11 +155,11 @@ def trl(lengths: str) -> dict[str, Any]:
     return {"seconds": seconds, "cpu": cpu}
 
 
-def measure(python: str, side: str, lengths: str, threads: int) -> dict[str, Any]:
+def measure(python: str, side: str, lengths: str, *more: str) -> dict[str, Any]:
     """Run one side in a process of its own."""
     root = str(Path(__file__).parents[1])
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
-    command = [python, __file__, "--side", side, "--lengths", lengths, "--threads", str(threads)]
+    environment = {**os.environ, "OMP_NUM_THREADS": more[0], "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
+    command = [python, __file__, "--side", side, "--lengths", lengths, "--threads", *more]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
@@ -172,19 +173,20 @@ def main() -> None:
     parser.add_argument("--side", choices=["kellet", "trl"])
     parser.add_argument("--lengths", choices=["varying", "full"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--iterations", type=int, default=4)
     given = parser.parse_args()
     if given.side:
         import torch
 
         torch.set_num_threads(given.threads)
-        found = {"kellet": kellet, "trl": trl}[given.side](given.lengths)
+        found = {"kellet": kellet, "trl": trl}[given.side](given.lengths, given.iterations)
         print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
     print("lengths  side    s/iteration  CPU s  samples/s  peak GB  (medians of all iterations but the first)")
     for lengths in [given.lengths] if given.lengths else ["varying", "full"]:
         rates, costs = {}, {}
         for side, python in (("kellet", sys.executable), ("trl", given.trl_python)):
-            found = measure(python, side, lengths, given.threads)
+            found = measure(python, side, lengths, str(given.threads), "--iterations", str(given.iterations))
             seconds = statistics.median(found["seconds"][1:])
             rates[side], costs[side] = PROMPTS / seconds, statistics.median(found["cpu"][1:])
             print(
