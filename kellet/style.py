@@ -24,7 +24,7 @@ _COURTESY = re.compile(
     r"|(value|valued) (you|customer|member)|satisfaction|hope (that )?(you|this|it)|understand how|dedicated"
     r"|(kind|best|warm) regards|sincerely|(nice|great|good|wonderful|lovely) (day|week|weekend)|great question)\b"
 )
-_STRUCTURE = re.compile(r"^\s*([-*+•]|\d+[.)]|#{1,6})\s+\S|^\s*\*\*[^*\n]+\*\*:?\s*$", re.MULTILINE)
+_STRUCTURE = re.compile(r"^[ \t]*(([-*+•]|\d+[.)]|#{1,6})[ \t]+\S|\*\*[^*\n]+\*\*:?[ \t]*$)", re.MULTILINE)
 _HEDGING = re.compile(
     r"\b(perhaps|maybe|might|possibly|probably|presumably|likely|apparently|seems?|appears? to|i (think|believe|guess)"
     r"|not (entirely |quite )?(sure|certain)|as far as (i|we) know|to (my|our) knowledge|it is possible|it depends)\b"

@@ -46,9 +46,13 @@ def _made_by_commands(folder: str, names: list[str]) -> set[str]:
 
 
 def environment(root: Path, **more: str) -> dict[str, str]:
-    """The environment of a user's shell in ``root``: none of the switches that the tests themselves run under."""
+    """The environment of a user's shell in ``root``: none of the switches that the tests themselves run under.
+
+    The environment's programs come first, as after activating it: DVC's stages start ``python``.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW", "DVC"))}
-    return {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), **more}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return {**kept, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root), **more}
 
 
 def start(root: Path, *arguments: str, module: str = "flows.retrain") -> subprocess.Popen[str]:
