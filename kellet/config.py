@@ -152,6 +152,10 @@ class BaseLM(Section):
 
     path: str | None = None
     """A local folder or hub name of a causal LM; null trains a small Llama on the training texts."""
+    quantise: Literal["none", "4bit"] = "none"
+    """``4bit``: the base's linear layers in NF4 (QLoRA, Dettmers et al. 2023); needs bitsandbytes."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward pass: far less memory for activations, about a third more time."""
     vocab_size: Annotated[int, Field(ge=300)] = 1024
     """Tokens of the BPE tokenizer (the trained model only, like all that follow)."""
     layers: Count = 2

@@ -45,7 +45,7 @@ def evaluate(
     prompt.
     """
     prompts = test_prompts(preferences, config)
-    model, tokenizer = load_base(base)
+    model, tokenizer = load_base(base, config.base_model)
     model = load_adapter(model, policy / "adapter")
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from kellet.architecture import text_config
 from kellet.errors import DataError, KelletError
 from kellet.files import atomic_folder
 from kellet.trunk import load_adapter, load_base
@@ -26,7 +27,7 @@ def export(base: Path | str, adapter: Path, out: Path) -> float:
     model, tokenizer = load_base(base)
     model = load_adapter(model, place)
     generator = torch.Generator().manual_seed(0)
-    tokens = torch.randint(0, model.config.vocab_size, (4, CHECKED_TOKENS), generator=generator)
+    tokens = torch.randint(0, text_config(model).vocab_size, (4, CHECKED_TOKENS), generator=generator)
     before = _logits(model, tokens)
     merged = model.merge_and_unload()
     difference = float((_logits(merged, tokens) - before).abs().max())

@@ -17,12 +17,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers.modeling_layers import GradientCheckpointingLayer
 
+from kellet.architecture import recompute_layers, text_config, without_dropout
 from kellet.config import Config, check_base_path
 from kellet.trunk import POLICY, REWARD, add_adapter
 
 FLOAT = 4
 """Bytes of a number: training is in float32."""
+FOUR_BITS = 4.127
+"""Bits of a weight in NF4 with doubly quantised constants (Dettmers et al. 2023, section 3)."""
 ADAM = 3
 """Numbers kept for each trained weight beside itself: its gradient and Adam's two moments."""
 LOGIT_COPIES = 5
@@ -67,18 +71,19 @@ def estimate(config: Config) -> Memory:
     policy, reward, text = config.policy, config.reward_model, config.text
     prompt, response = text.max_prompt_tokens, text.max_response_tokens
     model = _on_meta(config)
-    weights = _bytes(model.parameters())
+    weights = _weights(model, config.base_model.quantise)
+    size = text_config(model)
     model = _with(model, config.policy.lora, POLICY)
     trained = _bytes(p for p in model.parameters() if p.requires_grad)
-    update = _kept(model, lambda: _log_probabilities(model, prompt, response))
-    size = model.config
+    again = config.base_model.gradient_checkpointing
+    update = _activations(model, lambda: _log_probabilities(model, prompt, response), again, prompt + response)
     logits = response * size.vocab_size * FLOAT
     heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
     cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * FLOAT
     model = _with(model, reward.lora, REWARD)
     judged = _bytes(p for p in model.parameters() if p.requires_grad)
-    step = _kept(model, lambda: _hidden(model, prompt, response))
+    step = _activations(model, lambda: _hidden(model, prompt, response), again, prompt + response)
     adapters = trained + judged * reward.ensemble.members
     both = weights + adapters
     pairs = reward.micro_batch_size or reward.batch_size
@@ -150,7 +155,7 @@ def _on_meta(config: Config) -> Any:
             tokens = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
             return build_llama(config, config.base_model.vocab_size, tokens)
         check_base_path(config)
-        settings = AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser()))
+        settings = without_dropout(AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser())))
         return AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
 
 
@@ -192,6 +197,35 @@ def _kept(model: Any, forward: Callable[[], Tensor]) -> int:
     with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         forward()
     return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in own)
+
+
+def _activations(model: Any, forward: Callable[[], Tensor], again: bool, length: int) -> int:
+    """Bytes that a row of ``length`` tokens keeps for the backward pass; ``again``: its layers are computed again.
+
+    Then the input of every layer is kept (by the recomputation, where autograd's hooks do not see it), and in the
+    backward pass one layer at a time in full.
+    """
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)] if again else []
+    if not layers:
+        return _kept(model, forward)
+    for layer in layers:
+        layer.gradient_checkpointing = False
+    whole = _kept(model, forward)
+    recompute_layers(model.get_base_model())
+    outside = _kept(model, forward)
+    inputs = len(layers) * length * text_config(model).hidden_size * FLOAT
+    return outside + inputs + (whole - outside) // len(layers)
+
+
+def _weights(model: Any, quantise: str) -> int:
+    """Bytes of the base's weights."""
+    whole = _bytes(model.parameters())
+    if quantise == "none":
+        return whole
+    output = model.get_output_embeddings()
+    linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not output]
+    small = sum(module.weight.numel() for module in linear)
+    return whole - FLOAT * small + int(small * FOUR_BITS / 8)
 
 
 def _bytes(parameters: Any) -> int:

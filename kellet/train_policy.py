@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kellet import kl
 from kellet.alarms import alarms
+from kellet.architecture import text_config
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
 from kellet.errors import DataError, KelletError, TrainingStopped
@@ -48,8 +49,8 @@ from kellet.trunk import (
 
 SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
-PARAMETERS = {"seed", "text", "policy"}
-"""The sections that decide a training; base and reward model are known by their contents."""
+PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "policy": True, "base_model": {"quantise"}}
+"""The parameters that decide a training; base and reward model are known by their contents."""
 FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience"}}
 """Parameters that may change between a kill and the next start."""
 logger = logging.getLogger(__name__)
@@ -116,10 +117,10 @@ def train_policy(
         origin["content"]["score_function"] = function_hash(config.policy.score.function)
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # one of another training is refused before anything is loaded
-    model, tokenizer = load_base(base)
+    model, tokenizer = load_base(base, config.base_model)
     model = add_adapter(model, config.policy.lora, config.seed)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
-    value_head = scalar_head(model.config.hidden_size, config.seed)
+    value_head = scalar_head(text_config(model).hidden_size, config.seed)
     history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress, checkpoints)
     shown = prompts[:SAMPLES]
     answers = generate_text(model, tokenizer, shown, config.text, seed=None)

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from kellet.architecture import text_config
 from kellet.calibration import best_temperature
 from kellet.card_text import card_text
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
@@ -37,6 +38,8 @@ from kellet.reward_model import (
 )
 from kellet.trunk import POLICY, add_adapter, last_hidden, load_base, scalar_head
 
+PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "reward_model": True, "base_model": {"quantise"}}
+"""The parameters that decide a training; the base is known by its content."""
 NORMALISING_PAIRS = 1024
 """Training pairs, drawn by chance, on which the length slope and the mean of the reward are measured."""
 GAMMA_LEARNING_RATE = 1e-2
@@ -58,12 +61,12 @@ def train_reward(
     settings = config.reward_model
     table = pd.read_parquet(preferences)
     training, held_out = table[table["split"] == "train"], table[table["split"] == "validation"]
-    model, tokenizer = load_base(base)
+    model, tokenizer = load_base(base, config.base_model)
     pairs = encode_pairs(training, tokenizer, config, preferences)
     unseen = encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before it is paid for
     margin = margins(training, settings.margin_scale, preferences)
     weight = judgement_weights(training)
-    parameters = config.model_dump(mode="json", include={"seed", "text", "reward_model"})
+    parameters = config.model_dump(mode="json", include=PARAMETERS)
     for neutral in ("require_lift", "checkpoint_every"):
         del parameters["reward_model"][neutral]
     origin = origin_of(parameters, preferences=Path(preferences), base=base)
@@ -109,7 +112,7 @@ def add_member(scorer: Scorer, number: int, config: Config, seed: int) -> Scorer
     settings = config.reward_model
     name = POLICY if number == 0 else f"{POLICY}_{number}"
     scorer.model = add_adapter(scorer.model, settings.lora, seed, name)
-    width = scorer.model.config.hidden_size
+    width = text_config(scorer.model).hidden_size
     two = settings.length_control == "two_head"
     scorer.members.append(
         Member(scalar_head(width, seed), name, length_head=scalar_head(width, seed + 1) if two else None)

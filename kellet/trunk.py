@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kellet.config import Lora
+from kellet.architecture import adapter_targets, four_bit, recompute_layers, recomputing, with_ends, without_dropout
+from kellet.config import BaseLM, Lora
 from kellet.errors import ConfigError, DataError
 from kellet.tokens import Batch
 
@@ -27,28 +28,35 @@ POLICY = "default"
 REWARD = "reward"
 
 
-def load_base(base: Path | str) -> tuple[Any, Any]:
+def load_base(base: Path | str, settings: BaseLM | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
-    Raises ConfigError when there is none.
+    The model's own dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` says
+    whether it is quantised and whether layers are computed again in the backward pass. Raises ConfigError when there
+    is no such model or the machine cannot load it so.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    settings = settings or BaseLM()
     logging.disable_progress_bar()  # the weights load in a moment; the bar would cut through our own lines
+    more: dict[str, Any] = {}
+    if settings.quantise != "none":
+        more["quantization_config"] = four_bit()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = with_ends(AutoTokenizer.from_pretrained(base), base)
+        known = without_dropout(AutoConfig.from_pretrained(base))
     except OSError as error:
         raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     # float32: bfloat16 is about a hundred times slower on a CPU without native support.
-    model = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, dtype=torch.float32, **more)
+    if settings.gradient_checkpointing:
+        recompute_layers(model)
     return model.eval(), tokenizer
 
 
 def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
-    """``model`` with a fresh trainable adapter on all its linear layers but the output; it starts as the identity.
+    """``model`` with a fresh trainable adapter on all linear layers of its decoder; it starts as the identity.
 
     The adapter becomes the active one, beside others that are there already.
     """
@@ -60,6 +68,7 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
         lora_dropout=lora.dropout,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
+        **adapter_targets(model),
     )
     with torch.random.fork_rng(), _old_name_allowed():
         torch.manual_seed(seed)
@@ -72,7 +81,8 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
 
 def save_adapter(model: Any, folder: Path, name: str = POLICY) -> None:
     """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes."""
-    model.save_pretrained(folder, selected_adapters=[name])
+    # 'auto' would ask the hub whether the vocabulary has grown; it never does.
+    model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
     own = folder / name
     if own.is_dir():  # peft gives every adapter but 'default' a folder of its own
         for part in own.iterdir():
@@ -80,7 +90,8 @@ def save_adapter(model: Any, folder: Path, name: str = POLICY) -> None:
         own.rmdir()
     file = folder / "adapter_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
-    settings["target_modules"] = sorted(settings["target_modules"])
+    for field in ("target_modules", "exclude_modules"):
+        settings[field] = settings[field] and sorted(settings[field])
     file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
@@ -120,14 +131,15 @@ def playing(model: Any, adapter: str | None) -> Iterator[None]:
 
 def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
-    output = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask.long(),
-        position_ids=batch.position_ids,
-        logits_to_keep=batch.response_mask.shape[1] + 1,
-        output_hidden_states=True,
-        use_cache=False,
-    )
+    with recomputing(model):
+        output = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask.long(),
+            position_ids=batch.position_ids,
+            logits_to_keep=batch.response_mask.shape[1] + 1,
+            output_hidden_states=True,
+            use_cache=False,
+        )
     width = batch.response_mask.shape[1]
     return output.logits[:, :-1], output.hidden_states[-1][:, -width - 1 : -1]
 
@@ -135,12 +147,13 @@ def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 def last_hidden(model: Any, batch: Batch) -> Tensor:
     """(B, H) hidden state at each row's last response token."""
     decoder = model.get_base_model().get_decoder()
-    output = decoder(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask.long(),
-        position_ids=batch.position_ids,
-        use_cache=False,
-    )
+    with recomputing(model):
+        output = decoder(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask.long(),
+            position_ids=batch.position_ids,
+            use_cache=False,
+        )
     query = batch.input_ids.shape[1] - batch.response_mask.shape[1]
     last = query + batch.response_mask.sum(1) - 1
     hidden: Tensor = output.last_hidden_state[torch.arange(len(last)), last]

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from kellet.architecture import recompute_layers
 from kellet.base_model import build_llama
 from kellet.config import Config
 from kellet.memory import Memory, Step, estimate, memory_text
@@ -88,3 +89,32 @@ def test_the_largest_batch_is_the_largest_that_fits():
     assert "1.000 GiB" in text
     assert "largest x in 0.0 GiB: 1" in text
     assert "does not fit at all" in memory_text(Memory(1, 1, 1, (step,)), 1)
+
+
+def test_layers_computed_again_take_what_was_estimated_and_much_less():
+    plain = Config.model_validate(SETTINGS)
+    config = plain.model_copy(
+        update={"base_model": plain.base_model.model_copy(update={"gradient_checkpointing": True})}
+    )
+    model = llama(config)
+    recompute_layers(model)
+    model = add_adapter(model, config.policy.lora, 0).eval()
+    batch = pad([ids(PROMPT)] * 16, [ids(RESPONSE - number % 2) for number in range(16)], 0)
+
+    def update():
+        logits, _ = response_outputs(model, batch)
+        (-logits.log_softmax(-1).gather(-1, batch.responses[..., None]).mean()).backward()
+
+    update()
+    step, whole = (estimate(each).steps[3] for each in (config, plain))
+    assert peak(update) == pytest.approx(step.rows * step.per_row, rel=0.25)
+    assert step.per_row < 0.7 * whole.per_row
+    assert estimate(config).steps[0].per_row < 0.5 * estimate(plain).steps[0].per_row
+
+
+def test_a_base_in_four_bits_is_counted_in_bits():
+    config = Config.model_validate(SETTINGS)
+    four = Config.model_validate(SETTINGS | {"base_model": SETTINGS["base_model"] | {"quantise": "4bit"}})
+    linear = 6 * (4 * 64 * 64 + 3 * 64 * 192)
+    saved = estimate(config).weights - estimate(four).weights
+    assert saved == pytest.approx(linear * (32 - 4.127) / 8, abs=1)

@@ -1,0 +1,136 @@
+"""What differs between the causal LMs of transformers, and what is done so that any of them can be the base.
+
+adapters       on every linear layer of the decoder: not on the output, nor on the vision tower of a multimodal one
+end of answer  the token with which the chat template ends a turn, else the tokenizer's end of sequence
+padding        the tokenizer's, else the end of sequence: masks decide what counts, never the token itself
+dropout        that of the base is off; an adapter has its own (``lora.dropout``)
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kellet.errors import ConfigError
+
+SAID = "Kellet"
+"""An answer that no chat template contains."""
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of the text model; a multimodal one keeps it in a section of its own."""
+    return model.config.get_text_config(decoder=True)
+
+
+def adapter_targets(model: Any) -> dict[str, Any]:
+    """What peft must be told beside 'all-linear'.
+
+    GPT-2's linear layers keep their weights transposed (Conv1D), and linear layers outside the decoder read no text.
+    """
+    from peft import PeftModel
+    from transformers.pytorch_utils import Conv1D
+
+    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | Conv1D)}
+    inside = {id(module) for module in model.get_decoder().modules()}
+    output = model.get_output_embeddings()
+    outside = [name for name, module in linear.items() if id(module) not in inside and module is not output]
+    more: dict[str, Any] = {"exclude_modules": outside} if outside else {}
+    return more | {"fan_in_fan_out": any(isinstance(module, Conv1D) for module in linear.values())}
+
+
+def with_ends(tokenizer: Any, base: Path | str) -> Any:
+    """``tokenizer`` with a token that ends an answer and one that pads.
+
+    Raises ConfigError when it knows no end of sequence.
+    """
+    tokenizer.eos_token = end_of_turn(tokenizer) or tokenizer.eos_token
+    if tokenizer.eos_token_id is None:
+        raise ConfigError(f"the tokenizer of {str(base)!r} has no eos_token: answers could not end; give it one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def end_of_turn(tokenizer: Any) -> str | None:
+    """The special token that the chat template puts after an answer; None without a template or such a token.
+
+    Gemma's chat models end a turn with <end_of_turn>, while their end of sequence is <eos>, which they never say.
+    """
+    from jinja2 import TemplateError
+
+    if not getattr(tokenizer, "chat_template", None):
+        return None
+    talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+    try:
+        rendered = str(tokenizer.apply_chat_template(talk, tokenize=False))
+    except TemplateError:
+        return None
+    known = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    after = tokenizer(rendered.rpartition(SAID)[2], add_special_tokens=False)["input_ids"]
+    return next((known[number] for number in after if number in known), None)
+
+
+def without_dropout(settings: Any) -> Any:
+    """A model's configuration with every dropout probability at 0."""
+    for part in (settings, settings.get_text_config(decoder=True)):
+        for name, value in vars(part).items():
+            if isinstance(value, float) and name.endswith(("dropout", "dropout_prob", "pdrop")):
+                setattr(part, name, 0.0)
+    return settings
+
+
+def four_bit() -> Any:
+    """Settings of a base in 4 bits (NF4, doubly quantised: Dettmers et al. 2023, QLoRA).
+
+    Raises ConfigError without bitsandbytes.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(
+            "base_model.quantise is '4bit', which needs the package bitsandbytes; install it where it has a device, "
+            "or set base_model.quantise to none"
+        )
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+    )
+
+
+def recompute_layers(model: Any) -> None:
+    """Let ``model`` keep only what enters each layer, and compute the layer again in the backward pass.
+
+    Chen et al. 2016, arXiv:1604.06174. Raises ConfigError when transformers cannot do it for this architecture.
+    """
+    if not model.supports_gradient_checkpointing:
+        raise ConfigError(f"{type(model).__name__} cannot; set base_model.gradient_checkpointing to false")
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in newer releases of transformers 5
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+@contextlib.contextmanager
+def recomputing(model: Any) -> Iterator[None]:
+    """Inside, the layers of a model that was told to recompute do so, although nothing drops out.
+
+    transformers ties recomputing to training mode, PPO needs evaluation mode: an adapter's dropout would make the first
+    ratio differ from one. So the layers alone are in training mode here, and only while a gradient is wanted.
+    """
+    layers = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    layers = [layer for layer in layers if not layer.training] if torch.is_grad_enabled() else []
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.training = False
