@@ -213,7 +213,7 @@ def _activations(model: Any, forward: Callable[[], Tensor], again: bool, length:
     whole = _kept(model, forward)
     recompute_layers(model.get_base_model())
     outside = _kept(model, forward)
-    inputs = len(layers) * length * text_config(model).hidden_size * FLOAT
+    inputs = len(layers) * length * int(text_config(model).hidden_size) * FLOAT
     return outside + inputs + (whole - outside) // len(layers)
 
 
@@ -224,7 +224,7 @@ def _weights(model: Any, quantise: str) -> int:
         return whole
     output = model.get_output_embeddings()
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not output]
-    small = sum(module.weight.numel() for module in linear)
+    small = sum(int(module.weight.numel()) for module in linear)
     return whole - FLOAT * small + int(small * FOUR_BITS / 8)
 
 
