@@ -29,6 +29,7 @@ from kellet.cli_options import (
     warn,
     with_params,
 )
+from kellet.cli_review import chat
 from kellet.errors import ConfigError, KelletError, NoLift, NotPromoted
 from kellet.progress import lines
 
@@ -347,6 +348,9 @@ def export(config: "Config", run: Path | None, base: Path | None, policy: Path |
     click.echo(f"merged model in {out}; no logit differs by more than {difference:.1e} on chance tokens")
 
 
+main.add_command(chat)
+
+
 @main.command(epilog="Example: kellet estimate --params profiles/mine.yaml --memory 24")
 @with_params()
 @click.option(
@@ -371,9 +375,8 @@ def data() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON, with each summary.")
 def history(params: Path, name: str | None, as_json: bool) -> None:
     """List the versions of a data set: md5, size, length bias, and the models that learned from each."""
-    in_project(
-        "history", "--params", str(params), *(("--data", name) if name else ()), *(["--json"] if as_json else [])
-    )
+    which = ("--data", name) if name else ()
+    in_project("tasks.data_history", "history", "--params", str(params), *which, *(["--json"] if as_json else []))
 
 
 @data.command(epilog="Example: kellet data restore kellet-support/3")
@@ -382,7 +385,7 @@ def history(params: Path, name: str | None, as_json: bool) -> None:
 @click.option("--out", type=FILE, help="Default: data/restored/NAME-VERSION.")
 def restore(model: str, params: Path, out: Path | None) -> None:
     """Bring back the data that a registered MODEL (NAME/VERSION) learned from, into a folder of its own."""
-    in_project("restore", model, "--params", str(params), *(("--out", str(out)) if out else ()))
+    in_project("tasks.data_history", "restore", model, "--params", str(params), *(("--out", str(out)) if out else ()))
 
 
 def _read_json(path: Path) -> Any:

@@ -121,19 +121,23 @@ def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
     return there(base or run_folder(config, run) / "base", "train-base")
 
 
-def in_project(*arguments: str) -> None:
-    """Run the project's module that speaks to DVC and MLflow, which kellet does not; leave with its exit code.
+def in_project(module: str, *arguments: str, read: bool = False) -> str:
+    """Run a module of the project that speaks to DVC or MLflow, which kellet does not; leave with its code if it fails.
 
-    Raises InputError outside a project.
+    Gives what it printed when ``read``, else it prints for itself. Raises InputError outside a project.
     """
-    if not Path("tasks/data_history.py").is_file():
+    if not Path(*module.split(".")).with_suffix(".py").is_file():
         raise InputError(
-            f"{Path.cwd()} is no project of Kellet (tasks/data_history.py is missing); run this in its root"
+            f"{Path.cwd()} is no project of Kellet ({module.replace('.', '/')}.py is missing); run this in its root"
         )
     import subprocess
     import sys
 
-    raise SystemExit(subprocess.run([sys.executable, "-m", "tasks.data_history", *arguments], check=False).returncode)
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE if read else None, text=True)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return str(done.stdout or "")
 
 
 def warn(sentences: list[str]) -> None:

@@ -28,6 +28,7 @@ VERBS = (
     "import-logs",
     "report",
     "export",
+    "chat",
     "estimate",
 )
 SMALL = ("--set", "data.validation.min_pairs=10", "--set", "data.split={validation: 0.3, test: 0.3}")
@@ -43,9 +44,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def kellet(*arguments: str) -> Result:
+def kellet(*arguments: str, input: str | None = None) -> Result:  # noqa: A002  # click's own word
     """Run a verb; an exception that is not an exit fails the test."""
-    result = CliRunner().invoke(main, arguments)
+    result = CliRunner().invoke(main, arguments, input=input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -84,6 +84,26 @@ assert sampled == model.predict(prompts, params={{"seed": 1}}) != model.predict(
     assert done.returncode == 0, done.stderr
 
 
+def test_a_registered_model_can_be_talked_to_in_a_pipe(smoke):
+    """Its answers are those that the trainer wrote down; the reference's are its base model's alone."""
+    (samples,) = (smoke.root / "artifacts/policy").glob("*/samples.jsonl")
+    rows = [json.loads(line) for line in samples.read_text().splitlines()][:3]
+    done = subprocess.run(
+        [sys.executable, "-m", "kellet", "chat", "--model", "kellet-smoke/1"],
+        cwd=smoke.root,
+        env=project.environment(smoke.root),
+        input="".join(f"{row['prompt']}\n" for row in rows),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line.removeprefix("policy:").strip() for line in done.stdout.splitlines() if line.startswith("policy:")]
+    assert said == [row["response"].split("\n")[0] or "(nothing)" for row in rows]
+    missing = project.run(smoke.root, "chat", "--model", "kellet-smoke@nobody", module="kellet")
+    assert missing.returncode == 2
+    assert "no registered model 'kellet-smoke@nobody'" in missing.stdout
+
+
 def test_unchanged_it_waits_for_its_turn_and_then_computes_nothing(smoke):
     MlflowClient(f"sqlite:///{smoke.root}/mlflow.db").delete_registered_model_alias("kellet-smoke", "champion")
     before = project.files_of(smoke.root, *(f"artifacts/{stage}" for stage in STAGES))

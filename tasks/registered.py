@@ -1,0 +1,70 @@
+"""``kellet chat``: where the files of a registered model are.
+
+kellet itself does not know MLflow; its verb starts this module as a process of its own and reads the JSON it prints.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kellet.errors import InputError, KelletError
+
+CHAMPION = "champion"
+
+
+def find(model: str, uri: str) -> dict[str, Any]:
+    """Folders ``base`` and ``policy``, the parameters ``text`` and the name of a registered model.
+
+    ``model``: NAME/VERSION, NAME@ALIAS or NAME, which means its champion. Raises InputError when there is none.
+    """
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    name, slash, number = model.partition("/")
+    name, _, alias = name.partition("@")
+    database = uri.removeprefix("sqlite:///")
+    if database != uri and not Path(database).is_file():  # asking would make it
+        raise InputError(f"{uri} does not exist, so no model is registered; give a folder with --policy")
+    client = MlflowClient(uri, uri)
+    try:
+        if slash:
+            version = client.get_model_version(name, number)
+        else:
+            version = client.get_model_version_by_alias(name, alias or CHAMPION)
+    except MlflowException as error:
+        raise InputError(
+            f"no registered model {model!r} in {uri} ({error.message}); give NAME/VERSION or NAME@ALIAS, or "
+            "a folder with --policy"
+        ) from error
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}", tracking_uri=uri))
+    settings = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
+    places = {key: folder / settings["artifacts"][key]["path"] for key in ("base", "policy")}
+    return {
+        "name": f"{name}/{version.version}",
+        **{key: str(place.resolve()) for key, place in places.items()},
+        "text": settings["config"]["text"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Arguments as kellet's verb gives them."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.registered")
+    parser.add_argument("model")
+    parser.add_argument("--uri", required=True)
+    given = parser.parse_args(arguments)
+    try:
+        sys.stdout.write(json.dumps(find(given.model, given.uri)) + "\n")
+    except KelletError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
