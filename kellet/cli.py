@@ -29,7 +29,7 @@ from kellet.cli_options import (
     warn,
     with_params,
 )
-from kellet.cli_review import chat
+from kellet.cli_review import chat, spot_check
 from kellet.errors import ConfigError, KelletError, NoLift, NotPromoted
 from kellet.progress import lines
 
@@ -349,6 +349,7 @@ def export(config: "Config", run: Path | None, base: Path | None, policy: Path |
 
 
 main.add_command(chat)
+main.add_command(spot_check)
 
 
 @main.command(epilog="Example: kellet estimate --params profiles/mine.yaml --memory 24")

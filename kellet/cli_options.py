@@ -96,6 +96,13 @@ def there(path: Path, verb: str) -> Path:
     return path
 
 
+def evaluation_of(config: "Config", run: Path | None) -> Path:
+    """The evaluation of a run: RUN/evaluation/evaluation.parquet, or RUN/evaluation.parquet as the flow leaves it."""
+    folder = run_folder(config, run)
+    places = (folder / "evaluation/evaluation.parquet", folder / "evaluation.parquet")
+    return there(next((place for place in places if place.exists()), places[0]), "evaluate")
+
+
 def own_folder(path: Path, marker: str) -> Path:
     """``path``, a folder that a verb will replace as a whole.
 

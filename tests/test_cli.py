@@ -72,15 +72,15 @@ def test_the_program_and_the_module_are_the_same() -> None:
 
 def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
     told = kellet("--help").output
-    assert tuple(main.commands) == (*VERBS, "data")
+    assert set(main.commands) == {*VERBS, "spot-check", "data"}
     assert [told.index(f"\n  {verb} ") for verb in VERBS] == sorted(told.index(f"\n  {verb} ") for verb in VERBS)
     for verb in VERBS:
         text = kellet(verb, "--help").output
         assert f"Example: kellet {verb}" in text
         assert "--params" in text
         assert "--set" in text
-    for verb in ("history", "restore"):
-        assert f"Example: kellet data {verb}" in kellet("data", verb, "--help").output
+    for group, verb in (("data", "history"), ("data", "restore"), ("spot-check", "export"), ("spot-check", "import")):
+        assert f"Example: kellet {group} {verb}" in kellet(group, verb, "--help").output
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Everything here is read from the sources, so that a metric or parameter that no 
 import ast
 import re
 
+import click
 import pytest
 from project import ROOT
 
@@ -122,7 +123,11 @@ def test_every_verb_and_option_of_a_page_exists(page):
     for command in re.findall(r"\bkellet ([a-z][^`\n|#]*)", "\n".join(code_of((ROOT / page).read_text()))):
         verb, *rest = command.split()
         assert verb in main.commands, command
-        options = {option for parameter in main.commands[verb].params for option in parameter.opts}
+        found = main.commands[verb]
+        if isinstance(found, click.Group) and rest:
+            assert rest[0] in found.commands, command
+            found = found.commands[rest[0]]
+        options = {option for parameter in found.params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= options, command
 
 
