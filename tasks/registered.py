@@ -1,4 +1,4 @@
-"""``kellet chat``: where the files of a registered model are.
+"""Where the files of a registered model are: for ``kellet chat``, and for the comparison with the champion.
 
 kellet itself does not know MLflow; its verb starts this module as a process of its own and reads the JSON it prints.
 """
@@ -18,11 +18,10 @@ CHAMPION = "champion"
 
 
 def find(model: str, uri: str) -> dict[str, Any]:
-    """Folders ``base`` and ``policy``, the parameters ``text`` and the name of a registered model.
+    """Name, folders and text parameters of a registered model, as :func:`fetch` gives them.
 
     ``model``: NAME/VERSION, NAME@ALIAS or NAME, which means its champion. Raises InputError when there is none.
     """
-    import mlflow
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -42,14 +41,21 @@ def find(model: str, uri: str) -> dict[str, Any]:
             f"no registered model {model!r} in {uri} ({error.message}); give NAME/VERSION or NAME@ALIAS, or "
             "a folder with --policy"
         ) from error
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.version}", tracking_uri=uri))
+    return {"name": f"{name}/{version.version}", **fetch(name, str(version.version), uri)}
+
+
+def fetch(name: str, number: str, uri: str) -> dict[str, Any]:
+    """Folders ``base`` and ``policy`` of a registered version, brought to this machine, and the parameters ``text``.
+
+    MLflow keeps an artefact under the name of the folder it was logged from; its MLmodel file says which is which.
+    """
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)  # the registry of the process is asked, whatever download_artifacts is given
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}"))
     settings = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-    places = {key: folder / settings["artifacts"][key]["path"] for key in ("base", "policy")}
-    return {
-        "name": f"{name}/{version.version}",
-        **{key: str(place.resolve()) for key, place in places.items()},
-        "text": settings["config"]["text"],
-    }
+    places = {key: str((folder / settings["artifacts"][key]["path"]).resolve()) for key in ("base", "policy")}
+    return {**places, "text": settings["config"]["text"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -16,11 +16,12 @@ from prefect import task
 from kellet.config import Config, Tracking
 from tasks.artefacts import Artefact
 from tasks.log import logger
+from tasks.registered import CHAMPION, fetch
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, PREVIOUS = "champion", "previous"
+PREVIOUS = "previous"
 SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
 """What the registered model needs to run, at the installed versions."""
 
@@ -47,7 +48,8 @@ def find_champion(config: Config, origin: dict[str, str], base: Artefact) -> Art
     if version.tags["base_hash"] != base.hash:
         logger().warning("the champion (version %s) has another base model; it is not compared with", number)
         return None
-    return Artefact(stage="champion", path=_download(config.tracking, version), hash=version.tags["policy_hash"])
+    path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
+    return Artefact(stage="champion", path=path, hash=version.tags["policy_hash"])
 
 
 @task(name="register", retries=3, retry_delay_seconds=2)
@@ -123,14 +125,6 @@ def _create_version(
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     return client.create_model_version(name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id)
-
-
-def _download(tracking: Tracking, version: "ModelVersion") -> Path:
-    """The folder of a version's policy."""
-    import mlflow
-
-    uri = f"models:/{version.name}/{version.version}"
-    return Path(mlflow.artifacts.download_artifacts(uri, tracking_uri=tracking.uri)) / "artifacts" / "policy"
 
 
 def _aliases(tracking: Tracking) -> dict[str, str]:

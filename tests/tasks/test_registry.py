@@ -1,12 +1,14 @@
 """Registration and promotion on a real MLflow registry in SQLite, each step repeated as after a kill."""
 
 import json
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from kellet.config import Config
-from tasks import registry
+from kellet.errors import InputError
+from tasks import registered, registry
 from tasks.artefacts import Artefact
 
 
@@ -106,6 +108,32 @@ def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, 
     assert registry.find_champion.fn(config, {"retraining_key": "z"}, base) is None
     registry.promote.fn(config.tracking, add("a"))
     assert registry.find_champion.fn(config, {"retraining_key": "z"}, base) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
+def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, client, tmp_path, monkeypatch):
+    """A real upload, found from another folder: MLflow names an artefact's folder after the one it came from."""
+    folders = {"base": tmp_path / "0a1b", "policy": tmp_path / "2c3d"}
+    for name, folder in folders.items():
+        (folder / "adapter").mkdir(parents=True)
+        (folder / "adapter/weights").write_text(name)
+    base, policy = (Artefact(stage=name, path=folder, hash=name) for name, folder in folders.items())
+    experiment = client.create_experiment(config.tracking.registered_model, str(tmp_path / "mlruns"))
+    run_id = client.create_run(experiment).info.run_id
+    tags = {"retraining_key": "a", "verdict": "promote", "base_hash": "base", "policy_hash": "policy"}
+    registry.promote.fn(config.tracking, registry._create_version(config, run_id, base, policy, tags))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    champion = registry.find_champion.fn(config, {"retraining_key": "z"}, base)
+    assert (champion.path / "adapter/weights").read_text() == "policy"
+    assert champion.hash == "policy"
+    found = registered.find(f"{config.tracking.registered_model}@champion", config.tracking.uri)
+    assert found["policy"] == str(champion.path)
+    assert (Path(found["base"]) / "adapter/weights").read_text() == "base"
+    assert found["text"] == config.text.model_dump()
+    assert list(Path.cwd().iterdir()) == []
+    with pytest.raises(InputError, match="no registered model 'nobody'"):
+        registered.find("nobody", config.tracking.uri)
 
 
 def test_a_retraining_is_always_compared_with_the_same_champion(config, client, add, aliases):
