@@ -357,12 +357,21 @@ main.add_command(spot_check)
 @click.option(
     "--memory", type=click.FloatRange(min=0, min_open=True), metavar="GIB", help="Default: what is free here."
 )
-def estimate(config: "Config", memory: float | None) -> None:
+@click.option(
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the frozen base. Default: bfloat16 on a GPU."
+)
+@click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="That share each batch.")
+def estimate(config: "Config", memory: float | None, dtype: str | None, processes: int) -> None:
     """Say how much memory training takes, step by step, and the largest batch that fits; loads no weights."""
+    import torch
+
     from kellet import memory as stage
 
     available = stage.available_memory() if memory is None else int(memory * 2**30)
-    click.echo(stage.memory_text(stage.estimate(config), available))
+    dtype = dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
+    if processes > 1:
+        click.echo(f"for each of {processes} processes; a largest batch is one process's share")
+    click.echo(stage.memory_text(stage.estimate(config, getattr(torch, dtype), processes), available))
 
 
 @main.group()

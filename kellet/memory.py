@@ -2,7 +2,8 @@
 
 Nothing is guessed from formulas per architecture: the model is built on PyTorch's meta device, where tensors have
 shapes and no storage, one step runs there, and what autograd keeps for the backward pass is added up. Sequences are
-counted at their longest, ``max_prompt_tokens + max_response_tokens``, in float32.
+counted at their longest, ``max_prompt_tokens + max_response_tokens``. The base is counted in the ``dtype`` asked for,
+adapters, their gradients and logits in float32.
 
 Left out: the interpreter and its libraries (about 0.5 GiB), and what an allocator wastes: a CPU process that had not
 warmed up was seen to grow by 1.7 times the activations. Attention is counted as if its probabilities were kept, which
@@ -24,7 +25,7 @@ from kellet.config import Config, check_base_path
 from kellet.trunk import POLICY, REWARD, add_adapter
 
 FLOAT = 4
-"""Bytes of a number: training is in float32."""
+"""Bytes of a number that is trained, and of a logit."""
 FOUR_BITS = 4.127
 """Bits of a weight in NF4 with doubly quantised constants (Dettmers et al. 2023, section 3)."""
 ADAM = 3
@@ -66,11 +67,16 @@ class Memory(NamedTuple):
     steps: tuple[Step, ...]
 
 
-def estimate(config: Config) -> Memory:
-    """Memory of reward-model training and PPO under ``config``. Raises ConfigError when the base model is not found."""
+def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int = 1) -> Memory:
+    """Memory of reward-model training and PPO under ``config``, the frozen base in ``dtype``.
+
+    Of ``processes`` that share each batch it is that of one, with a copy of the base (DDP; FSDP would divide that too).
+    Raises ConfigError when the base model is not found.
+    """
+    config = _of_one(config, processes)
     policy, reward, text = config.policy, config.reward_model, config.text
     prompt, response = text.max_prompt_tokens, text.max_response_tokens
-    model = _on_meta(config)
+    model = _on_meta(config, dtype)
     weights = _weights(model, config.base_model.quantise)
     size = text_config(model)
     model = _with(model, config.policy.lora, POLICY)
@@ -80,7 +86,7 @@ def estimate(config: Config) -> Memory:
     logits = response * size.vocab_size * FLOAT
     heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
-    cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * FLOAT
+    cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * dtype.itemsize
     model = _with(model, reward.lora, REWARD)
     judged = _bytes(p for p in model.parameters() if p.requires_grad)
     step = _activations(model, lambda: _hidden(model, prompt, response), again, prompt + response)
@@ -119,6 +125,17 @@ def estimate(config: Config) -> Memory:
     )
 
 
+def _of_one(config: Config, processes: int) -> Config:
+    """``config`` with a process's share of each batch."""
+    shares = {
+        name: getattr(config, name).model_copy(
+            update={size: -(-getattr(getattr(config, name), size) // processes) for size in sizes}
+        )
+        for name, sizes in {"policy": ("batch_size", "minibatch_size"), "reward_model": ("batch_size",)}.items()
+    }
+    return config.model_copy(update=shares)
+
+
 def available_memory() -> int:
     """Bytes of the GPU's memory that are free, or of the host's where there is none."""
     if torch.cuda.is_available():
@@ -144,7 +161,7 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:9.3f} GiB"
 
 
-def _on_meta(config: Config) -> Any:
+def _on_meta(config: Config, dtype: torch.dtype) -> Any:
     """The base model without storage."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -153,10 +170,10 @@ def _on_meta(config: Config) -> Any:
     with torch.device("meta"):
         if config.base_model.path is None:
             tokens = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
-            return build_llama(config, config.base_model.vocab_size, tokens)
+            return build_llama(config, config.base_model.vocab_size, tokens).to(dtype)
         check_base_path(config)
         settings = without_dropout(AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser())))
-        return AutoModelForCausalLM.from_config(settings, dtype=torch.float32)
+        return AutoModelForCausalLM.from_config(settings, dtype=dtype)
 
 
 def _with(model: Any, lora: Any, name: str) -> Any:
@@ -164,16 +181,18 @@ def _with(model: Any, lora: Any, name: str) -> Any:
         return add_adapter(model, lora, 0, name).train()
 
 
-def _inputs(prompt: int, response: int) -> dict[str, Tensor]:
+def _inputs(model: Any, prompt: int, response: int) -> dict[str, Tensor]:
     """One row of full length with a mask of its own, which a model on the meta device cannot work out."""
     length = prompt + response
     tokens = torch.zeros(1, length, dtype=torch.long)
-    return {"input_ids": tokens, "position_ids": tokens, "attention_mask": torch.zeros(1, 1, length, length)}
+    mask = torch.zeros(1, 1, length, length, dtype=model.dtype)
+    return {"input_ids": tokens, "position_ids": tokens, "attention_mask": mask}
 
 
 def _log_probabilities(model: Any, prompt: int, response: int) -> Tensor:
     """As ``response_outputs`` of kellet/trunk.py and the update's log-probabilities."""
-    output = model(**_inputs(prompt, response), logits_to_keep=response + 1, output_hidden_states=True, use_cache=False)
+    given = _inputs(model, prompt, response)
+    output = model(**given, logits_to_keep=response + 1, output_hidden_states=True, use_cache=False)
     picked = torch.zeros(1, response, 1, dtype=torch.long)
     found: Tensor = output.logits[:, :-1].log_softmax(-1).gather(-1, picked)
     return found
@@ -181,7 +200,8 @@ def _log_probabilities(model: Any, prompt: int, response: int) -> Tensor:
 
 def _hidden(model: Any, prompt: int, response: int) -> Tensor:
     """As ``last_hidden`` of kellet/trunk.py."""
-    found: Tensor = model.get_base_model().get_decoder()(**_inputs(prompt, response), use_cache=False).last_hidden_state
+    decoder = model.get_base_model().get_decoder()
+    found: Tensor = decoder(**_inputs(model, prompt, response), use_cache=False).last_hidden_state
     return found
 
 
@@ -213,7 +233,7 @@ def _activations(model: Any, forward: Callable[[], Tensor], again: bool, length:
     whole = _kept(model, forward)
     recompute_layers(model.get_base_model())
     outside = _kept(model, forward)
-    inputs = len(layers) * length * int(text_config(model).hidden_size) * FLOAT
+    inputs = len(layers) * length * int(text_config(model).hidden_size) * int(model.dtype.itemsize)
     return outside + inputs + (whole - outside) // len(layers)
 
 
@@ -225,8 +245,8 @@ def _weights(model: Any, quantise: str) -> int:
     output = model.get_output_embeddings()
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not output]
     small = sum(int(module.weight.numel()) for module in linear)
-    return whole - FLOAT * small + int(small * FOUR_BITS / 8)
+    return whole - int(model.dtype.itemsize) * small + int(small * FOUR_BITS / 8)
 
 
 def _bytes(parameters: Any) -> int:
-    return sum(parameter.numel() * FLOAT for parameter in parameters)
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters)

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from project import ROOT
 from pydantic import ValidationError
 
 from kellet.config import Config, check_base_path, dump_config, known_keys, load_config
@@ -129,6 +130,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "latin.yaml").write_bytes(b"name: caf\xe9\n")
     with pytest.raises(ConfigError, match=r"latin\.yaml"):
         load_config(tmp_path / "latin.yaml")
+
+
+@pytest.mark.parametrize("profile", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_loads_and_has_a_name_and_model_of_its_own(profile):
+    config = load_config(profile)
+    others = [load_config(other) for other in (ROOT / "profiles").glob("*.yaml") if other != profile]
+    assert config.name not in {other.name for other in others}
+    if config.name != "naive":  # which is tried on the champion of the default
+        assert config.tracking.registered_model not in {other.tracking.registered_model for other in others}
 
 
 def test_what_is_dumped_loads_as_the_same(tmp_path):

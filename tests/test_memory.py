@@ -118,3 +118,14 @@ def test_a_base_in_four_bits_is_counted_in_bits():
     linear = 6 * (4 * 64 * 64 + 3 * 64 * 192)
     saved = estimate(config).weights - estimate(four).weights
     assert saved == pytest.approx(linear * (32 - 4.127) / 8, abs=1)
+
+
+def test_a_process_holds_the_base_in_its_dtype_and_its_share_of_a_batch():
+    config = Config.model_validate(SETTINGS)
+    whole, half, third = estimate(config), estimate(config, torch.bfloat16), estimate(config, processes=3)
+    assert half.weights == whole.weights / 2
+    assert half.optimizer == whole.optimizer  # what is trained stays in float32
+    assert half.steps[1].per_row == whole.steps[1].per_row / 2  # the cache
+    assert third.weights == whole.weights
+    assert [step.rows for step in whole.steps] == [16, 16, 16, 16]  # pairs are two rows
+    assert [step.rows for step in third.steps] == [6, 6, 6, 6]
