@@ -20,7 +20,7 @@ from kellet.files import atomic_folder, value_hash
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import Scorer, load_scorer
-from kellet.rollout import sample, truncated
+from kellet.rollout import chances_of, sample, truncated
 from kellet.tokens import Batch, decode, encode_prompt
 from kellet.trunk import POLICY, load_adapter, load_base, playing, response_outputs
 
@@ -100,8 +100,9 @@ def answer(
 ) -> pd.DataFrame:
     """One system's sampled answers to ``prompts`` with reward, length, KL and truncation: a row for each prompt."""
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
+    limit = config.text.max_response_tokens
     with playing(model, adapter):
-        batch = sample(model, tokenizer, queries, config.text.max_response_tokens, generator)
+        batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
         logits, _ = response_outputs(model, batch)
     scored = scorer.scores(batch)
     return pd.DataFrame(

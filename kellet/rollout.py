@@ -14,11 +14,12 @@ from kellet.trunk import load_adapter, load_base
 
 @torch.no_grad()
 def sample(
-    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, generator: torch.Generator | None
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
 ) -> Batch:
-    """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``generator`` is None.
+    """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``chances`` is None.
 
-    A response that was cut has no end of sequence: see :func:`truncated`.
+    ``chances`` (B, max_new_tokens) of :func:`chances_of` decide every token. A response that was cut has no end of
+    sequence: see :func:`truncated`.
     """
     width = max(len(query) for query in queries)
     start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id)
@@ -26,7 +27,7 @@ def sample(
     positions, cache = start.position_ids[:, :width], None
     finished = torch.zeros(len(queries), dtype=torch.bool)
     tokens: list[Tensor] = []
-    for _ in range(max_new_tokens):
+    for number in range(max_new_tokens):
         output = model(
             input_ids=ids,
             attention_mask=mask,
@@ -36,7 +37,7 @@ def sample(
             logits_to_keep=1,
         )
         logits, cache = output.logits[:, -1], output.past_key_values
-        token = logits.argmax(-1) if generator is None else _draw(logits, generator)
+        token = logits.argmax(-1) if chances is None else _draw(logits, chances[:, number])
         tokens.append(token.masked_fill(finished, tokenizer.pad_token_id))
         finished |= token == tokenizer.eos_token_id
         if finished.all():
@@ -44,6 +45,15 @@ def sample(
         ids, positions = tokens[-1][:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(queries), 1)], dim=1)
     return _assemble(start, width, torch.stack(tokens, dim=1), tokenizer.eos_token_id)
+
+
+def chances_of(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
+    """(rows, max_new_tokens) float64 uniform in [0, 1): one number for each token that may come to be sampled.
+
+    A row's answer follows from its own numbers: what other rows do, when they end and where they are computed does not
+    touch it, nor what is drawn from ``generator`` afterwards.
+    """
+    return torch.rand(rows, max_new_tokens, dtype=torch.float64, generator=generator)
 
 
 def truncated(batch: Batch, eos_token_id: int) -> Tensor:
@@ -65,13 +75,18 @@ def generate_text(
     responses: list[str] = []
     for begin in range(0, len(prompts), batch_size):
         queries = [encode_prompt(tokenizer, prompt, text) for prompt in prompts[begin : begin + batch_size]]
-        batch = sample(model, tokenizer, queries, text.max_response_tokens, generator)
+        chances = None if generator is None else chances_of(len(queries), text.max_response_tokens, generator)
+        batch = sample(model, tokenizer, queries, text.max_response_tokens, chances)
         responses += decode(tokenizer, batch.responses, batch.response_mask)
     return responses
 
 
-def _draw(logits: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+def _draw(logits: Tensor, chances: Tensor) -> Tensor:
+    """(B,) the tokens at which the distribution function F of softmax(logits) (B, V) passes the chances (B,)."""
+    # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
+    below = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
+    passed = chances.to(logits.device)[:, None] * below[:, -1:]
+    return torch.searchsorted(below, passed, right=True).squeeze(1)
 
 
 def _assemble(start: Batch, width: int, responses: Tensor, eos_token_id: int) -> Batch:

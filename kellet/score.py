@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kellet.config import Score, Text
 from kellet.errors import InputError
-from kellet.rollout import sample, truncated
+from kellet.rollout import chances_of, sample, truncated
 from kellet.score_function import load_function
 from kellet.tokens import Batch, decode, encode_prompt
 from kellet.trunk import REWARD, playing
@@ -81,8 +81,9 @@ def reference_scores(
     model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], text: Text, generator: Any
 ) -> Tensor:
     """(B,) raw scores of an answer that the reference samples to each prompt."""
+    limit = text.max_response_tokens
     with playing(model, None):
-        batch = sample(model, judge.tokenizer, queries, text.max_response_tokens, generator)
+        batch = sample(model, judge.tokenizer, queries, limit, chances_of(len(queries), limit, generator))
     with playing(model, REWARD):
         return judge(batch, prompts)
 

@@ -32,7 +32,7 @@ from kellet.ppo_update import Rollout, of_responses, update
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import load_scorer
-from kellet.rollout import generate_text, sample, truncated
+from kellet.rollout import chances_of, generate_text, sample, truncated
 from kellet.score import Judge, baseline_of, reference_scores, score_of
 from kellet.score_function import function_hash
 from kellet.tokens import Batch, encode_prompt
@@ -195,7 +195,7 @@ def iterate(config: Config, training: Training, judge: Judge, prompts: list[str]
     started = time.monotonic()
     asked = [prompts[i] for i in index]
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in asked]
-    batch = sample(model, tokenizer, queries, limit, generator)
+    batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
     by_reference = None
     if settings.score.shaping == "gain":
         by_reference = reference_scores(model, judge, queries, asked, config.text, generator)

@@ -8,7 +8,7 @@ from kellet import ppo_update
 from kellet.config import Lora
 from kellet.ppo import policy_loss
 from kellet.ppo_update import update
-from kellet.rollout import sample
+from kellet.rollout import chances_of, sample
 from kellet.tokens import encode_prompt
 from kellet.train_policy import ppo, score
 from kellet.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head
@@ -44,7 +44,7 @@ def rollout(trunk):
         encode_prompt(tokenizer, prompt[-9:] if n % 3 else prompt, tiny.config().text)
         for n, prompt in enumerate(prompts)
     ]
-    batch = sample(model, tokenizer, queries, 10, torch.Generator().manual_seed(1))
+    batch = sample(model, tokenizer, queries, 10, chances_of(len(queries), 10, torch.Generator().manual_seed(1)))
     lengths = batch.response_mask.sum(1)
     assert lengths.min() < lengths.max()
     found = score(model, Likes(70), head, batch)
@@ -158,13 +158,18 @@ def test_in_critic_warm_up_only_the_value_head_learns(tmp_path):
 def test_each_penalty_pulls_a_policy_back_to_its_reference(tmp_path, penalty):
     model, tokenizer, head = fresh(tmp_path)
     perturb(model, POLICY)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if f"lora_B.{POLICY}." in name:
+                weight *= 0.1  # some nats away, not some dozens
     settings = {
-        "iterations": 8,
+        "iterations": 6,
         "batch_size": 32,
-        "learning_rate": 0.01,
+        "learning_rate": 0.003,
         "stop_kl": 1.0,
         "kl": {"controller": "fixed", "init_coef": 3.0, "penalty": penalty},
     }
     nothing = lambda batch: torch.zeros(len(batch.input_ids))  # noqa: E731
     history = ppo(tiny.config(policy=settings), model, tokenizer, nothing, head, list(tiny.pairs()["prompt"][:32]))
-    assert history[-1]["objective/kl"] < 0.5 * history[0]["objective/kl"]
+    drift = [row["objective/kl"] for row in history]
+    assert sum(drift[-3:]) / 3 < 0.5 * drift[0]

@@ -7,7 +7,7 @@ import torch
 
 from kellet.base_model import SPECIAL
 from kellet.config import Lora
-from kellet.rollout import generate_text, load_policy, sample, truncated
+from kellet.rollout import _draw, chances_of, generate_text, load_policy, sample, truncated
 from kellet.tokens import Batch, encode_prompt, pad
 from kellet.trunk import add_adapter, response_outputs, save_adapter
 from tests import tiny
@@ -30,8 +30,8 @@ def queries(trunk):
 
 
 def draw(trunk, queries, seed, limit=10):
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    return sample(*trunk, queries, limit, generator)
+    chances = None if seed is None else chances_of(len(queries), limit, torch.Generator().manual_seed(seed))
+    return sample(*trunk, queries, limit, chances)
 
 
 def same(left, right):
@@ -97,6 +97,26 @@ def test_the_first_ratio_of_ppo_is_one(trunk, queries):
         again = logprobs(trunk[0], part)
         ratio = (again - sampled[index, : again.shape[1]]).exp()[part.response_mask]
         assert float((ratio - 1).abs().max()) < 1e-4
+
+
+def test_a_rows_answer_does_not_depend_on_who_else_is_there(trunk, queries):
+    limit = 10
+    chances = chances_of(len(queries), limit, torch.Generator().manual_seed(7))
+    together = sample(*trunk, queries, limit, chances)
+    for part in torch.arange(len(queries)).split(5):
+        alone = sample(*trunk, [queries[i] for i in part], limit, chances[part])
+        texts = [
+            [ids[mask].tolist() for ids, mask in zip(batch.responses, batch.response_mask, strict=True)]
+            for batch in (alone, together.rows(part))
+        ]
+        assert texts[0] == texts[1]
+
+
+def test_the_chances_ends_draw_the_first_and_the_last_token_that_has_a_probability():
+    logits = torch.tensor([[-math.inf, 1.0, -math.inf, 0.0, -math.inf]]).expand(3, -1)
+    # e/(e + 1) = 0.731 of the way belongs to token 1
+    assert _draw(logits, torch.tensor([0.0, 0.7310, 0.7311], dtype=torch.float64)).tolist() == [1, 1, 3]
+    assert _draw(logits, torch.full((3,), 1 - 2.0**-53, dtype=torch.float64)).tolist() == [3, 3, 3]
 
 
 def test_sampling_has_the_models_own_probabilities(trunk):

@@ -7,7 +7,7 @@ import torch
 
 from kellet.config import Score
 from kellet.errors import ConfigError, InputError
-from kellet.rollout import sample
+from kellet.rollout import chances_of, sample
 from kellet.score import Judge, baseline_of, penalise, reference_scores, shape
 from kellet.score_function import function_hash, load_function
 from kellet.tokens import encode_response, pad
@@ -107,7 +107,8 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):  #
     judge = Judge(Score(), liked, tokenizer)
     queries, text = [[1, 40], [1, 41, 42]] * 8, tiny.config().text
     found = reference_scores(model, judge, queries, ["x"] * 16, text, torch.Generator().manual_seed(3))
-    batch = sample(base, tokenizer, queries, text.max_response_tokens, torch.Generator().manual_seed(3))
+    chances = chances_of(16, text.max_response_tokens, torch.Generator().manual_seed(3))
+    batch = sample(base, tokenizer, queries, text.max_response_tokens, chances)
     assert torch.equal(found, liked(batch))
     prompts = list(tiny.pairs()["prompt"][:20])
     mean, deviation = baseline_of(model, judge, prompts, text, 0)

@@ -139,11 +139,11 @@ def test_too_few_prompts_are_refused_and_nothing_is_written(reward_model, tmp_pa
 
 def test_a_score_that_is_easy_to_raise_is_raised(trunk):
     token = trunk[1]("yes", add_special_tokens=False)["input_ids"][0]
-    easy = {"iterations": 12, "batch_size": 32, "minibatch_size": 16, "learning_rate": 0.02, "stop_kl": 1.0}
+    easy = {"iterations": 12, "batch_size": 64, "minibatch_size": 32, "learning_rate": 0.005}
     history, _ = play(trunk, Likes(token), **easy, kl={"controller": "fixed", "init_coef": 0.001})
-    first, last = history[0], history[-1]
-    assert last["objective/reward"] > first["objective/reward"] + 2
-    assert last["objective/kl"] > first["objective/kl"]
+    rewards = [row["objective/reward"] for row in history]  # a mean of 64 answers has a spread of about 0.35
+    assert sum(rewards[-4:]) / 4 > sum(rewards[:2]) / 2 + 0.4
+    assert history[-1]["objective/kl"] > history[0]["objective/kl"]
 
 
 def test_a_large_coefficient_holds_the_policy_near_the_reference(tmp_path):
@@ -188,7 +188,8 @@ def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
         active.append(model.active_adapter)
         return torch.zeros(len(batch.input_ids))
 
-    batch = module.sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, torch.Generator().manual_seed(0))
+    chances = module.chances_of(2, 6, torch.Generator().manual_seed(0))
+    batch = module.sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, chances)
     rollout = score(model, scorer, scalar_head(16, 0), batch)
     assert active == [REWARD]
     assert model.active_adapter == POLICY
