@@ -151,7 +151,7 @@ def test_beside_a_champion_all_three_answer_and_are_compared(smoke):
     version = client.get_model_version("kellet-smoke", "2")
     assert version.tags["verdict"] == decision["verdict"]
     champion = client.get_model_version_by_alias("kellet-smoke", "champion")
-    assert champion.version == ("2" if decision["promote"] else "1")
+    assert int(champion.version) == (2 if decision["promote"] else 1)
     client.delete_registered_model_alias("kellet-smoke", "champion")
 
 
