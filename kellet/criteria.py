@@ -212,7 +212,10 @@ def _lift(card: Mapping[str, Any]) -> Estimate:
     try:
         told = card["lift"]
         low, high = (np.nan if end is None else float(end) for end in told["interval"])
-        return Estimate(float(told["value"]), low, high, int(told["prompts"]))
+        value = float(told["value"])
+        if low > value or value > high:
+            raise ValueError(f"{value:g} lies outside its interval [{low:g}, {high:g}]")
+        return Estimate(value, low, high, int(told["prompts"]))
     except (KeyError, TypeError, ValueError) as error:
         wanted = "a reward model's card.json has lift: {value, interval: [low, high], prompts}"
         raise DataError(f"the card's lift cannot be read ({type(error).__name__}: {error}); {wanted}") from error

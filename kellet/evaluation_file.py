@@ -33,6 +33,8 @@ NEEDED = (*TEXTS, "sample", "reward", "length_tokens")
 OPTIONAL = ("kl_nats", "truncated")
 KL_NOISE = 1e-6
 """Rounding may leave a full KL this far below zero, nats."""
+LARGEST = 1e100
+"""Larger numbers cannot be squared and summed, as every interval does."""
 BOOLEANS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 Mask = npt.NDArray[np.bool_]
@@ -67,7 +69,8 @@ def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
 
     Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
     a reward or length that is not finite, a negative length, a KL or reward_std that is infinite or negative, a key
-    (prompt_id, system, sample) given twice, one prompt_id with two texts, and prompts that not all systems answered.
+    (prompt_id, system, sample) given twice, one prompt_id with two texts, prompts that not all systems answered, and
+    sample numbers of which two systems share none.
     """
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
@@ -137,6 +140,7 @@ def _number(text: str) -> float:
 def _check_values(rows: pd.DataFrame, extra: list[str]) -> None:
     for name in ("sample", "reward", "length_tokens", *OPTIONAL, *extra):
         _refuse(np.isinf(rows[name].to_numpy()), name, rows[name], "infinite, wanted a finite number")
+        _refuse(np.abs(rows[name].to_numpy()) > LARGEST, name, rows[name], f"wanted a number of at most {LARGEST:g}")
     sample, length, kl = (rows[name].to_numpy() for name in ("sample", "length_tokens", "kl_nats"))
     _refuse((sample < 0) | (sample % 1 != 0), "sample", rows["sample"], "wanted 0, 1, 2, ...")
     _refuse(length < 0, "length_tokens", rows["length_tokens"], "negative, wanted a count of tokens")
@@ -163,6 +167,12 @@ def _check_keys(rows: pd.DataFrame) -> None:
     for name in present:
         absent = ~rows["prompt_id"].isin(list(ids[name])).to_numpy()
         _refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike")
+    mine = rows["system"] == "candidate"
+    for name in present[1:]:
+        keys = [rows.loc[part, ["prompt_id", "sample"]] for part in (mine, rows["system"] == name)]
+        if keys[0].merge(keys[1]).empty:
+            wanted = f"no answer of {name!r} to the same prompt has this number; number each system's samples alike"
+            _refuse(mine.to_numpy(), "sample", rows["sample"], wanted)
 
 
 def _refuse(wrong: Mask, column: str, values: "pd.Series[Any]", why: str) -> None:

@@ -179,6 +179,9 @@ def _headline(verdict: Verdict, decided: tuple[Criterion, ...], versus: Champion
     by_name = {item.name: item for item in decided}
     story = _story(by_name, gate)
     if verdict == "promote":
+        absent = [item.name for item in decided if not item.counted]
+        if absent:
+            return f"{story}; every counted criterion is shown to hold; not judged: {', '.join(absent)}"
         return f"{story}; every criterion is shown to hold"
     if verdict == "block":
         return "; ".join([story, *_objections(decided, versus)])

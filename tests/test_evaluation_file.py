@@ -60,6 +60,11 @@ BAD = {
     ),
     "negative KL": (spoil("kl_nats", 2, -0.5), r"row 3, column 'kl_nats': .*not the k1 sum"),
     "infinite judge": (spoil("judge_human", 0, float("inf")), r"row 1, column 'judge_human'"),
+    "a reward too large to be squared": (spoil("reward", 4, 1e101), r"row 5, column 'reward': .*at most 1e\+100"),
+    "samples that never meet": (
+        lambda t: t.assign(sample=t["sample"] + 2 * (t["system"] == "candidate")),
+        r"row 1, column 'sample': .*no answer of 'reference'",
+    ),
     "half a sample": (spoil("sample", 1, 0.5), r"row 2, column 'sample'"),
     "truncated in words": (spoil("truncated", 1, "maybe"), r"row 2, column 'truncated': 'maybe': wanted true or false"),
     "unknown system": (spoil("system", 3, "baseline"), r"row 4, column 'system': 'baseline': wanted one of"),

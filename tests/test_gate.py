@@ -29,7 +29,12 @@ def test_an_honest_gain_is_promoted():
     decision = decide(evaluation(gain=0.5), GATE)
     assert decision.verdict == "promote"
     assert decision.promote
-    assert "every criterion is shown to hold" in decision.headline
+    assert decision.headline.endswith(
+        "every counted criterion is shown to hold; not judged: independent_judge, reward_trust"
+    )
+    card = {"lift": {"value": 0.05, "interval": [0.02, 0.12], "prompts": 200}}
+    whole = decide(evaluation(gain=0.5, judged=256), GATE, card=card)
+    assert whole.headline.endswith("(budget 8); every criterion is shown to hold")
 
 
 def test_the_hacked_policy_is_blocked_without_any_judge():
@@ -146,7 +151,15 @@ def test_the_cards_lift_counts_when_given():
     assert not decide(evaluation(), GATE).criterion("reward_trust").counted
 
 
-@pytest.mark.parametrize("card", [{}, {"lift": None}, {"lift": {"value": 0.1, "interval": [0], "prompts": 9}}])
+CARDS = [
+    {},
+    {"lift": None},
+    {"lift": {"value": 0.1, "interval": [0], "prompts": 9}},
+    {"lift": {"value": -0.5, "interval": [0.01, 0.1], "prompts": 9}},
+]
+
+
+@pytest.mark.parametrize("card", CARDS)
 def test_a_card_without_a_lift_is_refused(card):
     with pytest.raises(DataError, match="the card's lift cannot be read"):
         decide(evaluation(12), GATE, card=card)

@@ -1,0 +1,299 @@
+"""The diagnosis on real trainings of the support world that are made to have one cause at a time.
+
+    python benchmarks/diagnosis_world.py --seeds 0 1 2 3 4      about half an hour a seed on one core
+
+Eight causes and a run without one. CAUSES says, for each, which hypotheses must be supported (``names``) and which
+must not (``absent``); it was written before a run was looked at. What is in neither list may follow from the cause (a
+policy that drifts far is asked outside the data) and is shown, not counted. Labels, base model and reward models of a
+seed are shared by its runs; world, base and training are smaller than the default's, evaluation and gate are as there.
+
+Every stage is kept under ``--into`` and not run again; the verdicts are made anew from the files, so that a changed
+statistic is tabled without training. ``--read`` only tables what is there.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+
+from kellet import kl, rollout, train_policy
+from kellet.base_model import train_base
+from kellet.config import Config
+from kellet.diagnosis import HYPOTHESES, diagnose
+from kellet.evaluation import evaluate
+from kellet.evidence import read_evidence
+from kellet.files import atomic_file, atomic_folder
+from kellet.prepare import split_of
+from kellet.style import style
+from kellet.train_reward import train_reward
+from kellet.world import gold, synthesise
+
+ROOT = Path(__file__).resolve().parents[1]
+IDS = tuple(judge.__name__.split("_")[0].upper() for judge in HYPOTHESES)
+SETTINGS: dict[str, Any] = {
+    "data": {"world": {"prompts": 1200}},
+    "text": {"max_response_tokens": 80},
+    "base_model": {"steps": 320, "heads": 8},
+    "reward_model": {"length_control": "none"},
+    "policy": {"iterations": 24, "batch_size": 48, "minibatch_size": 48, "learning_rate": 1.5e-3, "lam": 1.0},
+    "evaluation": {"prompts": 128, "batch_size": 256},
+}
+"""What differs from kellet/config.py in every run."""
+HELD = {"controller": "adaptive", "init_coef": 0.15, "target": 3.0}
+"""A controller that keeps KL within the budget of 8 nats: there is no drift to explain."""
+FEW = 100
+"""Pairs of a reward model that has too few ..."""
+FEW_EPOCHS = 30
+"""... and passes over them, about as many steps as the others take."""
+COURTESY_TASTE = 1.5
+"""Logits that labels add for one courtesy more."""
+DRIFT, HELD_BACK = ("A1", "A2", "A4", "A5", "C4", "C5"), ("B2", "C1", "C2", "C3", "C4", "C5")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One way in which a retraining goes wrong."""
+
+    what: str
+    names: tuple[tuple[str, ...], ...]
+    """Hypotheses that must be supported: one of each group."""
+    absent: tuple[str, ...]
+    """Hypotheses that are false by the way the run was made."""
+    labels: str = "honest"
+    controller: dict[str, Any] = field(default_factory=lambda: HELD)
+    scale: float = 1.0
+    """Factor of the reward."""
+    per_token: bool = False
+    """The controller is told the KL of a token, times the first batch's mean length."""
+    temperature: float = 1.0
+    """Of sampling in training."""
+
+
+CAUSES = {
+    "labels": Cause("labels like length (λ = 1)", (("A1",), ("A2",)), ("A5", *HELD_BACK), "length"),
+    "few": Cause(f"honest labels, {FEW} pairs", (("A3",),), ("A1", "B2", "C1", "C2", "C3", "C4", "C5"), "few"),
+    "beta": Cause("β too small", (("C1",),), DRIFT, controller={"controller": "fixed", "init_coef": 0.005}),
+    "courtesy": Cause("labels like courtesy", (("A5",),), ("A1", "A2", "A4", *HELD_BACK), "courtesy"),
+    "scale": Cause(
+        "reward scale doubled", (("C1", "C2"),), DRIFT, controller={"controller": "fixed", "init_coef": 0.1}, scale=2.0
+    ),
+    "horizon": Cause(
+        "controller's horizon 100 times too long",
+        (("C4",),),
+        ("A1", "A2", "A4", "A5", "C5"),
+        controller=HELD | {"init_coef": 0.01, "horizon": 30_000.0},
+    ),
+    "per_token": Cause(
+        "target per token, answers that grow",
+        (("C2",),),
+        ("A5", "C5"),
+        "length",
+        controller=HELD | {"target": 5.0},
+        per_token=True,
+    ),
+    "sampling": Cause("sampled at temperature 0.7", (("C5",),), ("A1", "A2", "A4", "A5", *HELD_BACK[:-1]), temperature=0.7),
+    "none": Cause("nothing", (), ("A1", "A2", "A3", "A4", "A5", *HELD_BACK), controller=HELD | {"target": 1.5}),
+}
+"""In the order in which they are run. Two ways to C1 or C2 for the doubled reward: at a fixed β it is the same objective
+as half of β for the old reward, and which of the two is called wrong is a matter of taste."""
+
+
+class PerToken(kl.AdaptiveKLController):
+    """Steered by the KL of a token: right while answers keep the length of the first batch."""
+
+    length = first = 0.0
+
+    def update(self, current: float, n_steps: int) -> None:
+        """As the adaptive one, with the KL that answers of the first batch's length would have had."""
+        super().update(current * self.first / self.length, n_steps)
+
+
+def cooled(temperature: float) -> Any:
+    """``rollout.sample`` at another temperature; the log-probabilities that PPO takes stay those at 1."""
+
+    def sample(model: Any, *rest: Any) -> Any:
+        def cool(**inputs: Any) -> Any:
+            output = model(**inputs)
+            output.logits = output.logits / temperature
+            return output
+
+        return rollout.sample(cool, *rest)
+
+    return sample
+
+
+def labels(kind: str, config: Config) -> pd.DataFrame:
+    """Prepared pairs of one kind of annotators; all kinds judge the same answers."""
+    bias = 1.0 if kind == "length" else 0.0
+    world = config.data.world.model_copy(update={"length_bias": bias, "length_bias_spread": 0.25 * bias})
+    table = pd.DataFrame(synthesise(world))
+    if kind == "courtesy":
+        rng = np.random.default_rng([world.seed, 9])
+        polite = [
+            style(prompt, one).courtesy - style(prompt, other).courtesy
+            for prompt, one, other in zip(table["prompt"], table["chosen"], table["rejected"], strict=True)
+        ]
+        better = [
+            gold(prompt, one) - gold(prompt, other)
+            for prompt, one, other in zip(table["prompt"], table["chosen"], table["rejected"], strict=True)
+        ]
+        logit = world.gold_weight * np.array(better) + COURTESY_TASTE * np.array(polite)
+        swap = rng.random(len(table)) >= 1 / (1 + np.exp(-logit))
+        table.loc[swap, ["chosen", "rejected"]] = table.loc[swap, ["rejected", "chosen"]].to_numpy()
+    table["split"] = [split_of(prompt, config.data.split) for prompt in table["prompt"]]
+    if kind == "few":
+        training = table.index[table["split"] == "train"]
+        table = table.drop(training[FEW:])
+    return table.reset_index(drop=True)
+
+
+def folder_of(seed: int, into: Path, cause: Cause, config: Config) -> tuple[Path, Path, Path]:
+    """Preferences of the policy's prompts, base and reward model, made where they are missing."""
+    home = into / f"seed-{seed}"
+    for kind in {"honest", cause.labels}:
+        if not (file := home / f"{kind}.parquet").exists():
+            with atomic_file(file) as temporary:
+                labels(kind, config).to_parquet(temporary, index=False)
+    base, model = home / "base", home / f"reward-{cause.labels}"
+    if not base.exists():
+        train_base(config, home / "honest.parquet", base)
+    if not model.exists():
+        epochs = FEW_EPOCHS if cause.labels == "few" else config.reward_model.epochs
+        update = {"reward_model": config.reward_model.model_copy(update={"epochs": epochs})}
+        train_reward(config.model_copy(update=update), home / f"{cause.labels}.parquet", base, model)
+    if cause.scale != 1 and not (scaled := home / f"reward-{cause.labels}-{cause.scale:g}").exists():
+        with atomic_folder(scaled) as folder:
+            shutil.copytree(model, folder, dirs_exist_ok=True)
+            settings = json.loads((folder / "reward_model.json").read_text())
+            settings["temperature"] /= cause.scale
+            (folder / "reward_model.json").write_text(json.dumps(settings))
+    prompts = home / ("honest.parquet" if cause.labels == "few" else f"{cause.labels}.parquet")
+    return prompts, base, model if cause.scale == 1 else home / f"reward-{cause.labels}-{cause.scale:g}"
+
+
+def train(cause: Cause, config: Config, prompts: Path, base: Path, model: Path, out: Path) -> None:
+    """The policy, with what the cause replaces."""
+    controller = PerToken(*(getattr(config.policy.kl, name) for name in ("init_coef", "target", "horizon")))
+
+    def measured(*given: Any) -> Any:
+        batch = rollout.sample(*given)
+        controller.length = float(batch.response_mask.sum(1).float().mean())
+        controller.first = controller.first or controller.length
+        return batch
+
+    with ExitStack() as replaced:
+        if cause.per_token:
+            replaced.enter_context(patch.object(train_policy, "build_controller", lambda _: controller))
+            replaced.enter_context(patch.object(train_policy, "sample", measured))
+        if cause.temperature != 1:
+            replaced.enter_context(patch.object(train_policy, "sample", cooled(cause.temperature)))
+        train_policy.train_policy(config, prompts, base, model, out)
+
+
+def configured(cause: Cause, seed: int) -> Config:
+    """The parameters of a run."""
+    settings = json.loads(json.dumps(SETTINGS))
+    settings["data"]["world"]["seed"] = settings["seed"] = seed
+    settings["policy"]["kl"] = cause.controller
+    return Config.model_validate(settings)
+
+
+def run(name: str, seed: int, into: Path) -> None:
+    """All stages of one run that are not there yet."""
+    cause, home, started = CAUSES[name], into / f"seed-{seed}" / name, time.process_time()
+    if (home / "evaluation").exists():
+        return
+    config = configured(cause, seed)
+    prompts, base, model = folder_of(seed, into, cause, config)
+    shared = time.process_time() - started
+    if not (home / "policy").exists():
+        train(cause, config, prompts, base, model, home / "policy")
+    evaluate(config, prompts, base, model, home / "policy", None, home / "evaluation")
+    used = time.process_time() - started
+    print(f"seed {seed}, {name}: {used:.0f} s of processor, {shared:.0f} s of it for what runs share", flush=True)
+
+
+def verdicts(name: str, seed: int, into: Path) -> tuple[dict[str, str], str] | None:
+    """Verdict by hypothesis, and what became of the policy; None when the run is not there."""
+    cause, home = CAUSES[name], into / f"seed-{seed}"
+    evaluation = home / name / "evaluation" / "evaluation.parquet"
+    if not evaluation.exists():
+        return None
+    model = f"reward-{cause.labels}" + ("" if cause.scale == 1 else f"-{cause.scale:g}")
+    files = (home / name / "policy/history.jsonl", home / f"{cause.labels}.parquet", home / model / "card.json")
+    evidence = read_evidence(configured(cause, seed), evaluation, *files)
+    found = diagnose(evidence)
+    with atomic_file(home / name / "diagnosis.json") as temporary:
+        temporary.write_text(json.dumps(found.to_dict(), indent=1, default=str))
+    mean = pd.read_parquet(evaluation).groupby("system")[["reward", "judge_gold", "length_tokens", "kl_nats"]].mean()
+    change = mean.loc["candidate"] - mean.loc["reference"]
+    longer = change["length_tokens"] / mean.loc["reference", "length_tokens"]
+    became = (
+        f"reward {change['reward']:+.2f}, gold {change['judge_gold']:+.2f}, length {longer:+.0%}, "
+        f"KL {mean.loc['candidate', 'kl_nats']:.1f}"
+    )
+    return {item.id: item.verdict for item in found.hypotheses}, became
+
+
+def table(runs: dict[tuple[str, int], tuple[dict[str, str], str]], seeds: list[int]) -> Iterator[str]:
+    """Markdown: runs in which each hypothesis was supported, named ones in bold, absent ones marked; and both rates."""
+    marks = {"supported": "x", "not supported": "-", "cannot tell": "?"}
+    yield f"| cause | runs | named | {' | '.join(IDS)} |"
+    yield "|---" * (len(IDS) + 3) + "|"
+    hits = made = false = absent = 0
+    wrong = dict.fromkeys(IDS, 0)
+    asked = dict.fromkeys(IDS, 0)
+    for name, cause in CAUSES.items():
+        mine = [runs[name, seed][0] for seed in seeds if (name, seed) in runs]
+        named = [all(any(each[id_] == "supported" for id_ in group) for group in cause.names) for each in mine]
+        cells = []
+        for id_ in IDS:
+            count = sum(each[id_] == "supported" for each in mine)
+            cells.append(f"**{count}**" if any(id_ in group for group in cause.names) else f"{count}")
+            if id_ in cause.absent:
+                cells[-1] = f"{count}!" if count else "·"
+                wrong[id_], asked[id_] = wrong[id_] + count, asked[id_] + len(mine)
+        yield f"| {cause.what} | {len(mine)} | {sum(named) if cause.names else '–'} | {' | '.join(cells)} |"
+        if cause.names:
+            hits, made = hits + sum(named), made + len(mine)
+    false, absent = sum(wrong.values()), sum(asked.values())
+    yield f"\nThe cause is among the supported hypotheses in {hits} of {made} runs ({hits / max(made, 1):.0%})."
+    yield f"An absent one is called supported in {false} of {absent} cases ({false / max(absent, 1):.1%}); by hypothesis:"
+    yield ", ".join(f"{id_} {wrong[id_]} of {asked[id_]}" for id_ in IDS if asked[id_])
+    yield f"\n| run | what became of it | {' | '.join(IDS)} |"
+    yield "|---" * (len(IDS) + 2) + "|"
+    for (name, seed), (told, became) in runs.items():
+        yield f"| {name} {seed} | {became} | {' | '.join(marks[told[id_]] for id_ in IDS)} |"
+
+
+def main() -> None:
+    """Run what is missing, then print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--causes", nargs="+", choices=list(CAUSES), default=list(CAUSES))
+    parser.add_argument("--into", type=Path, default=ROOT / "artifacts" / "diagnosis_world")
+    parser.add_argument("--read", action="store_true", help="train nothing, table what is there")
+    given = parser.parse_args()
+    for seed in given.seeds:
+        for name in [] if given.read else given.causes:
+            run(name, seed, given.into)
+    found = {
+        (name, seed): told
+        for seed in given.seeds
+        for name in given.causes
+        if (told := verdicts(name, seed, given.into)) is not None
+    }
+    print("\n".join(table(found, given.seeds)))
+
+
+if __name__ == "__main__":
+    main()
