@@ -48,8 +48,9 @@ SETTINGS: dict[str, Any] = {
     "evaluation": {"prompts": 128, "batch_size": 256},
 }
 """What differs from kellet/config.py in every run."""
-HELD = {"controller": "adaptive", "init_coef": 0.15, "target": 3.0}
-"""A controller that keeps KL within the budget of 8 nats: there is no drift to explain."""
+HELD = {"controller": "adaptive", "init_coef": 0.3, "target": 3.0, "horizon": 100.0}
+"""A controller that keeps KL near its target, within the budget of 8 nats: there is no drift to explain. Its horizon is
+two batches: with the default's six a run of 24 iterations ends before it has caught up, which is a cause of its own."""
 FEW = 100
 """Pairs of a reward model that has too few ..."""
 FEW_EPOCHS = 30
@@ -87,7 +88,7 @@ CAUSES = {
         "reward scale doubled", (("C1", "C2"),), DRIFT, controller={"controller": "fixed", "init_coef": 0.1}, scale=2.0
     ),
     "horizon": Cause(
-        "controller's horizon 100 times too long",
+        "controller's horizon 300 times as long, β from 0.01",
         (("C4",),),
         ("A1", "A2", "A4", "A5", "C5"),
         controller=HELD | {"init_coef": 0.01, "horizon": 30_000.0},
@@ -100,11 +101,13 @@ CAUSES = {
         controller=HELD | {"target": 5.0},
         per_token=True,
     ),
-    "sampling": Cause("sampled at temperature 0.7", (("C5",),), ("A1", "A2", "A4", "A5", *HELD_BACK[:-1]), temperature=0.7),
+    "sampling": Cause(
+        "sampled at temperature 0.7", (("C5",),), ("A1", "A2", "A4", "A5", *HELD_BACK[:-1]), temperature=0.7
+    ),
     "none": Cause("nothing", (), ("A1", "A2", "A3", "A4", "A5", *HELD_BACK), controller=HELD | {"target": 1.5}),
 }
-"""In the order in which they are run. Two ways to C1 or C2 for the doubled reward: at a fixed β it is the same objective
-as half of β for the old reward, and which of the two is called wrong is a matter of taste."""
+"""In the order in which they are run. The doubled reward is told by C1 or C2: at a fixed β it is the same objective as
+half of β for the old reward, and which of the two is called wrong is a matter of taste."""
 
 
 class PerToken(kl.AdaptiveKLController):
@@ -267,7 +270,7 @@ def table(runs: dict[tuple[str, int], tuple[dict[str, str], str]], seeds: list[i
             hits, made = hits + sum(named), made + len(mine)
     false, absent = sum(wrong.values()), sum(asked.values())
     yield f"\nThe cause is among the supported hypotheses in {hits} of {made} runs ({hits / max(made, 1):.0%})."
-    yield f"An absent one is called supported in {false} of {absent} cases ({false / max(absent, 1):.1%}); by hypothesis:"
+    yield f"An absent one is called supported in {false} of {absent} cases ({false / max(absent, 1):.1%}); of these"
     yield ", ".join(f"{id_} {wrong[id_]} of {asked[id_]}" for id_ in IDS if asked[id_])
     yield f"\n| run | what became of it | {' | '.join(IDS)} |"
     yield "|---" * (len(IDS) + 2) + "|"

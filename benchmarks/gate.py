@@ -50,7 +50,8 @@ def main() -> None:
                 code, wall, busy, peak = measured(verb, file, *more)
                 print(
                     f"{verb:8} {len(table):7,} rows, {prompts:6,} prompts x {samples:3} samples, champion "
-                    f"{champion is not None!s:5}: {wall:4.1f} s, processor {busy:4.1f} s, peak {peak:.2f} GB, exit {code}",
+                    f"{champion is not None!s:5}: {wall:4.1f} s, processor {busy:4.1f} s, peak {peak:.2f} GB, "
+                    f"exit {code}",
                     flush=True,
                 )
 

@@ -212,10 +212,10 @@ def _lift(card: Mapping[str, Any]) -> Estimate:
     try:
         told = card["lift"]
         low, high = (np.nan if end is None else float(end) for end in told["interval"])
-        value = float(told["value"])
-        if low > value or value > high:
-            raise ValueError(f"{value:g} lies outside its interval [{low:g}, {high:g}]")
-        return Estimate(value, low, high, int(told["prompts"]))
+        lift = Estimate(float(told["value"]), low, high, int(told["prompts"]))
     except (KeyError, TypeError, ValueError) as error:
         wanted = "a reward model's card.json has lift: {value, interval: [low, high], prompts}"
         raise DataError(f"the card's lift cannot be read ({type(error).__name__}: {error}); {wanted}") from error
+    if lift.low > lift.value or lift.value > lift.high:
+        raise DataError(f"the card's lift cannot be read: {lift.value:g} lies outside [{low:g}, {high:g}]; train again")
+    return lift

@@ -17,6 +17,9 @@ CHEAP = 0.25
 the distance of their fits), gain minus β·KL is greatest at one half: a quarter is far from where PPO would stop."""
 UNSEEN = 0.1
 """C2: the penalty is out of scale when β·KL spreads less than this share of what the scores spread."""
+HIDDEN = 0.5
+"""C2: KL is diluted when that of a token shows less than this share of the rise of that of a response; the rest is
+length."""
 CONCENTRATED = 0.5
 """C3: KL is paid in few tokens when the top tenth of them holds more than this share."""
 MISSED = 1.25
@@ -87,21 +90,29 @@ def c2_scale(evidence: Evidence) -> Hypothesis:
 
 
 def _dilution(evidence: Evidence) -> Finding:
-    """Per token KL falls over the second half of the run while that of a response rises."""
+    """Over the second half of the run KL of a response rises, and KL of a token shows less than half of the rise.
+
+    On the logarithmic scale, where the two differ by length: hidden = change of log(per token) - ½ log(per response).
+    """
     found = series(evidence.history, "objective/kl_per_token", evidence.kl_name)
     if not found:
-        return missing("per_token_falls", "objective/kl_per_token and objective/kl of each iteration")
+        return missing("rise_hidden_per_token", "objective/kl_per_token and objective/kl of each iteration")
     per_token, per_response = (values[len(values) // 2 :] for values in found)
-    fall, rise = change(per_token, evidence.alpha / 2), change(per_response, evidence.alpha / 2)
+    if min(per_token.min(), per_response.min()) <= 0:
+        return missing("rise_hidden_per_token", "a KL above zero over the second half of the run")
+    level_ = evidence.alpha / 2
+    rise, of_token = growth(per_response, level_), growth(per_token, level_)
+    hidden = change(np.log(per_token) - HIDDEN * np.log(per_response), level_)
     text = (
-        f"Over the second half of the run KL changed by {told(fall, 3)} nats a token and by {told(rise, 1)} nats a "
-        "response."
+        f"Over the second half of the run KL of a response became {told(rise)} times itself, that of a token "
+        f"{told(of_token)} times."
     )
-    finding = below("per_token_falls", fall, 0.0, text, "more iterations")
-    rising = above("per_response_rises", rise, 0.0, text, "more iterations")
-    shown = all_of("", "", [finding, rising]).verdict
-    value = {"supported": True, "not supported": False, "cannot tell": None}[shown]
-    return Finding(finding.name, text, fall, 0.0, "below", value, "more iterations")
+    parts = [
+        above("per_response_rises", rise, 1.0, text, "more iterations"),
+        below("rise_hidden_per_token", hidden, 0.0, text, "more iterations"),
+    ]
+    value = {"supported": True, "not supported": False, "cannot tell": None}[all_of("", "", parts).verdict]
+    return Finding("rise_hidden_per_token", text, hidden, 0.0, "below", value, "more iterations")
 
 
 def _spread(evidence: Evidence) -> Finding:
@@ -198,7 +209,3 @@ def _magnitude(gap: Estimate) -> Estimate:
     if gap.high <= 0:
         return Estimate(-gap.value, -gap.high, -gap.low, gap.clusters)
     return Estimate(abs(gap.value), 0.0, max(-gap.low, gap.high), gap.clusters)
-
-
-def _times(estimate: Estimate, factor: float) -> Estimate:
-    return Estimate(factor * estimate.value, factor * estimate.low, factor * estimate.high, estimate.clusters)

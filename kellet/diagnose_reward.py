@@ -7,9 +7,10 @@ thresholds say from where on an effect matters, not whether it exists: with enou
 from collections.abc import Iterable
 
 import numpy as np
+from scipy.special import expit
 
-from kellet.answers import pairs
-from kellet.bootstrap import Estimate, Floats, cluster_means
+from kellet.bootstrap import Codes, Estimate, Floats, cluster_means, ratio_of_means
+from kellet.criteria import judged_pairs
 from kellet.equal_length import equal_length_gain
 from kellet.evidence import Evidence, mean_over_prompts, moved
 from kellet.hypothesis import (
@@ -38,8 +39,11 @@ LONG = 0.95
 """A3: an answer is longer than the labelled ones when it exceeds this quantile of their lengths ..."""
 TOO_OFTEN = 0.10
 """... and the reward model is asked outside its data when more than this share of answers does: twice the expected."""
+UNSURE = 1.5
+"""A3: an ensemble is unsure when its members differ by more than this times what they do on the reference's answers."""
 MATERIAL = 0.2
-"""A4, A5: the share of the gain from which on length, or another axis, matters: a fifth."""
+"""A4, A5: the share of the gain from which on length, or another axis, matters: a fifth. A3: the same of the judge's
+comparisons, by which the reward promises more than the judge finds."""
 FAR = 1.5
 """A4: a longer mean than this times the reference's is beyond the lengths at which the price was measured."""
 MAX_STYLED = 10_000
@@ -118,26 +122,30 @@ def _of_card(evidence: Evidence, slope: Estimate | None) -> list[str]:
 
 
 def a3_outside(evidence: Evidence) -> Hypothesis:
-    """The reward model is asked outside its data: longer than labelled answers, contradicted by the judge, unsure."""
-    findings = []
-    if evidence.preferences is not None and evidence.answers:
-        findings.append(_too_long(evidence))
-    else:
-        findings.append(missing("longer_than_labelled", "the preference table and an evaluation with texts"))
-    agreement = _agreement(evidence, 2)
-    findings.append(agreement)
+    """The reward model is asked outside its data: answers longer than labelled ones, a judge who disagrees, doubt.
+
+    A judge disagrees when he prefers the answer with the lower reward, or much more rarely the candidate's than the
+    reward promises; the second needs a reward in logits of preference, which the reward model's card stands for.
+    """
+    looks = [_too_long, _agreement]
+    if evidence.card is not None:
+        looks.append(_promise)
+    if evidence.answers and not any(np.isnan(part.reward_std).any() for part in evidence.answers.values()):
+        looks.append(_unsure)
+    findings = [look(evidence, len(looks)) for look in looks]
     return any_of("A3", "The reward model is asked outside the data it was trained on.", findings)
 
 
-def _too_long(evidence: Evidence) -> Finding:
+def _too_long(evidence: Evidence, parts: int) -> Finding:
     table = evidence.preferences
-    assert table is not None  # noqa: S101 -- the caller looked
+    if table is None or not evidence.answers:
+        return missing("longer_than_labelled", "the preference table and an evaluation with texts")
     limit = float(np.quantile(np.concatenate([words(table["chosen"]), words(table["rejected"])]), LONG))
     shares = {}
     for system in ("candidate", "reference"):
         part = evidence.answers[system]
         longer = words(part.response) > limit
-        shares[system] = mean_over_prompts(cluster_means(longer * 1.0, part.prompt, evidence.prompts), evidence, 2)
+        shares[system] = mean_over_prompts(cluster_means(longer * 1.0, part.prompt, evidence.prompts), evidence, parts)
     text = (
         f"{percent(shares['candidate'])} of the candidate's answers are longer than {limit:.0f} words, which 5% of the "
         f"labelled answers are (reference: {percent(shares['reference'])})."
@@ -145,21 +153,36 @@ def _too_long(evidence: Evidence) -> Finding:
     return above("longer_than_labelled", shares["candidate"], TOO_OFTEN, text, "more prompts")
 
 
+def _judged(evidence: Evidence) -> tuple[Floats, Floats, Codes] | None:
+    """Differences, candidate minus reference, of judge and reward ``(N,)`` with the prompts; None when too few."""
+    name = evidence.config.gate.judge
+    if not evidence.answers or name not in evidence.answers["candidate"].judges:
+        return None
+    a, b = evidence.answers["reference"], evidence.answers["candidate"]
+    rows_a, rows_b = judged_pairs(a, b, name)
+    if len(np.unique(a.prompt[rows_a])) < MIN_CLUSTERS:
+        return None
+    judge: Floats = b.judges[name][rows_b] - a.judges[name][rows_a]
+    return judge, b.reward[rows_b] - a.reward[rows_a], a.prompt[rows_a]
+
+
+def _wanted(evidence: Evidence) -> str:
+    name = evidence.config.gate.judge
+    return f"scores of a judge ({name}) for both systems' answers to {MIN_CLUSTERS} prompts or more"
+
+
 def _agreement(evidence: Evidence, parts: int) -> Finding:
     """How often the judge prefers the answer that the reward prefers, candidate against reference, within prompt."""
+    found = _judged(evidence)
+    if found is None:
+        return missing("judge_agreement", _wanted(evidence))
+    judge, reward, prompt = found
+    known = (judge != 0) & (reward != 0)
+    if len(np.unique(prompt[known])) < MIN_CLUSTERS:
+        return missing("judge_agreement", _wanted(evidence))
+    agrees = (np.sign(judge[known]) == np.sign(reward[known])) * 1.0
+    rate = win_rate(agrees, prompt[known], alpha=evidence.alpha / parts)
     name = evidence.config.gate.judge
-    needs = f"scores of a judge ({name}) for both systems' answers to {MIN_CLUSTERS} prompts or more"
-    if not evidence.answers or name not in evidence.answers["candidate"].judges:
-        return missing("judge_agreement", needs)
-    a, b = evidence.answers["reference"], evidence.answers["candidate"]
-    rows_a, rows_b = pairs(a, b)
-    judge: Floats = b.judges[name][rows_b] - a.judges[name][rows_a]
-    reward = b.reward[rows_b] - a.reward[rows_a]
-    known = ~np.isnan(judge) & (judge != 0) & (reward != 0)
-    prompt = a.prompt[rows_a][known]
-    if len(np.unique(prompt)) < MIN_CLUSTERS:
-        return missing("judge_agreement", needs)
-    rate = win_rate((np.sign(judge[known]) == np.sign(reward[known])) * 1.0, prompt, alpha=evidence.alpha / parts)
     text = (
         f"Of two answers to a prompt, one of the candidate and one of the reference, {name} prefers the one with the "
         f"higher reward in {percent(rate)} of {int(known.sum())} comparisons."
@@ -167,8 +190,39 @@ def _agreement(evidence: Evidence, parts: int) -> Finding:
     return below("judge_agreement", rate, 0.5, text, "more judged prompts")
 
 
+def _promise(evidence: Evidence, parts: int) -> Finding:
+    """Share of comparisons in which the reward promises a win, mean of σ(Δr), less that in which the judge finds one.
+
+    Calibration on the policy's answers: σ(Δr) is the probability that a Bradley-Terry reward model gives to a win. The
+    interval is Wilson's of the judge's share, for these pairs.
+    """
+    found = _judged(evidence)
+    if found is None:
+        return missing("promised_and_not_found", _wanted(evidence))
+    judge, reward, prompt = found
+    promised = float(expit(reward).mean())
+    won = win_rate(0.5 + 0.5 * np.sign(judge), prompt, alpha=evidence.alpha / parts)
+    over = Estimate(promised - won.value, promised - won.high, promised - won.low, won.clusters)
+    text = (
+        f"In these comparisons the reward promises the candidate {promised:.0%} and "
+        f"{evidence.config.gate.judge} gives it {won.value:.0%}: {told(over, 0, 100.0)} points fewer."
+    )
+    return above("promised_and_not_found", over, MATERIAL, text, "more judged prompts")
+
+
+def _unsure(evidence: Evidence, parts: int) -> Finding:
+    """Disagreement of an ensemble on the candidate's answers over that on the reference's."""
+    a, b = evidence.answers["reference"], evidence.answers["candidate"]
+    ratio = ratio_of_means(a.reward_std, b.reward_std, a.prompt, b.prompt, **evidence.bootstrap(parts))
+    text = f"The ensemble's members differ {told(ratio)} times as much as on the reference's answers."
+    return above("ensemble_disagreement", ratio, UNSURE, text, "more prompts")
+
+
 def a4_length_share(evidence: Evidence) -> Hypothesis:
-    """A part of the reward gain that matters is length: its share at the price of the reference's own answers."""
+    """A part of the reward gain that matters is length: its share at the price of the reference's own answers.
+
+    And at equal style: an answer with one more courtesy is longer too, and what pays may be the courtesy.
+    """
     statement = "A part of the reward gain that matters is length."
     name, needs = "gain_explained_by_length", "an evaluation with two or more answers of the reference to each prompt"
     if not evidence.answers or evidence.gain is None:
@@ -185,10 +239,16 @@ def a4_length_share(evidence: Evidence) -> Hypothesis:
         f"At the price that the reference's own answers show, the change of length is worth {percent(split.share)} of "
         "the reward gain."
     )
+    findings = [above(name, split.share, MATERIAL, text, "more prompts")]
+    held = style_shift(a, b, evidence.config.gate).length
+    if held is not None and held.explained is not None:
+        share = _times(held.explained, 1 / evidence.gain.value)
+        text = f"With courtesy, lists, hedging, certainty, echo and repetition held, {percent(share)}."
+        findings.append(above("gain_explained_at_equal_style", share, MATERIAL, text, "more prompts"))
     beside = []
     if evidence.lengthening is not None and evidence.lengthening.value > FAR:
         beside.append("The answers are so much longer that this carries a straight line beyond where it was measured.")
-    return any_of("A4", statement, [above(name, split.share, MATERIAL, text, "more prompts")], beside)
+    return all_of("A4", statement, findings, beside)
 
 
 def a5_style(evidence: Evidence) -> Hypothesis:

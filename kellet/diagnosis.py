@@ -129,7 +129,7 @@ def _together(evidence: Evidence, supported: set[str]) -> str:
     if "A2" in supported and longer:
         clauses.append("the reward pays for length, so that it rises as the answers grow")
     elif "A5" in supported:
-        clauses.append("the reward pays for a style, so that it rises where the answers only sound better")
+        clauses.append("the reward pays for a style, and a part of its gain is that style")
     elif "A3" in supported:
         clauses.append("the reward is trusted on answers that it has no labels for")
     if "B2" in supported:
@@ -137,7 +137,9 @@ def _together(evidence: Evidence, supported: set[str]) -> str:
     elif "B3" in supported or "B1" in supported:
         clauses.append("PPO keeps pushing in that direction")
     if "C1" in supported:
-        clauses.append("a nat of drift costs less than it buys, so KL keeps rising although it is penalised")
+        rises = evidence.kl_rise is not None and evidence.kl_rise.low > 0
+        went = "keeps rising" if rises else "left its budget"
+        clauses.append(f"a nat of drift costs less than it buys, so KL {went} although it is penalised")
     elif "C2" in supported:
         clauses.append("the penalty is too faint beside the scores to hold KL")
     elif "C4" in supported:

@@ -35,6 +35,7 @@ MATCHED = 0.5
 OWN_VARIATION = 0.02
 """The least share of a regressor's variation within prompt that the others must leave unexplained."""
 
+AXES = (*Style._fields, "length")
 UNPRICED = "what style earns takes two answers of a system that differ, on ten prompts (evaluation.samples)"
 
 _counts = functools.lru_cache(maxsize=1 << 15)(style)
@@ -73,11 +74,14 @@ class StyleShift:
     reason: str
     matched: tuple[str, ...] = ()
     """Axes without a price, on which the prompts of ``remaining`` are alike."""
+    length: AxisShift | None = None
+    """The same for tokens: what length is worth at equal style."""
 
     def to_dict(self) -> dict[str, Any]:
         """As gate.json has it under ``style``."""
         return {
             "axes": [item.to_dict() for item in self.axes],
+            "length": self.length.to_dict() if self.length else None,
             "remaining": self.remaining.to_dict() if self.remaining else None,
             "reason": self.reason,
             "matched": list(self.matched),
@@ -99,10 +103,10 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     kept = _varied(u, cluster % n)
     shifts = [mean(column, **gate.intervals) for column in moved.T]
     if not kept:
-        axes = [AxisShift(name, shift, None, None) for name, shift in zip(Style._fields, shifts, strict=False)]
-        return StyleShift(tuple(axes), None, UNPRICED)
+        axes = [AxisShift(name, shift, None, None) for name, shift in zip(AXES, shifts, strict=True)]
+        return StyleShift(tuple(axes[:-1]), None, UNPRICED, length=axes[-1])
     lost = [place for place, told in enumerate(shifts) if place not in kept and (told.low > 0 or told.high < 0)]
-    names = tuple((*Style._fields, "length")[place] for place in lost)
+    names = tuple(AXES[place] for place in lost)
     alike = (np.abs(moved[:, lost]) < 1e-12).all(axis=1)  # (n,): True on all prompts when no axis is lost
     u, moved = u[:, kept], moved[:, kept]
     second = u.T @ u / n
@@ -112,7 +116,7 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     centre = moved.mean(axis=0)
     own = pulls * centre + (moved - centre) * prices  # (n, p): influence on price · shift
     axes = []
-    for place, name in enumerate(Style._fields):
+    for place, name in enumerate(AXES):
         price = explained = None
         if place in kept:
             j = kept.index(place)
@@ -121,13 +125,13 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
         axes.append(AxisShift(name, shifts[place], price, explained))
     if alike.mean() < MATCHED:
         why = f"{', '.join(names)} moved, and answers to the same prompt differ too little in it to say what it earns"
-        return StyleShift(tuple(axes), None, why)
+        return StyleShift(tuple(axes[:-1]), None, why, length=axes[-1])
     weight = alike / alike.mean()
     left = gain - moved @ prices
     value = float((weight * left).mean())
     influence = weight * (left - value) - pulls @ (weight[:, None] * moved).mean(axis=0)
     remaining = replace(linearised(value, influence, **gate.intervals), clusters=int(alike.sum()))
-    return StyleShift(tuple(axes), remaining, "", names)
+    return StyleShift(tuple(axes[:-1]), remaining, "", names, axes[-1])
 
 
 def criterion(shift: StyleShift, identified: str, gate: Gate) -> Criterion:

@@ -235,6 +235,15 @@ def longer_chosen(taste: float) -> float:
     return float((1 / (1 + np.exp(-logit))).mean())
 
 
+def hidden(per_token: float, iterations: int = 30) -> bool:
+    """Whether KL of a token, ``per_token`` times itself, shows less than half of the rise of :func:`history`'s ramp."""
+    if per_token == 1:  # then it follows the ramp
+        return False
+    time = np.linspace(0, 1, iterations)[iterations // 2 :]
+    rise = np.polyfit(time, 1.5 * np.log(np.minimum(time / 0.75, 1)), 1)[0] * np.ptp(time)
+    return bool(np.log(per_token) * 2 * np.ptp(time) < rise / 2)
+
+
 def truth(causes: Causes) -> dict[str, bool]:
     """Which hypotheses hold in a run of these causes, by the thresholds that docs/diagnosis.md states.
 
@@ -254,7 +263,7 @@ def truth(causes: Causes) -> dict[str, bool]:
         "B2": drift and causes.step / causes.kl < 0.1,
         "B3": causes.signal < 0.7,
         "C1": drift and causes.beta * causes.kl / gain < 0.25,
-        "C2": drift and (causes.penalty_share < 0.1 or causes.per_token < 1),
+        "C2": drift and (causes.penalty_share < 0.1 or hidden(causes.per_token)),
         "C3": drift and causes.top_share > 0.5,
         "C4": causes.target is not None and (causes.kl / causes.target > 1.25 or causes.target > 8),
         "C5": abs(causes.k1_bias) > 0.2,

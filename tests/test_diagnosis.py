@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated_runs import PRESENT, Causes, planted, simulate, truth
+from evaluations import evaluation
+from simulated_runs import PRESENT, Causes, planted, simulate, text, truth
 
 from kellet.config import Config, load_config
 from kellet.diagnose_kl import c1_price, c2_scale, c4_controller, c5_estimator
@@ -16,6 +17,7 @@ from kellet.diagnose_ppo import b1_stopping, b2_path
 from kellet.diagnose_reward import a1_labels, a3_outside
 from kellet.diagnosis import HYPOTHESES, diagnose
 from kellet.errors import DataError, InputError
+from kellet.evaluation_file import check_evaluation
 from kellet.evidence import Evidence, read_evidence
 
 
@@ -52,11 +54,19 @@ def test_the_explanation_joins_what_is_supported():
     told = found(Causes(label_taste=1.0, length_price=0.08, longer=30, kl=25.0, beta=0.003, step=0.05), control="none")
     text = "\n".join(told.explanation)
     assert "the reward pays for length" in text
-    assert "a nat of drift costs less than it buys" in text
+    assert "a nat of drift costs less than it buys, so KL keeps rising although it is penalised" in text
     assert [next(iter(item.patch)) for item in told.recommendations] == [
         "reward_model.length_control",
         "policy.kl.controller",
     ]
+
+
+def test_a_drift_that_came_to_rest_is_not_said_to_keep_rising():
+    whole = simulate(Causes(label_taste=1.0, length_price=0.08, longer=30, kl=25.0, beta=0.003, step=0.05), 0)
+    still = [row | {"objective/kl": 25.0 + (n % 3)} for n, row in enumerate(whole.history)]
+    text = "\n".join(diagnose(replace(whole, history=still)).explanation)
+    assert "so KL left its budget although it is penalised" in text
+    assert "keeps rising" not in text
 
 
 def constant(size=12, **values):
@@ -118,6 +128,75 @@ def test_dilution_needs_both_courses():
     assert c2_scale(Evidence(history=rising)).supported
     both = [row | {"objective/kl_per_token": row["objective/kl"] / 40} for row in rising]
     assert not c2_scale(Evidence(history=both)).supported
+
+
+@pytest.mark.parametrize(("of_token", "diluted"), [(1.2, True), (1.6, False)])
+def test_a_rise_that_a_token_hides_by_hand(of_token, diluted):
+    # over the second half KL of a response doubles; √2 = 1.41 times would be half of that on the logarithmic scale
+    half = np.linspace(0, 1, 12)
+    rows = [
+        {"iteration": n + 1.0, "objective/kl": 10 * 2.0**x, "objective/kl_per_token": 0.3 * of_token**x}
+        for n, x in enumerate([*[0.0] * 12, *half])
+    ]
+    told = c2_scale(Evidence(history=rows)).findings[0]
+    assert (told.name, told.shown) == ("rise_hidden_per_token", diluted)
+    assert f"became 2.00 [2.00, 2.00] times itself, that of a token {of_token:.2f}" in told.words
+
+
+def judged(wins, std=1.0):
+    """40 prompts whose candidate earns 2 more; the judge prefers it on the first ``wins``."""
+    table = evaluation(40, samples=1, kl=2.0)
+    mine = table["system"] == "candidate"
+    number = table["prompt_id"].str[1:].astype(int)
+    judge = np.where(mine, np.where(number < wins, 1.0, -1.0), 0.0)
+    return check_evaluation(table.assign(reward=2.0 * mine, judge_human=judge, reward_std=np.where(mine, std, 1.0)))
+
+
+def test_a_reward_that_promises_more_than_the_judge_finds_by_hand():
+    # σ(2) = 0.8808; the judge gives 24 of 40: 28 points fewer, while more than half agree with the reward
+    told = a3_outside(Evidence(judged(24), card={}))
+    found = {item.name: item for item in told.findings}
+    assert found["promised_and_not_found"].estimate.value == pytest.approx(0.8808 - 0.6, abs=1e-4)
+    assert found["judge_agreement"].shown is not True
+    few = {item.name: item.shown for item in a3_outside(Evidence(judged(14), card={})).findings}
+    assert few["promised_and_not_found"] is True
+    right = {item.name: item.shown for item in a3_outside(Evidence(judged(38), card={})).findings}
+    assert right["promised_and_not_found"] is False
+    # without a card nothing says that the reward is in logits
+    assert "promised_and_not_found" not in {item.name for item in a3_outside(Evidence(judged(14))).findings}
+
+
+def test_an_ensemble_that_is_unsure_of_the_candidate_is_told():
+    shown = {std: a3_outside(Evidence(judged(30, std))).findings[-1] for std in (1.2, 2.0)}
+    assert {item.name for item in shown.values()} == {"ensemble_disagreement"}
+    assert (shown[1.2].shown, shown[2.0].shown) == (False, True)
+    assert shown[2.0].estimate.value == pytest.approx(2.0)
+
+
+def test_what_courtesy_earns_is_not_called_length():
+    rng = np.random.default_rng(0)
+    rows = []
+    for prompt in range(80):
+        for system, more in (("candidate", 1.5), ("reference", 0.0)):
+            for sample in (0, 1):
+                polite = int(rng.poisson(0.8 + more))
+                answer = text(rng, int(rng.normal(25, 4)) + 6 * polite, polite)
+                rows.append(
+                    {
+                        "prompt_id": f"p{prompt:03d}",
+                        "prompt": f"Question {prompt}?",
+                        "system": system,
+                        "sample": sample,
+                        "response": answer,
+                        "reward": polite + 0.5 * rng.normal(),
+                        "length_tokens": len(answer.split()),
+                    }
+                )
+    told = diagnose(Evidence(check_evaluation(pd.DataFrame(rows))))
+    assert told.hypothesis("A5").supported
+    plain, held = told.hypothesis("A4").findings
+    assert (plain.shown, held.shown) == (True, False)  # longer answers earn more, but by their courtesies
+    assert told.hypothesis("A4").verdict == "not supported"
 
 
 def test_a_step_is_taken_from_approxkl_where_nothing_better_was_logged():

@@ -1,9 +1,14 @@
 """Logs of other trainers: their names, their units, and what is said where something is missing."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from foreign_logs import write_logs
 
+from kellet.cli import main
 from kellet.diagnosis import diagnose
 from kellet.errors import DataError
 from kellet.evaluation_file import check_evaluation
@@ -145,3 +150,18 @@ def test_samples_that_do_not_fit_are_told(tmp_path):
         import_samples(candidate, samples(tmp_path, "r.jsonl", range(5, 8)))
     with pytest.raises(DataError, match="has no reward"):
         import_samples(candidate, log(tmp_path, [{"prompt": "q1", "response": "a"}], "x.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "openrlhf.jsonl", "verl.jsonl"])
+def test_the_documented_output_is_what_comes(tmp_path, monkeypatch, name):
+    text = (Path(__file__).parents[1] / "docs/diagnosis.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(
+        rf"```text\n\$ kellet import-logs {re.escape(name)} --out runs/theirs\n(.*?)```", text, re.DOTALL
+    )
+    write_logs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["import-logs", name, "--out", "runs/theirs"], catch_exceptions=False)
+    wanted = [line for line in shown.splitlines() if line != "..."]
+    assert [line for line in wanted if line not in result.output.splitlines()] == []
+    if "..." not in shown:
+        assert wanted == result.output.splitlines()

@@ -1,0 +1,62 @@
+"""Logs in the formats of TRL, OpenRLHF and verl that docs/diagnosis.md shows: made up, 30 steps, KL rises to 24 nats.
+
+PYTHONPATH=tests python tests/foreign_logs.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+STEPS = 30
+
+
+def write_logs(folder: Path) -> None:
+    """trainer_state.json (TRL), openrlhf.jsonl, verl.jsonl (its file logger)."""
+    trl, openrlhf, verl = [], [], []
+    for step in range(1, STEPS + 1):
+        done = step / STEPS
+        kl, reward, length = 24 * done**1.5, round(2.5 * done**0.5 + 0.05 * (-1) ** step, 3), 120 + 60 * done
+        share = round(0.02 + 0.01 * (step % 3), 3)
+        trl.append(
+            {
+                "objective/kl": round(kl, 3),
+                "objective/entropy": 80.0,
+                "objective/non_score_reward": round(-0.01 * kl, 5),
+                "objective/rlhf_reward": round(reward - 0.01 * kl, 5),
+                "objective/scores": reward,
+                "policy/approxkl_avg": 0.002,
+                "policy/clipfrac_avg": share,
+                "lr": 1e-6,
+                "episode": 64 * step,
+            }
+        )
+        openrlhf.append(
+            {
+                "policy_loss": -0.05,
+                "ppo_clip_ratio": share,
+                "ppo_kl": 0.002,
+                "kl": round(kl / length, 5),
+                "actor_lr": 1e-6,
+                "rollout/reward_mean": reward,
+                "rollout/response_length_mean": round(length, 1),
+                "rollout/truncated_rate": 0.01,
+            }
+        )
+        data = {
+            "critic/score/mean": reward,
+            "critic/rewards/mean": round(reward - 0.01 * kl, 5),
+            "actor/reward_kl_penalty": round(kl / length, 5),
+            "actor/reward_kl_penalty_coeff": 0.01,
+            "actor/ppo_kl": 0.002,
+            "actor/pg_clipfrac": share,
+            "response_length/mean": round(length, 1),
+            "response_length/clip_ratio": 0.01,
+        }
+        verl.append({"step": step, "data": data})
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": STEPS, "log_history": trl}))
+    for name, rows in (("openrlhf", openrlhf), ("verl", verl)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+if __name__ == "__main__":
+    write_logs(Path(sys.argv[1]))
