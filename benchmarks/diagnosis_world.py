@@ -4,8 +4,8 @@
 
 Eight causes and a run without one. CAUSES says, for each, which hypotheses must be supported (``names``) and which
 must not (``absent``); it was written before a run was looked at. What is in neither list may follow from the cause (a
-policy that drifts far is asked outside the data) and is shown, not counted. Labels, base model and reward models of a
-seed are shared by its runs; world, base and training are smaller than the default's, evaluation and gate are as there.
+policy that drifts far is asked outside the data) and is shown, not counted. Labels and reward models of a seed are
+shared by its runs, the base model by all; world, base and training are smaller than the default's.
 
 Every stage is kept under ``--into`` and not run again; the verdicts are made anew from the files, so that a changed
 statistic is tabled without training. ``--read`` only tables what is there.
@@ -44,17 +44,26 @@ SETTINGS: dict[str, Any] = {
     "text": {"max_response_tokens": 80},
     "base_model": {"steps": 320, "heads": 8},
     "reward_model": {"length_control": "none"},
-    "policy": {"iterations": 24, "batch_size": 48, "minibatch_size": 48, "learning_rate": 1.5e-3, "lam": 1.0},
+    "policy": {
+        "iterations": 20,
+        "batch_size": 48,
+        "minibatch_size": 16,
+        "epochs": 1,
+        "learning_rate": 2e-3,
+        "lam": 1.0,
+    },
     "evaluation": {"prompts": 128, "batch_size": 256},
 }
 """What differs from kellet/config.py in every run."""
-HELD = {"controller": "adaptive", "init_coef": 0.3, "target": 3.0, "horizon": 100.0}
+HELD = {"controller": "adaptive", "init_coef": 0.3, "target": 3.0, "horizon": 48.0}
 """A controller that keeps KL near its target, within the budget of 8 nats: there is no drift to explain. Its horizon is
-two batches: with the default's six a run of 24 iterations ends before it has caught up, which is a cause of its own."""
-FEW = 100
+one batch: with the default's six a run of 20 iterations ends before it has caught up, which is a cause of its own."""
+FEW = 40
 """Pairs of a reward model that has too few ..."""
-FEW_EPOCHS = 30
-"""... and passes over them, about as many steps as the others take."""
+FEW_EPOCHS = 40
+"""... and passes over them, until it has them by heart."""
+BASE_SEED = 100
+"""Of the base model, which all runs share, and of its world: no other run has it."""
 COURTESY_TASTE = 1.5
 """Logits that labels add for one courtesy more."""
 DRIFT, HELD_BACK = ("A1", "A2", "A4", "A5", "C4", "C5"), ("B2", "C1", "C2", "C3", "C4", "C5")
@@ -85,10 +94,10 @@ CAUSES = {
     "beta": Cause("β too small", (("C1",),), DRIFT, controller={"controller": "fixed", "init_coef": 0.005}),
     "courtesy": Cause("labels like courtesy", (("A5",),), ("A1", "A2", "A4", *HELD_BACK), "courtesy"),
     "scale": Cause(
-        "reward scale doubled", (("C1", "C2"),), DRIFT, controller={"controller": "fixed", "init_coef": 0.1}, scale=2.0
+        "reward scale doubled", (("C1", "C2"),), DRIFT, controller={"controller": "fixed", "init_coef": 0.05}, scale=2.0
     ),
     "horizon": Cause(
-        "controller's horizon 300 times as long, β from 0.01",
+        "controller's horizon 600 times as long, β from 0.01",
         (("C4",),),
         ("A1", "A2", "A4", "A5", "C5"),
         controller=HELD | {"init_coef": 0.01, "horizon": 30_000.0},
@@ -159,16 +168,23 @@ def labels(kind: str, config: Config) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
+def write_labels(file: Path, kind: str, config: Config) -> None:
+    """The pairs as a file, unless it is there."""
+    if not file.exists():
+        with atomic_file(file) as temporary:
+            labels(kind, config).to_parquet(temporary, index=False)
+
+
 def folder_of(seed: int, into: Path, cause: Cause, config: Config) -> tuple[Path, Path, Path]:
     """Preferences of the policy's prompts, base and reward model, made where they are missing."""
     home = into / f"seed-{seed}"
     for kind in {"honest", cause.labels}:
-        if not (file := home / f"{kind}.parquet").exists():
-            with atomic_file(file) as temporary:
-                labels(kind, config).to_parquet(temporary, index=False)
-    base, model = home / "base", home / f"reward-{cause.labels}"
+        write_labels(home / f"{kind}.parquet", kind, config)
+    base, model = into / "base", home / f"reward-{cause.labels}"
     if not base.exists():
-        train_base(config, home / "honest.parquet", base)
+        own = configured(CAUSES["none"], BASE_SEED)
+        write_labels(into / "base.parquet", "honest", own)
+        train_base(own, into / "base.parquet", base)
     if not model.exists():
         epochs = FEW_EPOCHS if cause.labels == "few" else config.reward_model.epochs
         update = {"reward_model": config.reward_model.model_copy(update={"epochs": epochs})}
