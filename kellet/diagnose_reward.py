@@ -255,7 +255,8 @@ def a5_style(evidence: Evidence) -> Hypothesis:
     """Another style axis is paid for: the share of the gain that its change is worth, length and other axes held.
 
     Shift and price are those of the gate's criterion style_shift (kellet/style_shift.py); the gain that they are a
-    share of is taken at its estimate.
+    share of is taken at its estimate. A style that became rarer stands beside and does not count: a reward that hates
+    padding pays for its absence, and nothing in these files says whether that is a taste or quality.
     """
     statement = "A style other than length is paid for, and the policy moved there."
     name, needs = "gain_explained_by_style", "an evaluation with texts and two or more answers to each prompt"
@@ -271,7 +272,7 @@ def a5_style(evidence: Evidence) -> Hypothesis:
         return any_of("A5", statement, [missing(name, needs)])
     level = gate.model_copy(update={"alpha": gate.alpha / len(moving)})
     shift = style_shift(evidence.answers["reference"], evidence.answers["candidate"], level)
-    findings = []
+    findings, less = [], []
     for axis in shift.axes:
         if axis.explained is None:
             continue
@@ -280,11 +281,17 @@ def a5_style(evidence: Evidence) -> Hypothesis:
             f"{axis.axis.capitalize()} moved by {told(axis.shift)} an answer; at its price with length and the other "
             f"axes held this is worth {percent(share)} of the gain."
         )
+        if axis.shift.high < 0:
+            less.append(f"{text} Less of a style is not paid for as a style.")
+            continue
         findings.append(above(f"gain_explained_by_{axis.axis}", share, MATERIAL, text, "more prompts"))
     findings.sort(key=lambda item: -(item.estimate.value if item.estimate else 0.0))
     silent = [axis.axis for axis in shift.axes if axis.explained is None and axis.shift.low > 0]
-    beside = [f"{', '.join(silent).capitalize()} rose too, but no price can be told for it."] if silent else []
-    return any_of("A5", statement, findings, beside)
+    if silent:
+        less.append(f"{', '.join(silent).capitalize()} rose too, but no price can be told for it.")
+    if not findings:
+        findings = [fact(name, False, "The candidate has no more of any style that has a price.")]
+    return any_of("A5", statement, findings, less)
 
 
 def _courtesy(prompts: Iterable[str], answers: Iterable[str]) -> Floats:

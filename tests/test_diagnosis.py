@@ -14,7 +14,7 @@ from simulated_runs import PRESENT, Causes, planted, simulate, text, truth
 from kellet.config import Config, load_config
 from kellet.diagnose_kl import c1_price, c2_scale, c4_controller, c5_estimator
 from kellet.diagnose_ppo import b1_stopping, b2_path
-from kellet.diagnose_reward import a1_labels, a3_outside
+from kellet.diagnose_reward import a1_labels, a3_outside, a5_style
 from kellet.diagnosis import HYPOTHESES, diagnose
 from kellet.errors import DataError, InputError
 from kellet.evaluation_file import check_evaluation
@@ -197,6 +197,13 @@ def test_what_courtesy_earns_is_not_called_length():
     plain, held = told.hypothesis("A4").findings
     assert (plain.shown, held.shown) == (True, False)  # longer answers earn more, but by their courtesies
     assert told.hypothesis("A4").verdict == "not supported"
+
+
+def test_less_of_a_style_is_told_and_does_not_count():
+    told = a5_style(simulate(Causes(courtesy_price=-1.0, courtesies=-0.4), 0))
+    assert told.verdict == "not supported"
+    assert "Courtesy moved by -0." in told.evidence
+    assert "Less of a style is not paid for as a style." in told.evidence
 
 
 def test_a_step_is_taken_from_approxkl_where_nothing_better_was_logged():
