@@ -16,11 +16,12 @@ import torch
 from kellet import kl
 from kellet.config import Config
 from kellet.errors import DataError
-from kellet.files import atomic_folder, value_hash
+from kellet.files import atomic_folder, value_hash, write_json
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import chances_of, sample, truncated
+from kellet.token_kl import TRACES, token_kl
 from kellet.tokens import Batch, decode, encode_prompt
 from kellet.trunk import POLICY, load_adapter, load_base, playing, response_outputs
 
@@ -39,7 +40,8 @@ def evaluate(
     out: Path,
     progress: Progress = quiet,
 ) -> None:
-    """Let candidate, reference and champion (if any) answer the test prompts; write ``out``/evaluation.parquet.
+    """Let candidate, reference and champion (if any) answer the test prompts; write ``out``/evaluation.parquet
+    and ``out``/token_kl.json.
 
     ``policy`` and ``champion`` are folders of train_policy on the same base. Raises DataError when there is no test
     prompt.
@@ -64,10 +66,13 @@ def evaluate(
                 rows.append(part.assign(system=system, sample=number))
                 progress(len(rows), total, {})
     table = pd.concat(rows, ignore_index=True)
+    traced = token_kl(table, tokenizer)
+    table = table.drop(columns=TRACES)
     if config.data.source == "world":
         table = judge_by_world(table, config)
     with atomic_folder(out) as folder:
         table.to_parquet(folder / "evaluation.parquet", index=False)
+        write_json(folder / "token_kl.json", traced)
 
 
 def test_prompts(preferences: Path, config: Config) -> list[str]:
@@ -98,13 +103,17 @@ def answer(
     config: Config,
     generator: torch.Generator,
 ) -> pd.DataFrame:
-    """One system's sampled answers to ``prompts`` with reward, length, KL and truncation: a row for each prompt."""
+    """One system's sampled answers to ``prompts`` with reward, length, KL and truncation: a row for each prompt.
+
+    The columns TRACES hold each answer's tokens and their KL; null for the reference.
+    """
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     limit = config.text.max_response_tokens
     with playing(model, adapter):
         batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
         logits, _ = response_outputs(model, batch)
     scored = scorer.scores(batch)
+    nats = None if adapter is None else _kl_from_reference(model, batch, logits)
     return pd.DataFrame(
         {
             "prompt_id": [prompt_id(prompt) for prompt in prompts],
@@ -113,8 +122,10 @@ def answer(
             "reward": scored.reward.double().numpy(),
             "reward_std": None if scored.std is None else scored.std.double().numpy(),
             "length_tokens": batch.response_mask.sum(1).numpy(),
-            "kl_nats": None if adapter is None else _kl_from_reference(model, batch, logits).double().numpy(),
+            "kl_nats": None if nats is None else kl.per_response(nats, batch.response_mask).double().numpy(),
             "truncated": truncated(batch, tokenizer.eos_token_id).numpy(),
+            "token_ids": _traces(batch.responses, batch),
+            "token_kl": None if nats is None else _traces(nats, batch),
         }
     ).astype({"kl_nats": "float64", "reward_std": "float64"})
 
@@ -135,7 +146,12 @@ def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:
 
 
 def _kl_from_reference(model: Any, batch: Batch, logits: torch.Tensor) -> torch.Tensor:
-    """(B,) full KL of each response from the reference, nats."""
+    """(B, R) full KL from the reference at each response token, nats."""
     with playing(model, None):
         ref_logits, _ = response_outputs(model, batch)
-    return kl.per_response(kl.full(logits.log_softmax(-1), ref_logits.log_softmax(-1)), batch.response_mask)
+    return kl.full(logits.log_softmax(-1), ref_logits.log_softmax(-1))
+
+
+def _traces(values: torch.Tensor, batch: Batch) -> list[Any]:
+    """Of (B, R) one array (tokens,) for each response, without padding."""
+    return [row[kept].cpu().numpy() for row, kept in zip(values, batch.response_mask, strict=True)]

@@ -1,5 +1,7 @@
 """Held-out evaluation: the contract's file, what is null in it, and whose random numbers are whose."""
 
+import json
+
 import pandas as pd
 import pytest
 import torch
@@ -169,6 +171,23 @@ def test_the_kl_of_an_evaluation_is_that_of_torch(parts):
         q = tiny.base()[0](**plain, position_ids=batch.position_ids).logits[:, query - 1 : -1].log_softmax(-1)
     tokens = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
     assert found["kl_nats"].tolist() == pytest.approx((tokens * batch.response_mask).sum(1).tolist(), abs=1e-4)
+
+
+def test_the_kl_of_a_few_answers_is_kept_token_by_token(parts, tmp_path):
+    table = run(parts, tmp_path / "out")
+    traced = json.loads((tmp_path / "out" / "token_kl.json").read_text())["answers"]
+    candidate = rows_of(table, "candidate").set_index(["prompt_id", "sample"])
+    assert len({(one["prompt_id"], one["sample"]) for one in traced}) == len(traced) == 5
+    end = tiny.base()[1].eos_token
+    for one in traced:
+        row = candidate.loc[(one["prompt_id"], one["sample"])]
+        assert "".join(one["tokens"]).removesuffix(end).strip() == row["response"]
+        assert (one["tokens"][-1] == end) == (not row["truncated"])
+        assert len(one["tokens"]) == len(one["nats"]) == row["length_tokens"]
+        assert sum(one["nats"]) == pytest.approx(row["kl_nats"], abs=1e-4 * len(one["nats"]))
+    assert max(max(one["nats"]) for one in traced) > 0.01
+    most = candidate["kl_nats"].idxmax()
+    assert most in {(one["prompt_id"], one["sample"]) for one in traced}
 
 
 def test_prompts_come_in_the_order_of_their_hashes_up_to_the_number_asked(tmp_path):
