@@ -10,7 +10,7 @@ from tasks.config import load
 from tasks.data import prepare_data
 from tasks.exclusive import one_at_a_time
 from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
-from tasks.registry import find_champion, promote, register
+from tasks.registry import describe_champion, find_champion, promote, register
 from tasks.stages import base_model, decide, diagnose, evaluate, train_policy, train_reward, write_report
 from tasks.tracking import lineage, track, tracked
 
@@ -42,7 +42,8 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
             evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion))
             gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
             why = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
-            report = write_report(config, data, reward, policy, evaluation, gate, why, origin)
+            rival = describe_champion(config, origin, champion)
+            report = write_report(config, data, reward, policy, evaluation, gate, why, origin, rival)
             version = register(config, origin, run_id, base, policy, report, champion)
             promote(config.tracking, version)
             return publish(config, version, report)

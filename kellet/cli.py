@@ -29,6 +29,7 @@ from kellet.cli_options import (
     warn,
     with_params,
 )
+from kellet.cli_report import report
 from kellet.cli_review import chat, spot_check
 from kellet.errors import ConfigError, KelletError, NoLift, NotPromoted
 from kellet.progress import lines
@@ -300,35 +301,7 @@ def gate_power(
 
 main.add_command(diagnose)
 main.add_command(import_logs)
-
-
-@main.command(epilog="Example: kellet report --run runs/default")
-@with_params()
-@run_option
-@path_option("--out", "RUN/report.html")
-def report(config: "Config", run: Path | None, out: Path | None) -> None:
-    """Write one self-contained page: the verdict, the criteria, curves and answers side by side."""
-    folder = run_folder(config, run)
-    decision = there(folder / "gate.json", "gate")
-    evaluation = there(folder / "evaluation/evaluation.parquet", "evaluate")
-    history = there(folder / "policy/history.jsonl", "train-policy")
-    card, data = folder / "reward_model/card.json", prepared_folder(config) / "summary.json"
-    why = folder / "diagnosis.json"
-    from kellet import gate as gating
-    from kellet import report as stage
-
-    stage.write_report(
-        out or folder / "report.html",
-        _read_json(decision),
-        gating.read_evaluation(evaluation),
-        [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()],
-        config.model_dump(mode="json"),
-        _read_json(card) if card.exists() else None,
-        _read_json(data) if data.exists() else None,
-        None,
-        _read_json(why) if why.exists() else None,
-    )
-    click.echo(f"report in {out or folder / 'report.html'}")
+main.add_command(report)
 
 
 @main.command(epilog="Example: kellet export --policy runs/support/policy --out served")

@@ -40,11 +40,10 @@ def evaluate(
     out: Path,
     progress: Progress = quiet,
 ) -> None:
-    """Let candidate, reference and champion (if any) answer the test prompts; write ``out``/evaluation.parquet
-    and ``out``/token_kl.json.
+    """Let candidate, reference and champion (if any) answer the test prompts.
 
-    ``policy`` and ``champion`` are folders of train_policy on the same base. Raises DataError when there is no test
-    prompt.
+    ``out`` gets evaluation.parquet and token_kl.json. ``policy`` and ``champion`` are folders of train_policy on the
+    same base. Raises DataError when there is no test prompt.
     """
     prompts = test_prompts(preferences, config)
     model, tokenizer = load_base(base, config.base_model)

@@ -1,7 +1,8 @@
 """Small inline SVG drawings for report.html: an interval against its threshold, curves, a scatter.
 
-Colours come from the page's CSS by class, so that light, dark and print need no second drawing. Numbers are drawn by
-code and every text goes through ``escape``; each drawing has a label for readers who do not see it.
+Colours come from the page's CSS by class (report.css), so that light, dark and print need no second drawing. Numbers
+are drawn by code and every text goes through ``escape``; each drawing has a title, and a description where there is
+more to say, for readers who do not see it.
 """
 
 import math
@@ -63,19 +64,30 @@ def interval(
     direction: str,
     passed: bool | None,
     label: str,
+    *,
+    mark: str = "",
+    area: str = "good",
+    domain: Sequence[float] = (),
 ) -> Markup:
-    """Draw an interval as a whisker with a dot, its threshold as a line, the side that passes shaded."""
-    width, height, middle = 300, 34, 17
+    """Draw an interval as a whisker with a dot, its threshold as a line, the side of ``direction`` shaded.
+
+    ``mark`` is written at the threshold, ``area`` is the CSS class of the shading, and ``domain`` are values that the
+    axis has to reach, so that several drawings share it.
+    """
+    width, height, middle = 300, 34 + 14 * bool(mark), 17
     low, high = (ends[0], ends[1]) if ends else (None, None)
     known = [item for item in (value, low, high) if item is not None]
     spread = max((abs(item - threshold) for item in known), default=1.0) or 1.0
-    axis = Axis([*known, threshold, threshold - 0.25 * spread, threshold + 0.25 * spread], 4, width - 4)
+    axis = Axis([*known, *domain, threshold, threshold - 0.25 * spread, threshold + 0.25 * spread], 4, width - 4)
     x = axis.at(threshold)
     side = (x, width - 4 - x) if direction == "above" else (4.0, x - 4)
     parts = [
-        f'<rect class="good" x="{side[0]:.1f}" y="5" width="{max(side[1], 0):.1f}" height="24" rx="3"/>',
+        f'<rect class="{area}" x="{side[0]:.1f}" y="5" width="{max(side[1], 0):.1f}" height="24" rx="3"/>',
         f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="32"/>',
     ]
+    if mark:
+        anchor = "mid" if 60 < x < width - 60 else "end" if x >= width - 60 else ""
+        parts.append(f'<text class="tick {anchor}" x="{x:.1f}" y="45">{escape(mark)}</text>')
     style = {True: "pass", False: "fail", None: "open"}[passed]
     if value is not None and ends:
         left = axis.at(low) if low is not None else 4.0
@@ -108,8 +120,9 @@ def curves(title: str, unit: str, series: Sequence[Series], lines: Sequence[tupl
         keys.append((one.name, one.style, False))
     if len(keys) > 1:
         parts += _legend(keys)
-    ends = "; ".join(f"{s.name} from {s.points[0][1]:.3g} to {s.points[-1][1]:.3g}" for s in series if s.points)
-    return _drawing(width, height, f"{title} over iterations: {ends}", parts)
+    ends = [f"{one.name} from {one.points[0][1]:.3g} to {one.points[-1][1]:.3g}" for one in series if one.points]
+    levels = [f"{name} at {level:.3g}" for name, _, level in lines]
+    return _drawing(width, height, f"{title} over iterations", parts, f"{'; '.join([*ends, *levels])} ({unit}).")
 
 
 def scatter(title: str, x_name: str, y_name: str, series: Sequence[Series], lines: Sequence[Line]) -> Markup:
@@ -127,7 +140,33 @@ def scatter(title: str, x_name: str, y_name: str, series: Sequence[Series], line
         ends = f'x1="{x_axis.at(x1):.1f}" y1="{y_axis.at(y1):.1f}" x2="{x_axis.at(x2):.1f}" y2="{y_axis.at(y2):.1f}"'
         parts += [f'<line class="halo" {ends}/>', f'<line class="fit {line.style}" {ends}/>']
     parts += _legend([(one.name, one.style, False) for one in series])
-    return _drawing(width, height, title, parts)
+    told = [f"{one.name}: {len(one.points):,} answers, {_reach(one.points, x_name, y_name)}" for one in series]
+    return _drawing(width, height, title, parts, f"{'; '.join(told)}.")
+
+
+def _reach(points: Sequence[Point], x_name: str, y_name: str) -> str:
+    (x1, x2), (y1, y2) = ((min(column), max(column)) for column in zip(*points, strict=True))
+    return f"{x_name} {x1:.3g} to {x2:.3g}, {y_name} {y1:.3g} to {y2:.3g}"
+
+
+def reliability(title: str, points: Sequence[tuple[float, float, float, float]]) -> Markup:
+    """Draw shares that were right against the confidence that was told: (confidence, share, low, high), all in [0, 1].
+
+    On the diagonal, what is told is what happens.
+    """
+    width, height = 460, 300
+    x_axis, y_axis = Axis([0.5, 1.0], 52, width - 12), Axis([0.0, 1.0], height - 46, 34)
+    parts = _grid(x_axis, y_axis, "confidence of the preference model", "share of pairs that it got right")
+    start, end = (f"{x_axis.at(one):.1f} {y_axis.at(one):.1f}" for one in (0.5, 1.0))
+    parts.append(f'<path class="threshold" d="M{start}L{end}"/>')
+    for confidence, share, low, high in points:
+        x = x_axis.at(confidence)
+        ends = f'y1="{y_axis.at(low):.1f}" y2="{y_axis.at(high):.1f}"'
+        parts.append(f'<line class="whisker plain" x1="{x:.1f}" x2="{x:.1f}" {ends}/>')
+        parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{y_axis.at(share):.1f}" r="5"/>')
+    shares = [[100 * one for one in point] for point in points]
+    told = [f"at {c:.0f}% confidence {s:.0f}% [{low:.0f}, {high:.0f}] right" for c, s, low, high in shares]
+    return _drawing(width, height, title, parts, f"{'; '.join(told)}.")
 
 
 def tick_text(value: float) -> str:
@@ -162,8 +201,8 @@ def _legend(keys: Sequence[tuple[str, str, bool]]) -> list[str]:
     return parts
 
 
-def _drawing(width: int, height: int, label: str, parts: Sequence[str]) -> Markup:
+def _drawing(width: int, height: int, label: str, parts: Sequence[str], more: str = "") -> Markup:
     # every part was made above from numbers, from CSS classes of this package, and from escaped text
-    inner = "".join(parts)
+    told = f"<title>{escape(label)}</title>" + (f"<desc>{escape(more)}</desc>" if more else "")
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    return Markup(f'<svg {size} role="img" aria-label="{escape(label)}">{inner}</svg>')  # noqa: S704
+    return Markup(f'<svg {size} role="img">{told}{"".join(parts)}</svg>')  # noqa: S704

@@ -22,14 +22,15 @@ DIGITS = 4
 
 def token_kl(rows: pd.DataFrame, tokenizer: Any) -> dict[str, Any]:
     """The content of token_kl.json, from an evaluation's rows with the columns TRACES."""
-    candidate = rows[rows["system"] == "candidate"].set_index(["prompt_id", "sample"])
+    chosen = choose(rows)
+    mine = rows[(rows["system"] == "candidate") & rows["prompt_id"].isin([one.prompt_id for one in chosen])]
+    by_key = {(row["prompt_id"], row["sample"]): row for row in mine.to_dict("records")}
     answers = []
-    for rule, prompt_id, sample in choose(rows):
-        ids, nats = (candidate.at[(prompt_id, sample), name] for name in TRACES)
-        told = {"rule": rule, "prompt_id": prompt_id, "sample": sample}
-        answers.append(
-            told | {"tokens": pieces(tokenizer, ids.tolist()), "nats": [round(float(one), DIGITS) for one in nats]}
-        )
+    for rule, prompt_id, sample in chosen:
+        row = by_key[prompt_id, sample]
+        nats = [round(float(one), DIGITS) for one in row["token_kl"]]
+        tokens = pieces(tokenizer, row["token_ids"].tolist())
+        answers.append({"rule": rule, "prompt_id": prompt_id, "sample": sample, "tokens": tokens, "nats": nats})
     return {"answers": answers}
 
 

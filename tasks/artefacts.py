@@ -116,7 +116,7 @@ def code_version(*modules: str) -> str:
     """Hash of the sources that these modules import, of the data files they name, and of the computing libraries."""
     code = {file for module in modules for file in sources(module)}
     text = "".join(file.read_text(encoding="utf-8") for file in code)
-    read = {file for file in _package().iterdir() if file.suffix in {".yaml", ".html"} and file.name in text}
+    read = {file for file in _package().iterdir() if file.suffix in {".yaml", ".html", ".css"} and file.name in text}
     named = {file.name: content_hash(file) for file in code | read}
     return value_hash({"files": named, "libraries": {name: version(name) for name in LIBRARIES}})
 

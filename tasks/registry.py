@@ -11,6 +11,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from prefect import task
 
 from kellet.config import Config, Tracking
@@ -40,16 +41,42 @@ def find_champion(config: Config, origin: dict[str, str], base: Artefact) -> Art
 
     None without a champion, or when the champion's adapter belongs to another base model (which is logged).
     """
+    version = _rival(config, origin)
+    if version is None:
+        return None
+    if version.tags["base_hash"] != base.hash:
+        logger().warning("the champion (version %s) has another base model; it is not compared with", version.version)
+        return None
+    path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
+    return Artefact(stage="champion", path=path, hash=version.tags["policy_hash"])
+
+
+@task(name="describe-champion", retries=3, retry_delay_seconds=2)
+def describe_champion(config: Config, origin: dict[str, str], champion: Artefact | None) -> dict[str, Any] | None:
+    """What the report says of ``champion``: its name, the parameters of its run and where it came from."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    version = _rival(config, origin) if champion else None
+    if version is None:
+        return None
+    told = {"name": f"{version.name}/{version.version}", "lineage": {key: version.tags.get(key) for key in origin}}
+    try:
+        uri = config.tracking.uri
+        params = download_artifacts(run_id=version.run_id, artifact_path="params.yaml", tracking_uri=uri)
+    except MlflowException as error:
+        logger().warning("the champion's parameters are not in MLflow any more; the report leaves them out: %s", error)
+        return told
+    return told | {"config": yaml.safe_load(Path(params).read_text(encoding="utf-8"))}
+
+
+def _rival(config: Config, origin: dict[str, str]) -> "ModelVersion | None":
+    """The champion, or the version that this very retraining was compared with before; None where there is none."""
     earlier = find_version.fn(config.tracking, origin["retraining_key"])
     number = earlier.tags["compared_with"] if earlier else _aliases(config.tracking).get(CHAMPION, "none")
     if number == "none":
         return None
-    version = _client(config.tracking).get_model_version(config.tracking.registered_model, number)
-    if version.tags["base_hash"] != base.hash:
-        logger().warning("the champion (version %s) has another base model; it is not compared with", number)
-        return None
-    path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
-    return Artefact(stage="champion", path=path, hash=version.tags["policy_hash"])
+    return _client(config.tracking).get_model_version(config.tracking.registered_model, number)
 
 
 @task(name="register", retries=3, retry_delay_seconds=2)

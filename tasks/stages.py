@@ -131,6 +131,7 @@ def write_report(
     gate: Artefact,
     diagnosis: Artefact,
     origin: dict[str, str],
+    champion: dict[str, Any] | None,
 ) -> Artefact:
     """Gather what a person reads after a retraining: report.html and the files it was made from."""
     from kellet import gate as gating
@@ -144,6 +145,7 @@ def write_report(
         "gate": gate,
         "diagnosis": diagnosis,
         "origin": origin,
+        "champion": champion,
     }
 
     def write(out: Path) -> None:
@@ -152,6 +154,7 @@ def write_report(
                 gate.path / "gate.json",
                 diagnosis.path / "diagnosis.json",
                 evaluation.path / "evaluation.parquet",
+                evaluation.path / "token_kl.json",
                 policy.path / "history.jsonl",
                 reward.path / "card.json",
             ):
@@ -166,7 +169,9 @@ def write_report(
                 read_card(reward),
                 data.summary,
                 origin,
-                dict(json.loads((diagnosis.path / "diagnosis.json").read_text(encoding="utf-8"))),
+                read_json(diagnosis.path / "diagnosis.json"),
+                champion,
+                read_json(evaluation.path / "token_kl.json"),
             )
 
     return make(folder("report", config, inputs), write)
@@ -174,12 +179,17 @@ def write_report(
 
 def read_card(reward: Artefact) -> dict[str, Any]:
     """The reward model's card."""
-    return dict(json.loads((reward.path / "card.json").read_text(encoding="utf-8")))
+    return read_json(reward.path / "card.json")
 
 
 def read_decision(gate: Artefact) -> dict[str, Any]:
     """gate.json of a gate or report artefact."""
-    return dict(json.loads((gate.path / "gate.json").read_text(encoding="utf-8")))
+    return read_json(gate.path / "gate.json")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def read_history(artefact: Artefact) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,24 @@ def test_gate_and_report_chain_by_the_run_folder(project: Path) -> None:
     result = kellet("report")
     assert result.exit_code == 0
     assert "<html" in (run / "report.html").read_text()
+
+
+def test_report_reads_a_folder_of_the_flow_with_its_own_parameters(project: Path) -> None:
+    """The flow leaves everything in one folder; its params.yaml tells of this run, the project's of the next."""
+    for name, seed in (("ours", 7), ("theirs", 8)):
+        folder = Path("runs", name)
+        folder.mkdir(parents=True)
+        evaluation(folder / "evaluation.parquet", 1.0)
+        assert kellet("gate", str(folder / "evaluation.parquet"), "--out", str(folder / "gate.json")).exit_code == 0
+        (folder / "params.yaml").write_text(f"name: {name}\nseed: {seed}\ndata: {{name: {name}}}\n")
+    Path("runs/ours/history.jsonl").write_text('{"iteration": 1, "objective/kl": 1.0}\n{"iteration": 2}\n')
+    result = kellet("report", "--run", "runs/ours", "--champion", "runs/theirs", "--out", "page.html")
+    assert result.exit_code == 0, result.output
+    page = Path("page.html").read_text()
+    assert "Retraining ours, compared with champion theirs" in page
+    assert re.search(r"seed</th><td>8</td><td>7</td>", page)
+    assert "KL from the reference over iterations" in page
+    assert kellet("report", "--run", "runs/ours", "--champion", "runs/nobody").exit_code == 2
 
 
 def test_diagnose_reads_any_of_its_files_and_writes_only_beside_a_run(project: Path) -> None:

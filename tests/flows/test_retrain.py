@@ -26,8 +26,12 @@ def test_a_verdict_with_its_files(smoke):
         "history.jsonl",
         "params.yaml",
         "report.html",
+        "token_kl.json",
     }
-    assert decision["verdict"] in (smoke.root / "runs/smoke/report.html").read_text()
+    page = (smoke.root / "runs/smoke/report.html").read_text()
+    assert decision["verdict"] in page
+    for section in ("What changed", "Why it came out so", "Where the KL is", "The reward model's card"):
+        assert section in page
     assert set(pd.read_parquet(smoke.root / "runs/smoke/evaluation.parquet")["system"]) == {"candidate", "reference"}
     assert f"smoke: {decision['verdict'].upper()}" in smoke.done.stdout
     assert "Traceback" not in smoke.done.stdout

@@ -35,7 +35,7 @@ def add(config, client, tmp_path):
     name = config.tracking.registered_model
     client.create_registered_model(name)
 
-    def create(key, verdict="promote"):
+    def create(key, verdict="promote", run_id=None):
         tags = {
             "retraining_key": key,
             "verdict": verdict,
@@ -43,7 +43,7 @@ def add(config, client, tmp_path):
             "policy_hash": key,
             "compared_with": "none",
         }
-        return client.create_model_version(name, str(tmp_path), tags=tags)
+        return client.create_model_version(name, str(tmp_path), run_id=run_id, tags=tags)
 
     return create
 
@@ -141,3 +141,27 @@ def test_a_retraining_is_always_compared_with_the_same_champion(config, client, 
     registry.promote.fn(config.tracking, add("a"))
     base = Artefact(stage="base_model", path="x", hash="b")
     assert registry.find_champion.fn(config, {"retraining_key": "a"}, base) is None
+
+
+def test_the_report_learns_the_champions_parameters(config, client, add, tmp_path):
+    experiment = client.create_experiment("described", artifact_location=(tmp_path / "artifacts").as_uri())
+    run = client.create_run(experiment).info.run_id
+    client.log_text(run, "seed: 3\npolicy: {iterations: 5}\n", "params.yaml")
+    registry.promote.fn(config.tracking, add("a", run_id=run))
+    champion = Artefact(stage="champion", path=tmp_path, hash="a")
+    origin = {"retraining_key": "z", "data_md5": "now"}
+    assert registry.describe_champion.fn(config, origin, champion) == {
+        "name": f"{config.tracking.registered_model}/1",
+        "lineage": {"retraining_key": "a", "data_md5": None},
+        "config": {"seed": 3, "policy": {"iterations": 5}},
+    }
+    assert registry.describe_champion.fn(config, origin, None) is None
+
+
+def test_a_champion_whose_run_was_deleted_is_still_named(config, client, add, tmp_path):
+    experiment = client.create_experiment("deleted", artifact_location=(tmp_path / "artifacts").as_uri())
+    run = client.create_run(experiment).info.run_id  # has no params.yaml
+    registry.promote.fn(config.tracking, add("a", run_id=run))
+    champion = Artefact(stage="champion", path=tmp_path, hash="a")
+    told = registry.describe_champion.fn(config, {"retraining_key": "z"}, champion)
+    assert told == {"name": f"{config.tracking.registered_model}/1", "lineage": {"retraining_key": "a"}}
