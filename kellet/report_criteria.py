@@ -10,6 +10,7 @@ import pandas as pd
 from kellet import svg
 from kellet.bootstrap import Estimate, cluster_codes, cluster_means, mean
 from kellet.checks import number
+from kellet.win_rate import win_rate
 
 QUESTIONS = {
     "reward_gain": "Is the reward higher?",
@@ -49,7 +50,7 @@ TILES = {
     "Wins by the judge": ("independent_judge", "win_rate"),
 }
 """What a reader sees first: a name, and the check that it shows."""
-LEADS = re.compile(r"(Why [^.]*\.|Nothing was shown [^;.]*|Together:|Cannot be told:)\s*")
+LEADS = re.compile(r"(Why [^.]*\.|Together:|Cannot be told:)\s*")
 """How a paragraph of the explanation begins (kellet/diagnosis.py)."""
 BADGES = {"supported": "fail", "not supported": "pass", "cannot tell": "open"}
 
@@ -137,9 +138,11 @@ def _mean(part: pd.DataFrame, column: str, unit: str, gate: Mapping[str, Any]) -
     known = part[part[column].notna()]
     if known.empty:
         return "–"
-    (codes,), n = cluster_codes(known["prompt_id"].to_numpy(str))
-    values = cluster_means(known[column].to_numpy(float), codes, n)
-    return words(mean(values, **settings(gate)), "share" if unit == "share" else "reward")
+    values, prompts = known[column].to_numpy(float), known["prompt_id"].to_numpy(str)
+    if unit == "share":  # a bootstrap of what happened once in a thousand has no end to its interval
+        return words(win_rate(values, prompts, alpha=gate["alpha"]), unit)
+    (codes,), n = cluster_codes(prompts)
+    return words(mean(cluster_means(values, codes, n), **settings(gate)), "reward")
 
 
 def settings(gate: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def length(decision: Mapping[str, Any]) -> dict[str, Any] | None:
         for one in told["alone"]
     ]
     strata = [
-        (f"{one['shortest']:.0f} to {one['longest']:.0f}", one["pairs"], words(one["gain"], "reward"))
+        (f"{one['shortest']:.0f} to {one['longest']:.0f}", f"{one['pairs']:,}", words(one["gain"], "reward"))
         for one in told["strata"]
     ]
     return {"sentence": told["sentence"], "alone": alone, "strata": strata}
@@ -194,14 +197,14 @@ def _controlled(told: Mapping[str, Any]) -> str:
     return words({"value": told["controlled"], "interval": told["interval"]}, "win rate")
 
 
-def style(decision: Mapping[str, Any]) -> list[tuple[str, str, str, str, bool]]:
+def style(decision: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Axis, shift, price, what it explains, and whether it is paid for; axes on which nothing moved are left out."""
-    axes = decision.get("style", {}).get("axes", ())
-    return [
-        (one["axis"], *(words(one[key], "reward") for key in ("shift", "price", "explained")), one["paid"])
-        for one in axes
-        if one["shift"]["value"] or one["price"]
-    ]
+    rows = []
+    for one in decision.get("style", {}).get("axes", ()):
+        if one["shift"]["value"] or one["price"]:
+            told = [words(one[key], "reward") for key in ("shift", "price", "explained")]
+            rows.append((str(one["axis"]), *told, "yes" if one["paid"] else "not shown"))
+    return rows
 
 
 def hypothesis(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -215,6 +215,7 @@ def test_the_systems_stand_side_by_side(tmp_path):
     _, parsed = page(tmp_path, table)
     words = [word.strip() for word in parsed.words if word.strip()]
     found = {system: words[words.index(system) + 2] for system in ("Reference", "Champion", "Candidate")}
+    assert "0.0% [0.0%, " in " ".join(words)  # truncated: nothing happened, which is no certainty
     assert found == {
         "Reference": "20.0 [20.0, 20.0]",
         "Champion": "25.0 [25.0, 25.0]",
