@@ -17,13 +17,14 @@ from kellet import kl
 from kellet.config import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder, value_hash, write_json
+from kellet.next_token import compare
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import Scorer, load_scorer
 from kellet.rollout import chances_of, sample, truncated
 from kellet.token_kl import TRACES, token_kl
 from kellet.tokens import Batch, decode, encode_prompt
-from kellet.trunk import POLICY, load_adapter, load_base, playing, response_outputs
+from kellet.trunk import POLICY, all_response_states, load_adapter, load_base, playing
 
 CHAMPION = "champion"
 REVIEWER_NOISE = 0.2
@@ -110,9 +111,9 @@ def answer(
     limit = config.text.max_response_tokens
     with playing(model, adapter):
         batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
-        logits, _ = response_outputs(model, batch)
+        states = all_response_states(model, batch)
     scored = scorer.scores(batch)
-    nats = None if adapter is None else _kl_from_reference(model, batch, logits)
+    nats = None if adapter is None else _kl_from_reference(model, batch, states)
     return pd.DataFrame(
         {
             "prompt_id": [prompt_id(prompt) for prompt in prompts],
@@ -144,11 +145,11 @@ def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     return judged.assign(judge_human=(judged["judge_gold"] + noise).where(seen))
 
 
-def _kl_from_reference(model: Any, batch: Batch, logits: torch.Tensor) -> torch.Tensor:
-    """(B, R) full KL from the reference at each response token, nats."""
+def _kl_from_reference(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
+    """(B, R) full KL from the reference at each response token, nats; ``states`` are the final ones of who wrote."""
     with playing(model, None):
-        ref_logits, _ = response_outputs(model, batch)
-    return kl.full(logits.log_softmax(-1), ref_logits.log_softmax(-1))
+        ref_states = all_response_states(model, batch)
+    return compare(model, states, ref_states, batch).kl_full
 
 
 def _traces(values: torch.Tensor, batch: Batch) -> list[Any]:

@@ -1,7 +1,7 @@
 """One iteration's update: epochs of minibatches over a scored rollout.
 
 Legend: B responses, R response tokens; every (B, R) tensor goes with ``batch.response_mask``. A minibatch is one
-optimizer step; where it does not fit in memory it is computed in micro-batches whose gradients add up to its own.
+optimizer step; it is computed in micro-batches of responses of like length, whose gradients add up to its own.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kellet import kl
 from kellet.config import Policy
+from kellet.next_token import compare, logprobs_and_kl, logprobs_of
 from kellet.policy_metrics import Metrics, describe_stopping
 from kellet.ppo import (
     explained_variance,
@@ -24,10 +25,10 @@ from kellet.ppo import (
 )
 from kellet.rollout import truncated
 from kellet.tokens import Batch
-from kellet.trunk import playing, response_outputs
+from kellet.trunk import all_response_states, playing, response_states, tokens_at_once
 
-UPDATE_KL_RESPONSES = 64
-"""Responses on which the KL of the update is measured, which costs a forward pass; they stand in random order."""
+UPDATE_KL_RESPONSES = 16
+"""Responses on which the KL of the update is measured, which costs their forward pass; they stand in random order."""
 
 
 class Rollout(NamedTuple):
@@ -42,6 +43,8 @@ class Rollout(NamedTuple):
     kl_k1: Tensor
     kl_full: Tensor
     entropy: Tensor
+    states: Tensor
+    """(K, R, H) final hidden states of the policy that sampled, of the first UPDATE_KL_RESPONSES responses."""
 
 
 class Targets(NamedTuple):
@@ -91,7 +94,7 @@ def update(
         for rows in torch.randperm(len(mask), generator=generator).split(settings.minibatch_size):
             optimizer.zero_grad()
             step: dict[str, float] = {}
-            for part, share in _micro_batches(rows, mask, settings.micro_batch_size):
+            for part, share in _micro_batches(rollout.batch, rows, settings.micro_batch_size):
                 loss, seen = _loss(settings, model, value_head, rollout, targets, part)
                 (loss * share).backward()
                 step = {name: step.get(name, 0.0) + share * value for name, value in seen.items()}
@@ -103,21 +106,16 @@ def update(
             break
     metrics |= {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
     metrics["ppo/epochs"] = len(steps) * settings.minibatch_size // len(mask)
-    metrics["ppo/policy/kl_update"] = _kl_of_update(model, rollout, settings.micro_batch_size)
+    metrics["ppo/policy/kl_update"] = _kl_of_update(model, rollout)
     return metrics
 
 
-def of_responses(log_p: Tensor, batch: Batch) -> Tensor:
-    """(B, R) log-probabilities of the response tokens, picked from those of all tokens (B, R, V), nats."""
-    picked: Tensor = log_p.gather(-1, batch.responses[..., None]).squeeze(-1)
-    return picked
-
-
-def _micro_batches(rows: Tensor, response_mask: Tensor, size: int | None) -> Iterator[tuple[Tensor, float]]:
+def _micro_batches(batch: Batch, rows: Tensor, size: int | None) -> Iterator[tuple[Tensor, float]]:
     """Parts of ``rows``, and the share of their response tokens that each has: losses are means over tokens."""
-    total = float(response_mask[rows].sum())
-    for part in rows.split(size or len(rows)):
-        yield part, float(response_mask[part].sum()) / total
+    minibatch = batch.rows(rows)
+    total = float(minibatch.response_mask.sum())
+    for part in minibatch.like_lengths(tokens_at_once(batch.input_ids.device), size):
+        yield rows[part], float(minibatch.response_mask[part].sum()) / total
 
 
 def _loss(
@@ -131,17 +129,19 @@ def _loss(
         for tensor in (rollout.logprobs, rollout.values, targets.advantages, targets.returns)
     )
     with torch.set_grad_enabled(not targets.frozen):
-        logits, hidden = response_outputs(model, batch)
-        log_p = logits.log_softmax(-1)
-        logprobs = of_responses(log_p, batch)
+        states = response_states(model, batch)
+        if targets.kl_weight and settings.kl.penalty == "loss_full":
+            with torch.no_grad(), playing(model, None):
+                ref_states = response_states(model, batch)
+            logprobs, kl_full = logprobs_and_kl(model, states, ref_states, batch)
+        else:
+            logprobs, kl_full = logprobs_of(model, states, batch), None
         surrogate = policy_loss(logprobs, old_logprobs, advantages, mask, settings.clip_range)
-    critic = value_loss(value_head(hidden).squeeze(-1), old_values, returns, mask, settings.value_clip_range)
+    critic = value_loss(value_head(states).squeeze(-1), old_values, returns, mask, settings.value_clip_range)
     # L = L_policy + c L_value + β/σ_A KL(π || π_ref)
     loss = surrogate.loss + settings.value_coef * critic
-    if targets.kl_weight and settings.kl.penalty == "loss_full":
-        with torch.no_grad(), playing(model, None):
-            log_q = response_outputs(model, batch)[0].log_softmax(-1)
-        loss = loss + targets.kl_weight * masked_mean(kl.full(log_p, log_q), mask)
+    if kl_full is not None:
+        loss = loss + targets.kl_weight * masked_mean(kl_full, mask)
     elif targets.kl_weight:
         ref_logprobs = old_logprobs - rollout.kl_k1[rows, : mask.shape[1]]
         loss = loss + targets.kl_weight * masked_mean(kl.k2(logprobs, ref_logprobs), mask)
@@ -156,13 +156,8 @@ def _loss(
 
 
 @torch.no_grad()
-def _kl_of_update(model: Any, rollout: Rollout, size: int | None) -> float:
-    """KL(π_old ‖ π_new) by k3 on responses of the old policy, nats per response."""
-    rows = torch.arange(min(len(rollout.scores), UPDATE_KL_RESPONSES))
-    total = 0.0
-    for part in rows.split(size or len(rows)):
-        batch = rollout.batch.rows(part)
-        logits, _ = response_outputs(model, batch)
-        log_ratio = of_responses(logits.log_softmax(-1), batch) - rollout.logprobs[part, : logits.shape[1]]
-        total += float(((torch.expm1(log_ratio) - log_ratio) * batch.response_mask).sum())
-    return total / len(rows)
+def _kl_of_update(model: Any, rollout: Rollout) -> float:
+    """Full KL(π_old ‖ π_new) on responses of the old policy, nats per response."""
+    batch = rollout.batch.rows(torch.arange(len(rollout.states)))
+    old, new = rollout.states[:, : batch.response_mask.shape[1]], all_response_states(model, batch)
+    return float(kl.per_response(compare(model, old, new, batch).kl_full, batch.response_mask).mean())

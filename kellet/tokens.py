@@ -52,6 +52,23 @@ class Batch(NamedTuple):
         columns = slice(min(first, query - 1), query + longest)
         return Batch(self.input_ids[index][:, columns], attention[:, columns], response[:, :longest])
 
+    def like_lengths(self, tokens: int, rows: int | None = None) -> list[Tensor]:
+        """Indices (n,) of parts that hold every row once, rows of like length together.
+
+        A part is of at most ``rows`` rows where that is given, else of as many as make at most ``tokens`` tokens with
+        their padding, and of one at least.
+        """
+        length = self.attention_mask.sum(1)
+        order = length.argsort(stable=True)
+        if rows is not None:
+            return list(order.split(rows))
+        parts, begin = [], 0
+        for end, longest in enumerate(length[order].tolist(), 1):
+            if end - begin > 1 and (end - begin) * longest > tokens:
+                parts.append(order[begin : end - 1])
+                begin = end - 1
+        return [*parts, order[begin:]]
+
 
 def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
     """Token ids of the query; a long one loses its beginning, because what was asked last matters most.

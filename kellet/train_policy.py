@@ -27,8 +27,9 @@ from kellet.config import Config
 from kellet.errors import DataError, KelletError, TrainingStopped
 from kellet.files import atomic_folder, value_hash
 from kellet.interrupt import held_back
+from kellet.next_token import compare
 from kellet.policy_metrics import Metrics, describe_lengths, describe_objective
-from kellet.ppo_update import Rollout, of_responses, update
+from kellet.ppo_update import UPDATE_KL_RESPONSES, Rollout, update
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import load_scorer
@@ -39,9 +40,9 @@ from kellet.tokens import Batch, encode_prompt
 from kellet.trunk import (
     REWARD,
     add_adapter,
+    all_response_states,
     load_base,
     playing,
-    response_outputs,
     save_adapter,
     save_head,
     scalar_head,
@@ -243,23 +244,33 @@ def build_controller(config: Config) -> kl.KLController:
 
 
 @torch.no_grad()
-def score(model: Any, scorer: Callable[[Batch], Tensor], value_head: nn.Linear, batch: Batch) -> Rollout:
-    """Policy, value, reference and reward on the sampled responses: three passes of one trunk."""
-    logits, hidden = response_outputs(model, batch)
+def score(
+    model: Any,
+    scorer: Callable[[Batch], Tensor],
+    value_head: nn.Linear,
+    batch: Batch,
+    states: Tensor | None = None,
+) -> Rollout:
+    """Policy, value, reference and reward on the sampled responses.
+
+    ``states`` (B, R, H): the policy's final hidden states, where sampling has left them; else they cost a pass.
+    """
+    if states is None:
+        states = all_response_states(model, batch)
     with playing(model, None):
-        ref_logits, _ = response_outputs(model, batch)
+        ref_states = all_response_states(model, batch)
     with playing(model, REWARD):
         scores = scorer(batch)
-    log_p, log_q = logits.log_softmax(-1), ref_logits.log_softmax(-1)
-    logprobs, mask = of_responses(log_p, batch), batch.response_mask
+    found, mask = compare(model, states, ref_states, batch), batch.response_mask
     return Rollout(
         batch=batch,
-        logprobs=logprobs,
-        values=value_head(hidden).squeeze(-1) * mask,
+        logprobs=found.logprobs,
+        values=value_head(states).squeeze(-1) * mask,
         scores=scores,
-        kl_k1=kl.k1(logprobs, of_responses(log_q, batch)) * mask,
-        kl_full=kl.full(log_p, log_q) * mask,
-        entropy=-(log_p.exp() * log_p).sum(-1) * mask,
+        kl_k1=kl.k1(found.logprobs, found.ref_logprobs),
+        kl_full=found.kl_full,
+        entropy=found.entropy,
+        states=states[:UPDATE_KL_RESPONSES].clone(),
     )
 
 

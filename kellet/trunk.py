@@ -11,7 +11,7 @@ Legend: B rows, R response tokens, T all tokens, H hidden width, V vocabulary.
 import contextlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from kellet.tokens import Batch
 
 POLICY = "default"
 REWARD = "reward"
+CPU_TOKENS = 1024
+"""Of :func:`tokens_at_once`."""
 
 
 def load_base(base: Path | str, settings: BaseLM | None = None) -> tuple[Any, Any]:
@@ -129,35 +131,101 @@ def playing(model: Any, adapter: str | None) -> Iterator[None]:
         model.set_adapter(before)
 
 
+def response_states(model: Any, batch: Batch) -> Tensor:
+    """(B, R, H) the decoder's final hidden states that predict each response token."""
+    width = batch.response_mask.shape[1]
+    return _final_states(model, batch)[:, -width - 1 : -1]
+
+
+@torch.no_grad()
+def all_response_states(model: Any, batch: Batch) -> Tensor:
+    """As :func:`response_states`, without gradient, rows of like length at a time; zero where no token counts."""
+    found: Tensor | None = None
+    for rows in batch.like_lengths(tokens_at_once(batch.input_ids.device)):
+        part = batch.rows(rows)
+        states = response_states(model, part)
+        if found is None:
+            found = states.new_zeros(*batch.response_mask.shape, states.shape[-1])
+        found[rows, : states.shape[1]] = states * part.response_mask[..., None]
+    assert found is not None  # noqa: S101
+    return found
+
+
+def logits_of(model: Any, states: Tensor) -> Tensor:
+    """(N, V) logits of final hidden states (N, H).
+
+    The causal LM's own forward is run on them in place of its decoder's output, since what comes after the decoder
+    differs: a bias, a scale, a soft cap.
+    """
+    causal = _causal_lm(model)
+    given = _DecoderOutput(states[None])
+    with _forward_replaced(causal.get_decoder(), lambda *_, **__: given):
+        logits: Tensor = causal(inputs_embeds=states[None], use_cache=False).logits
+    return logits[0]
+
+
 def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
     """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
-    with recomputing(model):
-        output = model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask.long(),
-            position_ids=batch.position_ids,
-            logits_to_keep=batch.response_mask.shape[1] + 1,
-            output_hidden_states=True,
-            use_cache=False,
-        )
-    width = batch.response_mask.shape[1]
-    return output.logits[:, :-1], output.hidden_states[-1][:, -width - 1 : -1]
+    states = response_states(model, batch)
+    return logits_of(model, states.flatten(0, 1)).unflatten(0, states.shape[:2]), states
 
 
 def last_hidden(model: Any, batch: Batch) -> Tensor:
     """(B, H) hidden state at each row's last response token."""
-    decoder = model.get_base_model().get_decoder()
+    query = batch.input_ids.shape[1] - batch.response_mask.shape[1]
+    last = query + batch.response_mask.sum(1) - 1
+    return _final_states(model, batch)[torch.arange(len(last)), last]
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """Tokens, padding included, in one pass where no parameter says how many.
+
+    A CPU is fastest while a layer's activations stay in its caches; elsewhere the batch is not cut.
+    """
+    return CPU_TOKENS if device.type == "cpu" else 2**62
+
+
+def _final_states(model: Any, batch: Batch) -> Tensor:
+    """(B, T, H) the decoder's last hidden states; those of the layers before it are not kept."""
     with recomputing(model):
-        output = decoder(
+        output = _causal_lm(model).get_decoder()(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask.long(),
             position_ids=batch.position_ids,
             use_cache=False,
         )
-    query = batch.input_ids.shape[1] - batch.response_mask.shape[1]
-    last = query + batch.response_mask.sum(1) - 1
-    hidden: Tensor = output.last_hidden_state[torch.arange(len(last)), last]
-    return hidden
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+class _DecoderOutput:
+    """A decoder's output of which only the last hidden states are there, by name or as the first."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.last_hidden_state = states
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.last_hidden_state,)[index]
+
+
+def _causal_lm(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextlib.contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    own = module.__dict__.get("forward")  # there where a library has wrapped it
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 def scalar_head(width: int, seed: int) -> nn.Linear:

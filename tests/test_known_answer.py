@@ -23,6 +23,27 @@ TOLERANCE = 0.03
 """Total variation from π*; the reference's is at least eight times as much for every β here."""
 
 
+class Decoder(nn.Module):
+    """Its final states are the logits, and beside them which token it read last, for the value head."""
+
+    def __init__(self, owner):
+        super().__init__()
+        self.owner = (owner,)  # in a tuple, so that it is not a part of this one
+
+    def forward(self, input_ids, past_key_values=None, **_):
+        (owner,) = self.owner
+        logits = owner.table[input_ids] + (owner.adapter[input_ids] if owner.on else 0.0)
+        states = torch.cat([logits, nn.functional.one_hot(input_ids, VOCABULARY)], dim=-1)
+        return SimpleNamespace(last_hidden_state=states, past_key_values=past_key_values)
+
+
+class ValueHead(nn.Linear):
+    """Reads the token and not the logits, so that the values do not move the policy."""
+
+    def forward(self, states):
+        return super().forward(states[..., VOCABULARY:])
+
+
 class TableLM(nn.Module):
     """What the trainer uses of a trunk: ``table`` is the reference, ``adapter`` the policy's difference from it."""
 
@@ -33,11 +54,17 @@ class TableLM(nn.Module):
         self.register_buffer("table", table)
         self.adapter = nn.Parameter(torch.zeros(VOCABULARY, VOCABULARY))
         self.active_adapter, self.on = "default", True
+        self.decoder = Decoder(self)
 
-    def forward(self, input_ids, logits_to_keep, **_):
-        logits = self.table[input_ids] + (self.adapter[input_ids] if self.on else 0.0)
-        states = nn.functional.one_hot(input_ids, VOCABULARY).float()
-        return SimpleNamespace(logits=logits[:, -logits_to_keep:], hidden_states=[states], past_key_values=None)
+    def get_decoder(self):
+        return self.decoder
+
+    def get_output_embeddings(self):
+        return SimpleNamespace(weight=self.table)
+
+    def forward(self, past_key_values=None, **inputs):
+        states = self.decoder(**inputs).last_hidden_state
+        return SimpleNamespace(logits=states[..., :VOCABULARY], past_key_values=past_key_values)
 
     def set_adapter(self, name):
         self.active_adapter = name
@@ -84,7 +111,7 @@ def trained(coefficient, **policy):
         **policy,
     }
     config = tiny.config(text={"max_response_tokens": 2, "prompt_template": "{prompt}"}, policy=settings)
-    ppo(config, model, Tokenizer(), rewards_of, nn.Linear(VOCABULARY, 1), [""] * 256)
+    ppo(config, model, Tokenizer(), rewards_of, ValueHead(VOCABULARY, 1), [""] * 256)
     return model
 
 

@@ -159,3 +159,13 @@ def test_without_a_template_a_conversation_is_written_out(tokenizer):
     text = Text(prompt_template="{prompt}\n", max_prompt_tokens=200)
     told = "Be brief.\n\nHuman: Where is it?\n\nAssistant:"
     assert encode_prompt(tokenizer, to_prompt(TALK), text) == encode_prompt(tokenizer, told, text)
+
+
+def test_parts_of_like_length_hold_each_row_once_and_few_padding():
+    # lengths 2 + {5, 1, 3, 1, 4}; in their order 3, 3, 5, 6, 7
+    batch = pad([[1, 2]] * 5, [[3] * n for n in (5, 1, 3, 1, 4)], 0)
+    assert [part.tolist() for part in batch.like_lengths(10)] == [[1, 3], [2], [4], [0]]
+    assert [part.tolist() for part in batch.like_lengths(12)] == [[1, 3], [2, 4], [0]]
+    assert [part.tolist() for part in batch.like_lengths(15)] == [[1, 3, 2], [4, 0]]
+    assert [part.tolist() for part in batch.like_lengths(1)] == [[1], [3], [2], [4], [0]]
+    assert [part.tolist() for part in batch.like_lengths(1, rows=2)] == [[1, 3], [2, 4], [0]]
