@@ -9,10 +9,9 @@ from torch import Tensor
 
 from kellet.config import Text
 from kellet.tokens import Batch, decode, encode_prompt, pad
-from kellet.trunk import load_adapter, load_base
+from kellet.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
 
-@torch.no_grad()
 def sample(
     model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
 ) -> Batch:
@@ -21,30 +20,42 @@ def sample(
     ``chances`` (B, max_new_tokens) of :func:`chances_of` decide every token. A response that was cut has no end of
     sequence: see :func:`truncated`.
     """
+    return sample_states(model, tokenizer, queries, max_new_tokens, chances)[0]
+
+
+@torch.no_grad()
+def sample_states(
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
+) -> tuple[Batch, Tensor]:
+    """As :func:`sample`, and the final hidden states (B, R, H) that each response token was drawn from.
+
+    A row that has ended is computed no further.
+    """
     width = max(len(query) for query in queries)
     start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id)
     ids, mask = start.input_ids[:, :width], start.attention_mask[:, :width].long()
     positions, cache = start.position_ids[:, :width], None
-    finished = torch.zeros(len(queries), dtype=torch.bool)
-    tokens: list[Tensor] = []
+    running = torch.arange(len(queries))
+    responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id)
+    found: list[Tensor] = []
     for number in range(max_new_tokens):
-        output = model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits, cache = output.logits[:, -1], output.past_key_values
-        token = logits.argmax(-1) if chances is None else _draw(logits, chances[:, number])
-        tokens.append(token.masked_fill(finished, tokenizer.pad_token_id))
-        finished |= token == tokenizer.eos_token_id
-        if finished.all():
+        last, cache = next_states(model, ids, mask, positions, cache)
+        logits = logits_of(model, last)
+        token = logits.argmax(-1) if chances is None else _draw(logits, chances[running, number])
+        responses[running, number] = token
+        found.append(last.new_zeros(len(queries), last.shape[1]))
+        found[-1][running] = last
+        going = token != tokenizer.eos_token_id
+        if not going.any():
             break
-        ids, positions = tokens[-1][:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(queries), 1)], dim=1)
-    return _assemble(start, width, torch.stack(tokens, dim=1), tokenizer.eos_token_id)
+        if not going.all():
+            kept = going.nonzero().squeeze(1)
+            running, token, mask, positions = running[kept], token[kept], mask[kept], positions[kept]
+            drop_rows(cache, kept)
+        ids, positions = token[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    batch = _assemble(start, width, responses[:, : len(found)], tokenizer.eos_token_id)
+    return batch, torch.stack(found, dim=1)
 
 
 def chances_of(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:

@@ -33,7 +33,7 @@ from kellet.ppo_update import UPDATE_KL_RESPONSES, Rollout, update
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import load_scorer
-from kellet.rollout import chances_of, generate_text, sample, truncated
+from kellet.rollout import chances_of, generate_text, sample_states, truncated
 from kellet.score import Judge, baseline_of, reference_scores, score_of
 from kellet.score_function import function_hash
 from kellet.tokens import Batch, encode_prompt
@@ -196,12 +196,12 @@ def iterate(config: Config, training: Training, judge: Judge, prompts: list[str]
     started = time.monotonic()
     asked = [prompts[i] for i in index]
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in asked]
-    batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
+    batch, states = sample_states(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
     by_reference = None
     if settings.score.shaping == "gain":
         by_reference = reference_scores(model, judge, queries, asked, config.text, generator)
     sampled = time.monotonic()
-    rollout = score(model, lambda answers: judge(answers, asked), training.value_head, batch)
+    rollout = score(model, lambda answers: judge(answers, asked), training.value_head, batch, _reusable(states))
     raw, eos = rollout.scores, tokenizer.eos_token_id
     rollout = rollout._replace(scores=score_of(settings.score, raw, batch, by_reference, training.baseline, eos, limit))
     scored = time.monotonic()
@@ -272,6 +272,14 @@ def score(
         entropy=found.entropy,
         states=states[:UPDATE_KL_RESPONSES].clone(),
     )
+
+
+def _reusable(states: Tensor) -> Tensor | None:
+    """The states of sampling, where they are those of a pass over whole responses to 1e-4; None where they are not.
+
+    Half precision rounds the two ways to compute them apart: the ratios of the first epoch would not be one.
+    """
+    return states if states.dtype == torch.float32 else None
 
 
 def _write_lines(path: Path, rows: Any) -> None:

@@ -151,6 +151,22 @@ def all_response_states(model: Any, batch: Batch) -> Tensor:
     return found
 
 
+def next_states(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
+    """(B, H) final hidden states of each row's last token, and the cache of keys and values with ``ids`` (B, n) added.
+
+    ``mask`` (B, T) is of all tokens so far, ``positions`` (B, n) of the new ones.
+    """
+    output = _causal_lm(model).get_decoder()(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+    )
+    return output.last_hidden_state[:, -1], output.past_key_values
+
+
+def drop_rows(cache: Any, kept: Tensor) -> None:
+    """Keep the rows of ``kept`` in a cache."""
+    cache.reorder_cache(kept)  # it may be given fewer rows than there are
+
+
 def logits_of(model: Any, states: Tensor) -> Tensor:
     """(N, V) logits of final hidden states (N, H).
 

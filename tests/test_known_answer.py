@@ -30,11 +30,12 @@ class Decoder(nn.Module):
         super().__init__()
         self.owner = (owner,)  # in a tuple, so that it is not a part of this one
 
-    def forward(self, input_ids, past_key_values=None, **_):
+    def forward(self, input_ids, **_):
         (owner,) = self.owner
         logits = owner.table[input_ids] + (owner.adapter[input_ids] if owner.on else 0.0)
         states = torch.cat([logits, nn.functional.one_hot(input_ids, VOCABULARY)], dim=-1)
-        return SimpleNamespace(last_hidden_state=states, past_key_values=past_key_values)
+        cache = SimpleNamespace(reorder_cache=lambda _: None)  # a token depends on the one before alone
+        return SimpleNamespace(last_hidden_state=states, past_key_values=cache)
 
 
 class ValueHead(nn.Linear):
@@ -62,9 +63,8 @@ class TableLM(nn.Module):
     def get_output_embeddings(self):
         return SimpleNamespace(weight=self.table)
 
-    def forward(self, past_key_values=None, **inputs):
-        states = self.decoder(**inputs).last_hidden_state
-        return SimpleNamespace(logits=states[..., :VOCABULARY], past_key_values=past_key_values)
+    def forward(self, **inputs):
+        return SimpleNamespace(logits=self.decoder(**inputs).last_hidden_state[..., :VOCABULARY])
 
     def set_adapter(self, name):
         self.active_adapter = name

@@ -24,8 +24,8 @@ POLICY = {
 SETTINGS = tiny.config(policy=POLICY).model_dump(mode="json")
 PARTS = ("adapter", "value_head.safetensors", "samples.jsonl")
 KILLS = [
-    ("kellet.train_policy", "sample", 1),  # before there is any checkpoint
-    ("kellet.train_policy", "sample", 4),
+    ("kellet.train_policy", "sample_states", 1),  # before there is any checkpoint
+    ("kellet.train_policy", "sample_states", 4),
     ("kellet.ppo_update", "policy_loss", 2 * 4 * 2 + 3),  # in the fifth of 2 epochs of 2 minibatches
     ("kellet.files", "_flush", 5),  # in the second checkpoint: one file is flushed, the folder not yet renamed
     ("kellet.checkpoint", "_older", 2),  # between writing a checkpoint and dropping those before it
@@ -73,7 +73,7 @@ def test_killed_there_and_continued_it_ends_in_the_same_bytes(inputs, alone, tmp
 
 def test_it_goes_on_and_does_not_begin_again(inputs, tmp_path):
     out, seen = tmp_path / "policy", []
-    killed.run(killed.kill_in, "kellet.train_policy", "sample", 4, killed.train, SETTINGS, *inputs, out)
+    killed.run(killed.kill_in, "kellet.train_policy", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
     train_policy(tiny.config(policy=POLICY), *inputs, out, lambda *step: seen.append(step[0]))
     assert seen == [3, 4, 5]
 
@@ -108,7 +108,7 @@ def test_told_to_end_it_saves_and_goes_on_from_there(inputs, alone, tmp_path):
 
 def test_checkpoints_of_other_parameters_or_data_are_refused(inputs, tmp_path):
     out = tmp_path / "policy"
-    killed.run(killed.kill_in, "kellet.train_policy", "sample", 4, killed.train, SETTINGS, *inputs, out)
+    killed.run(killed.kill_in, "kellet.train_policy", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
     with pytest.raises(InputError, match=r"policy\.learning_rate: checkpoint 0\.003, now 0\.5"):
         train_policy(tiny.config(policy={**POLICY, "learning_rate": 0.5}), *inputs, out)
     preferences = tmp_path / "preferences.parquet"

@@ -7,9 +7,9 @@ import torch
 
 from kellet.base_model import SPECIAL
 from kellet.config import Lora
-from kellet.rollout import _draw, chances_of, generate_text, load_policy, sample, truncated
+from kellet.rollout import _draw, chances_of, generate_text, load_policy, sample, sample_states, truncated
 from kellet.tokens import Batch, encode_prompt, pad
-from kellet.trunk import add_adapter, response_outputs, save_adapter
+from kellet.trunk import add_adapter, response_outputs, response_states, save_adapter
 from tests import tiny
 from tests.test_trunk import perturb
 
@@ -79,6 +79,28 @@ def test_a_sampled_batch_is_what_pad_would_have_made(trunk, queries):
     batch = draw(trunk, queries, 3)
     kept = [ids[mask].tolist() for ids, mask in zip(batch.responses, batch.response_mask, strict=True)]
     assert same(batch, pad(queries, kept, trunk[1].pad_token_id))
+
+
+def test_sampling_leaves_the_states_of_a_pass_over_whole_responses(trunk, queries):
+    batch, states = sample_states(*trunk, queries, 10, chances_of(len(queries), 10, torch.Generator().manual_seed(4)))
+    with torch.no_grad():
+        expected = response_states(trunk[0], batch)
+    assert torch.allclose(states[batch.response_mask], expected[batch.response_mask], atol=1e-4)
+    assert (states[~batch.response_mask] == 0).all()
+
+
+def test_a_row_that_has_ended_is_computed_no_further(trunk, queries):
+    rows = []
+
+    def note(_, __, inputs):
+        if inputs["input_ids"] is not None:  # else it stands in for its output
+            rows.append(len(inputs["input_ids"]))
+
+    handle = trunk[0].get_base_model().get_decoder().register_forward_pre_hook(note, with_kwargs=True)
+    batch = draw(trunk, queries, 3)
+    handle.remove()
+    assert rows == batch.response_mask.sum(0).tolist()
+    assert rows[-1] < rows[0] == len(queries)
 
 
 def test_truncated_by_hand():

@@ -13,6 +13,7 @@ from kellet.config import Lora
 from kellet.errors import DataError
 from kellet.files import content_hash
 from kellet.ppo import policy_loss
+from kellet.rollout import sample
 from kellet.train_policy import ppo, score, train_policy
 from kellet.train_reward import train_reward
 from kellet.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head
@@ -100,9 +101,9 @@ def test_history_has_every_key_of_every_iteration(trained):
 
 def test_before_the_first_update_the_policy_is_the_reference(trained):
     first, second = trained[1]
-    assert first["objective/kl"] == first["objective/kl_k1"] == 0
-    assert first["objective/score_with_kl"] == first["objective/reward"]
-    assert second["objective/kl"] > 0
+    assert [first["objective/kl"], first["objective/kl_k1"]] == pytest.approx([0, 0], abs=1e-5)
+    assert first["objective/score_with_kl"] == pytest.approx(first["objective/reward"], abs=1e-5)
+    assert second["objective/kl"] > 1e-4
 
 
 def test_the_folder_holds_what_is_needed_later(trained):
@@ -189,7 +190,7 @@ def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
         return torch.zeros(len(batch.input_ids))
 
     chances = module.chances_of(2, 6, torch.Generator().manual_seed(0))
-    batch = module.sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, chances)
+    batch = sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, chances)
     rollout = score(model, scorer, scalar_head(16, 0), batch)
     assert active == [REWARD]
     assert model.active_adapter == POLICY
@@ -234,8 +235,8 @@ def test_every_prompt_is_asked_once_before_any_is_asked_again(trunk, monkeypatch
         asked.extend(tuple(query) for query in queries)
         return drawn(model, tokenizer, queries, *rest)
 
-    drawn = module.sample
-    monkeypatch.setattr(module, "sample", spied)
+    drawn = module.sample_states
+    monkeypatch.setattr(module, "sample_states", spied)
     play(trunk, Likes(70), iterations=4)  # 4 batches of 16: twice round the 32 prompts
     rounds = [sorted(asked[begin : begin + 32]) for begin in (0, 32)]
     assert rounds[0] == rounds[1]
