@@ -100,12 +100,12 @@ def _changed(value: float, ends: Sequence[float | None]) -> str:
 
 
 def tally(criteria: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
-    """(badge, words, criteria) of those violated, not shown, holding, absent; empty groups are left out."""
+    """(badge, words, criteria) of those violated, not shown, holding, not judged; empty groups are left out."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {
         ("fail", "violated"): [one for one in criteria if one["counted"] and one["passed"] is False],
         ("open", "not shown"): [one for one in criteria if one["counted"] and one["passed"] is None],
         ("pass", "hold"): [one for one in criteria if one["counted"] and one["passed"]],
-        ("absent", "absent"): [one for one in criteria if not one["counted"]],
+        ("absent", "not judged"): [one for one in criteria if not one["counted"]],
     }
     return [(*key, members) for key, members in groups.items() if members]
 

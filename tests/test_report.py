@@ -196,6 +196,7 @@ def test_what_differs_from_the_champion_is_listed(tmp_path):
     _, parsed = page(tmp_path, table, config=config, champion=CHAMPION, lineage={"data_md5": "now"})
     words = " ".join(word.strip() for word in parsed.words if word.strip())
     assert "Against the champion support/1" in words
+    assert words.count("not shown worse") == 2  # in the verdict and beside the figures
     assert "seed 3 4" in words
     assert "data_md5 before now" in words
     assert "gate.kl_budget" not in words  # the same in both
@@ -214,6 +215,7 @@ def test_the_systems_stand_side_by_side(tmp_path):
     table["length_tokens"] = [30] * 12 + [20] * 12 + [25] * 12  # candidate, reference, champion
     _, parsed = page(tmp_path, table)
     words = [word.strip() for word in parsed.words if word.strip()]
+    words = words[words.index("System") :]
     found = {system: words[words.index(system) + 2] for system in ("Reference", "Champion", "Candidate")}
     assert "0.0% [0.0%, " in " ".join(words)  # truncated: nothing happened, which is no certainty
     assert found == {
