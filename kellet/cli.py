@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kellet import __version__
+from kellet.cli_compare import compare
 from kellet.cli_diagnosis import diagnose, import_logs
 from kellet.cli_options import (
     FILE,
@@ -302,6 +303,7 @@ def gate_power(
 main.add_command(diagnose)
 main.add_command(import_logs)
 main.add_command(report)
+main.add_command(compare)
 
 
 @main.command(epilog="Example: kellet export --policy runs/support/policy --out served")

@@ -32,8 +32,8 @@ class Recommendation:
     tradeoff: str
     because: tuple[str, ...]
     """Ids of the hypotheses that speak for it."""
-    measured: None = None
-    """flows/remedies measures it."""
+    measured: Mapping[str, Any] | None = None
+    """What ``python -m flows.remedies`` measured (kellet/remedies_text.py); None before."""
 
     def to_dict(self) -> dict[str, Any]:
         """As in diagnosis.json."""

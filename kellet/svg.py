@@ -31,6 +31,21 @@ class Line(NamedTuple):
     end: Point
 
 
+class Bubble(NamedTuple):
+    """A dot with an interval both ways, a name beside it, and an area that tells a third quantity."""
+
+    name: str
+    style: str
+    x: tuple[float, float, float]
+    """Value, low, high."""
+    y: tuple[float, float, float]
+    area: float
+    """Of any unit; the largest has a radius of LARGEST pixels."""
+
+
+LARGEST = 26.0
+
+
 class Axis:
     """Maps ``[low, high]`` to pixels ``[start, end]``, with round tick marks."""
 
@@ -167,6 +182,29 @@ def reliability(title: str, points: Sequence[tuple[float, float, float, float]])
     shares = [[100 * one for one in point] for point in points]
     told = [f"at {c:.0f}% confidence {s:.0f}% [{low:.0f}, {high:.0f}] right" for c, s, low, high in shares]
     return _drawing(width, height, title, parts, f"{'; '.join(told)}.")
+
+
+def bubbles(title: str, x_name: str, y_name: str, dots: Sequence[Bubble], front: Sequence[Point] = ()) -> Markup:
+    """Draw one bubble for each arm; ``front`` are the points of a line under them."""
+    width, height = 720, 420
+    x_axis = Axis([x for dot in dots for x in dot.x], 60, width - 70, zero=True)
+    y_axis = Axis([y for dot in dots for y in dot.y], height - 46, 34)
+    parts = _grid(x_axis, y_axis, x_name, y_name)
+    if len(front) > 1:
+        path = "L".join(f"{x_axis.at(x):.1f} {y_axis.at(y):.1f}" for x, y in sorted(front))
+        parts.append(f'<path class="front" d="M{path}"/>')
+    most = max((dot.area for dot in dots), default=1.0) or 1.0
+    for dot in sorted(dots, key=lambda one: -one.area):  # small ones lie above large ones
+        (x, x1, x2), (y, y1, y2) = ([axis.at(v) for v in v3] for axis, v3 in ((x_axis, dot.x), (y_axis, dot.y)))
+        radius = max(4.0, LARGEST * math.sqrt(max(dot.area, 0.0) / most))
+        parts += [
+            f'<circle class="bubble {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>',
+            f'<line class="whisker {dot.style}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>',
+            f'<line class="whisker {dot.style}" x1="{x:.1f}" x2="{x:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>',
+            f'<text class="name" x="{x + radius + 4:.1f}" y="{y - 6:.1f}">{escape(dot.name)}</text>',
+        ]
+    told = "; ".join(f"{dot.name} at {dot.x[0]:.3g} and {dot.y[0]:.3g}, area {dot.area:.3g}" for dot in dots)
+    return _drawing(width, height, f"{title}. {told}", parts)
 
 
 def tick_text(value: float) -> str:

@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
@@ -23,7 +24,7 @@ from kellet.config import Config
 from kellet.files import content_hash, value_hash
 from kellet.score_function import function_hash
 from tasks.log import logger
-from tasks.settings import ARTIFACTS
+from tasks.settings import ARTIFACTS, LOCKS
 
 CACHE_RECORD = "prefect.json"
 """Prefect's record of the task run that made a folder."""
@@ -39,6 +40,7 @@ SECTIONS = {
     "gate": ("gate",),
     "diagnosis": ("reward_model", "policy", "evaluation", "gate"),
     "report": tuple(Config.model_fields),
+    "rescoring": ("text", "base_model", "evaluation"),
 }
 """The parameters that each stage reads."""
 
@@ -50,8 +52,12 @@ MODULES = {
     "gate": "gate",
     "diagnosis": "diagnosis",
     "report": "report",
+    "rescoring": "rescore",
 }
 """The module of kellet in which each stage starts."""
+
+RETRAINING = ("base_model", "reward_model", "policy", "evaluation", "gate", "diagnosis", "report")
+"""The stages of a retraining; the others belong to flows/remedies.py."""
 
 # They carry or move values and decide none: a new parameter's description must not throw away a trained model.
 NEUTRAL = {"__init__", "config", "errors", "files", "progress"}
@@ -68,10 +74,15 @@ class Artefact(BaseModel):
     """SHA-256 of its content when it was made, TIMED files left out."""
     seconds: float = 0.0
     """Time that making it took."""
+    cpu_seconds: float | None = None
+    """Processor time of this process while it was made; None where it was there already."""
 
 
 def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
-    """Where the stage's output for these inputs lies; ``inputs`` are a Dataset, an Artefact, a string or None each."""
+    """Where the stage's output for these inputs lies.
+
+    ``inputs`` are a Dataset, an Artefact, a string, a mapping of such, or None each.
+    """
     # Whether a reward model without lift stops the run does not change the model, nor when checkpoints are written.
     neutral = {
         "reward_model": {"require_lift", "checkpoint_every"},
@@ -79,7 +90,7 @@ def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
     }
     left_out: dict[str, set[str]] = {} if stage == "report" else neutral
     key: dict[str, Any] = {
-        "inputs": {name: getattr(value, "hash", value) for name, value in inputs.items()},
+        "inputs": {name: _content(value) for name, value in inputs.items()},
         "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage]), exclude=left_out),
         "code": code_version(MODULES[stage]),
     }
@@ -98,17 +109,22 @@ def cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
 def make(path: Path, write: Callable[[Path], object]) -> Artefact:
     """Give the artefact at ``path``; ``write(path)`` makes it where it does not exist, atomically, so it is whole.
 
-    A folder without Prefect's record is what a kill between the two leaves: it is used as it is.
+    A folder without Prefect's record is what a kill between the two leaves: it is used as it is. Processes that want
+    the same folder at once (arms of flows/remedies.py that share a stage) wait for the first of them.
     """
-    start = time.monotonic()
-    if path.is_dir():
-        logger().info("%s: already at %s", path.parent.name, path)
-    else:
-        logger().info("%s: computing %s", path.parent.name, path)
-        write(path)
-    seconds = time.monotonic() - start
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with FileLock(LOCKS / f"{path.parent.name}-{path.name}.lock"):
+        start, processor = time.monotonic(), time.process_time()
+        there = path.is_dir()
+        if there:
+            logger().info("%s: already at %s", path.parent.name, path)
+        else:
+            logger().info("%s: computing %s", path.parent.name, path)
+            write(path)
+        seconds = time.monotonic() - start
+    used = None if there else round(time.process_time() - processor, 1)
     logger().info("%s: done in %.1f s", path.parent.name, seconds)
-    return Artefact(stage=path.parent.name, path=path, hash=_hash(path), seconds=round(seconds, 1))
+    return Artefact(stage=path.parent.name, path=path, hash=_hash(path), seconds=round(seconds, 1), cpu_seconds=used)
 
 
 @cache
@@ -137,6 +153,13 @@ def sources(module: str) -> set[Path]:
             elif isinstance(node, ast.Import):
                 waiting += [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("kellet.")]
     return found
+
+
+def _content(value: Any) -> Any:
+    """What decides a stage: the hash of a data set or artefact, a value as it is."""
+    if isinstance(value, Mapping):
+        return {name: _content(item) for name, item in value.items()}
+    return getattr(value, "hash", value)
 
 
 def _hash(path: Path) -> str:

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from kellet.errors import KelletError
+from kellet.errors import InputError, KelletError
 from tasks import owner
 from tasks.config import load
 from tasks.outcome import Outcome
@@ -12,6 +13,8 @@ from tasks.outcome import Outcome
 Retrain = Callable[[str, tuple[str, ...]], Outcome]
 Demo = Callable[[], tuple[Outcome, Outcome]]
 
+ARMS = 3
+"""Arms beside the baseline: two changes, and both."""
 EPILOG = """exit codes: 0 promoted, 3 not promoted, 2 bad usage or input, 1 failure"""
 
 
@@ -54,6 +57,38 @@ def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[
         load(given.params)  # bad parameters are refused before Prefect starts
         _say(ingest(given.file, given.params, given.publish, given.then))
         return 0
+
+    return _guarded(work)
+
+
+def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None = None) -> int:
+    """One comparison of arms; gives 0 when an arm is ready for the next retraining, 3 when none is promoted."""
+    from tasks.parallel import room, task_runner
+
+    codes = "exit codes: 0 an arm is promoted by the gate, 3 none is, 2 bad usage or input, 1 failure"
+    parser = argparse.ArgumentParser(prog="python -m flows.remedies", description=_first(doc), epilog=codes)
+    parser.add_argument("--params", default="params.yaml", metavar="FILE", help="parameter file (default: params.yaml)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help="change one parameter"
+    )
+    told = "arms at once, a process each (default: %(default)s)"
+    parser.add_argument("--workers", type=int, default=room(ARMS), metavar="N", help=told)
+    parser.add_argument(
+        "--runner", metavar="MODULE:NAME", help="another Prefect task runner, such as prefect_dask:DaskTaskRunner"
+    )
+    given = parser.parse_args(arguments)
+
+    def work() -> int:
+        if given.workers < 1:
+            raise InputError(f"--workers got {given.workers}; it takes a number from 1 on")
+        load(given.params, tuple(given.overrides))  # bad parameters are refused before Prefect starts
+        flow, parallel = remedies, given.workers > 1 or given.runner is not None
+        if parallel:
+            runner = task_runner(given.workers, given.runner)
+            flow = remedies.with_options(task_runner=runner)
+        outcome = flow(given.params, tuple(given.overrides), parallel)
+        _say(f"\n{outcome}")
+        return int(outcome.exit_code)
 
     return _guarded(work)
 

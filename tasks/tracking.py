@@ -14,7 +14,7 @@ from kellet.config import Config, Tracking, dump_config
 from kellet.errors import NotPromoted
 from kellet.files import content_hash, value_hash
 from tasks import owner
-from tasks.artefacts import MODULES, Artefact, code_version
+from tasks.artefacts import MODULES, RETRAINING, Artefact, code_version
 from tasks.data import Dataset
 from tasks.stages import read_history
 
@@ -31,7 +31,7 @@ def lineage(config: Config, data: Dataset) -> dict[str, str]:
     path = config.base_model.path
     base = content_hash(Path(path)) if path and Path(path).is_dir() else str(path)
     configuration = value_hash(config.model_dump(mode="json"))
-    code = code_version(*MODULES.values())
+    code = code_version(*(MODULES[stage] for stage in RETRAINING))
     return {
         "retraining_key": value_hash([data.hash, base, configuration, code])[:16],
         "data": data.name,

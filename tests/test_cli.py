@@ -28,6 +28,7 @@ VERBS = (
     "diagnose",
     "import-logs",
     "report",
+    "compare",
     "export",
     "chat",
     "estimate",

@@ -1,0 +1,45 @@
+"""``python -m flows.remedies --params FILE``: the recommended changes of a diagnosis, measured beside the baseline."""
+
+import sys
+
+from prefect import flow
+
+from tasks.cleanup import clean_up
+from tasks.command import run_remedies
+from tasks.config import load
+from tasks.data import prepare_data
+from tasks.exclusive import one_at_a_time
+from tasks.registry import find_champion
+from tasks.remedies import RemediesOutcome, baseline_plan, compare, plan_arms, publish, run_arm, run_arms, score_all
+from tasks.stages import base_model
+from tasks.tracking import lineage
+
+
+@flow(name="remedies", flow_run_name="remedies-{params}")
+def remedies(params: str = "params.yaml", overrides: tuple[str, ...] = (), parallel: bool = False) -> RemediesOutcome:
+    """Run the two recommendations of a retraining's diagnosis, alone and together, and measure what each does.
+
+    Reads: the parameter file, ``section.key=value`` overrides, and the raw data through DVC.
+    Writes: artifacts/STAGE/KEY and runs/NAME-remedies: remedies.html, remedies.json, diagnosis.json with the measured
+    effects, a folder for each arm, and next.yaml when the gate promotes an arm. Registers and promotes nothing.
+    Parallel: the arms go to the flow's task runner (``--workers``, ``--runner``), or run one after another.
+    Repeats: a stage whose inputs, parameters and code are unchanged is not computed again, the baseline's of an earlier
+    retraining included. Killed at any moment, the same command completes it.
+    Raises: InputError (2) for bad parameters or data, NotPromoted (3) when the baseline comes to no diagnosis.
+    """
+    config = load(params, overrides)
+    with one_at_a_time():
+        clean_up(config.tracking)
+        data = prepare_data(config)
+        origin = lineage(config, data)
+        base = base_model(config, data)
+        champion = find_champion(config, origin, base)
+        baseline = run_arm(baseline_plan(config), data, base, champion)
+        plans = plan_arms(baseline, params, overrides)
+        arms = [baseline, *run_arms(plans, data, base, champion, parallel)]
+        scores = score_all(config, base, arms)
+        return publish(config, compare(config, arms, scores, origin), arms)
+
+
+if __name__ == "__main__":
+    sys.exit(run_remedies(remedies, remedies.__doc__))
