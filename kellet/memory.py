@@ -22,6 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kellet.architecture import recompute_layers, text_config, without_dropout
 from kellet.config import Config, check_base_path
+from kellet.next_token import CHUNK, CHUNK_TOKENS
 from kellet.trunk import POLICY, REWARD, add_adapter
 
 FLOAT = 4
@@ -31,8 +32,10 @@ FOUR_BITS = 4.127
 ADAM = 3
 """Numbers kept for each trained weight beside itself: its gradient and Adam's two moments."""
 LOGIT_COPIES = 5
-"""Tensors of the logits' size while a rollout is scored: logits and log-probabilities of policy and reference, and
-their product in the full KL."""
+"""Tensors of a chunk's logits while it is read (kellet/next_token.py): logits and log-probabilities of policy and
+reference, and their product in the full KL."""
+WIDE = 3
+"""Tensors of a layer's widest size during a pass without gradient: gate, up and their product."""
 
 
 class Step(NamedTuple):
@@ -82,8 +85,10 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     model = _with(model, config.policy.lora, POLICY)
     trained = _bytes(p for p in model.parameters() if p.requires_grad)
     again = config.base_model.gradient_checkpointing
-    update = _activations(model, lambda: _log_probabilities(model, prompt, response), again, prompt + response)
-    logits = response * size.vocab_size * FLOAT
+    kept = _activations(model, lambda: _hidden(model, prompt, response), again, prompt + response)
+    states = response * size.hidden_size
+    chunk = LOGIT_COPIES * max(CHUNK_TOKENS, CHUNK // size.vocab_size) * size.vocab_size * FLOAT
+    a_pass = WIDE * _widest(model) * (prompt + response) * dtype.itemsize
     heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
     cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * dtype.itemsize
@@ -110,15 +115,15 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
             Step(
                 "policy, scoring a rollout",
                 policy.batch_size,
-                LOGIT_COPIES * logits,
-                both + ADAM * trained,
+                2 * states * dtype.itemsize + a_pass,
+                both + ADAM * trained + chunk,
                 "policy.batch_size",
             ),
             Step(
                 "policy, an update",
                 policy.micro_batch_size or policy.minibatch_size,
-                update + logits,  # the gradient of the logits, beside what is kept
-                both + ADAM * trained,
+                kept + 2 * states * FLOAT,  # each token's gradient, and the states it belongs to
+                both + ADAM * trained + chunk,
                 "policy.micro_batch_size" if policy.micro_batch_size else "policy.minibatch_size",
             ),
         ),
@@ -189,15 +194,6 @@ def _inputs(model: Any, prompt: int, response: int) -> dict[str, Tensor]:
     return {"input_ids": tokens, "position_ids": tokens, "attention_mask": mask}
 
 
-def _log_probabilities(model: Any, prompt: int, response: int) -> Tensor:
-    """As ``response_outputs`` of kellet/trunk.py and the update's log-probabilities."""
-    given = _inputs(model, prompt, response)
-    output = model(**given, logits_to_keep=response + 1, output_hidden_states=True, use_cache=False)
-    picked = torch.zeros(1, response, 1, dtype=torch.long)
-    found: Tensor = output.logits[:, :-1].log_softmax(-1).gather(-1, picked)
-    return found
-
-
 def _hidden(model: Any, prompt: int, response: int) -> Tensor:
     """As ``last_hidden`` of kellet/trunk.py."""
     decoder = model.get_base_model().get_decoder()
@@ -235,6 +231,12 @@ def _activations(model: Any, forward: Callable[[], Tensor], again: bool, length:
     outside = _kept(model, forward)
     inputs = len(layers) * length * int(text_config(model).hidden_size) * int(model.dtype.itemsize)
     return outside + inputs + (whole - outside) // len(layers)
+
+
+def _widest(model: Any) -> int:
+    """The larger side of the largest linear layer of the decoder."""
+    layers = (module for module in model.get_base_model().get_decoder().modules() if hasattr(module, "base_layer"))
+    return max(int(size) for layer in layers for size in layer.base_layer.weight.shape)
 
 
 def _weights(model: Any, quantise: str) -> int:

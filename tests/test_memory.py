@@ -9,10 +9,11 @@ from kellet.architecture import recompute_layers
 from kellet.base_model import build_llama
 from kellet.config import Config
 from kellet.memory import Memory, Step, estimate, memory_text
+from kellet.next_token import compare, logprobs_of
 from kellet.reward_model import Pairs, Scorer
 from kellet.tokens import pad
 from kellet.train_reward import Fitting, add_member
-from kellet.trunk import add_adapter, response_outputs
+from kellet.trunk import add_adapter, all_response_states, response_states
 
 PROMPT, RESPONSE = 16, 48
 SETTINGS = {
@@ -59,8 +60,7 @@ def test_an_update_takes_what_was_estimated():
     batch = pad([ids(PROMPT)] * 16, [ids(RESPONSE - number % 2) for number in range(16)], 0)
 
     def update():
-        logits, _ = response_outputs(model, batch)
-        (-logits.log_softmax(-1).gather(-1, batch.responses[..., None]).mean()).backward()
+        (-logprobs_of(model, response_states(model, batch), batch).mean()).backward()
 
     update()
     step = estimate(config).steps[3]
@@ -91,6 +91,23 @@ def test_the_largest_batch_is_the_largest_that_fits():
     assert "does not fit at all" in memory_text(Memory(1, 1, 1, (step,)), 1)
 
 
+def test_scoring_takes_what_was_estimated():
+    config = Config.model_validate(SETTINGS)
+    model = add_adapter(llama(config), config.policy.lora, 0).eval()
+    batch = pad([ids(PROMPT)] * 16, [ids(RESPONSE - number % 2) for number in range(16)], 0)
+
+    def score():
+        states = all_response_states(model, batch)
+        compare(model, states, all_response_states(model, batch), batch)
+
+    score()
+    step = estimate(config).steps[2]
+    logits = 16 * RESPONSE * 600 * 4  # all of them in one chunk of up to 2^20
+    chunk = 5 * 4 * (2**20 // 600 * 600)
+    assert peak(score) == pytest.approx(step.rows * step.per_row + 5 * logits, rel=0.25)
+    assert step.fixed == estimate(config).weights + estimate(config).adapters + estimate(config).optimizer + chunk
+
+
 def test_layers_computed_again_take_what_was_estimated_and_much_less():
     plain = Config.model_validate(SETTINGS)
     config = plain.model_copy(
@@ -102,8 +119,7 @@ def test_layers_computed_again_take_what_was_estimated_and_much_less():
     batch = pad([ids(PROMPT)] * 16, [ids(RESPONSE - number % 2) for number in range(16)], 0)
 
     def update():
-        logits, _ = response_outputs(model, batch)
-        (-logits.log_softmax(-1).gather(-1, batch.responses[..., None]).mean()).backward()
+        (-logprobs_of(model, response_states(model, batch), batch).mean()).backward()
 
     update()
     step, whole = (estimate(each).steps[3] for each in (config, plain))
