@@ -64,6 +64,8 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
+    from kellet.fused_lora import fuse
+
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -75,7 +77,7 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
     with torch.random.fork_rng(), _old_name_allowed():
         torch.manual_seed(seed)
         if not isinstance(model, PeftModel):
-            return get_peft_model(model, settings, adapter_name=name)
+            return fuse(get_peft_model(model, settings, adapter_name=name))
         model.add_adapter(name, settings)
     model.set_adapter(name)
     return model
@@ -101,11 +103,13 @@ def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
     """``model`` with the adapter of ``folder`` added under ``name``, for inference."""
     from peft import PeftModel
 
+    from kellet.fused_lora import fuse
+
     if isinstance(model, PeftModel):
         model.load_adapter(str(folder), adapter_name=name)
         return model
     with _old_name_allowed():
-        return PeftModel.from_pretrained(model, str(folder), adapter_name=name).eval()
+        return fuse(PeftModel.from_pretrained(model, str(folder), adapter_name=name)).eval()
 
 
 @contextlib.contextmanager
