@@ -11,7 +11,7 @@ from tasks.data import prepare_data
 from tasks.exclusive import one_at_a_time
 from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
 from tasks.registry import describe_champion, find_champion, promote, register
-from tasks.stages import base_model, decide, diagnose, evaluate, train_policy, train_reward, write_report
+from tasks.stages import base_model, decide, diagnose, evaluate, train_judge, train_policy, train_reward, write_report
 from tasks.tracking import lineage, track, tracked
 
 
@@ -39,7 +39,10 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
             require_lift(config, reward)
             policy = track(config.tracking, run_id, train_policy(config, data, base, reward))
             champion = find_champion(config, origin, base)
-            evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion))
+            judge = train_judge(config, data, base) if config.evaluation.judge else None
+            if judge:
+                track(config.tracking, run_id, judge)
+            evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion, judge))
             gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
             why = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
             rival = describe_champion(config, origin, champion)

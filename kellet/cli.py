@@ -149,25 +149,30 @@ def train_base(config: "Config", run: Path | None, preferences: Path | None, out
 @run_option
 @preferences_option
 @base_option
+@click.option("--judge", is_flag=True, help="Train the judge of evaluation.judge instead: RUN/judge.")
 @path_option("--out", "RUN/reward_model")
 def train_reward(
-    config: "Config", run: Path | None, preferences: Path | None, base: Path | None, out: Path | None
+    config: "Config", run: Path | None, preferences: Path | None, base: Path | None, judge: bool, out: Path | None
 ) -> None:
     """Train the reward model and write its card; exits with 3 without lift over 'always the longer one'."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
-    from kellet import train_reward as stage
+    from kellet.judge import train_judge
     from kellet.reward_card import require_lift
+    from kellet.train_reward import train_reward as train
 
-    out = own_folder(out or run_folder(config, run) / "reward_model", "card.json")
-    card = stage.train_reward(
-        config, table, base, out, lines("reward model", ("reward_model/loss", "reward_model/accuracy"))
-    )
-    click.echo(f"reward model in {out}; accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}")
+    name, what, fit = ("judge", "judge", train_judge) if judge else ("reward_model", "reward model", train)
+    out = own_folder(out or run_folder(config, run) / name, "card.json")
+    progress = lines(what, ("reward_model/loss", "reward_model/accuracy"))
+    card = fit(config, table, base, out, progress)
+    click.echo(f"{what} in {out}; accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}")
     warn(card.get("warnings", []))
     try:
         require_lift(card)
     except NoLift as error:
+        if judge:
+            warn(["the judge has no lift over 'always the longer one'; it will give no scores"])
+            return
         if config.reward_model.require_lift:
             raise
         warn([f"{error} (carrying on: reward_model.require_lift is false)"])
@@ -208,6 +213,7 @@ def train_policy(
 @path_option("--reward-model", "RUN/reward_model")
 @path_option("--policy", "RUN/policy")
 @click.option("--champion", type=FILE, help="Policy folder of the present champion; none without it.")
+@path_option("--judge", "RUN/judge when evaluation.judge is true, else none")
 @path_option("--out", "RUN/evaluation")
 def evaluate(
     config: "Config",
@@ -217,6 +223,7 @@ def evaluate(
     reward_model: Path | None,
     policy: Path | None,
     champion: Path | None,
+    judge: Path | None,
     out: Path | None,
 ) -> None:
     """Let candidate, reference and champion answer the held-out prompts."""
@@ -225,10 +232,12 @@ def evaluate(
     reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
     policy = there(policy or run_folder(config, run) / "policy", "train-policy")
     champion = there(champion, "train-policy") if champion else None
+    if judge or config.evaluation.judge:
+        judge = there(judge or run_folder(config, run) / "judge", "train-reward --judge")
     from kellet import evaluation as stage
 
     out = own_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
-    stage.evaluate(config, table, base, reward_model, policy, champion, out, lines("evaluation"))
+    stage.evaluate(config, table, base, reward_model, policy, champion, out, lines("evaluation"), judge)
     click.echo(f"evaluation in {out / 'evaluation.parquet'}")
 
 

@@ -353,6 +353,8 @@ class Evaluation(Section):
     """Support world: pairs that the simulated reviewers judge blind (column judge_human)."""
     batch_size: Count = 64
     """Prompts answered at once."""
+    judge: bool = False
+    """Train a second reward model on the validation pairs (kellet/judge.py), which scores the answers: judge_reward."""
 
 
 Criterion = Literal[

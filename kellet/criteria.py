@@ -145,7 +145,9 @@ def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
         return Criterion("independent_judge", required, (), sizes_told)
     rate = judged(a, b, name, gate).get("win_rate")
     note = ""
-    if name not in ("judge_human", "judge_gold"):
+    if name == "judge_reward":
+        note = "judge_reward is a second reward model, on other pairs of the same labels: it shares their bias."
+    elif name not in ("judge_human", "judge_gold"):
         note = f"If {name} is a model trained on the same labels, it shares their bias."
     if rate is None:
         why = f"no prompt and sample has a {name} score for both systems"

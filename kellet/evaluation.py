@@ -17,6 +17,7 @@ from kellet import kl
 from kellet.config import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder, value_hash, write_json
+from kellet.judge import COLUMN, judge_scores
 from kellet.next_token import compare
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
@@ -40,11 +41,12 @@ def evaluate(
     champion: Path | None,
     out: Path,
     progress: Progress = quiet,
+    judge: Path | None = None,
 ) -> None:
     """Let candidate, reference and champion (if any) answer the test prompts.
 
     ``out`` gets evaluation.parquet and token_kl.json. ``policy`` and ``champion`` are folders of train_policy on the
-    same base. Raises DataError when there is no test prompt.
+    same base, ``judge`` is one of train_judge. Raises DataError when there is no test prompt.
     """
     prompts = test_prompts(preferences, config)
     model, tokenizer = load_base(base, config.base_model)
@@ -68,6 +70,8 @@ def evaluate(
     table = pd.concat(rows, ignore_index=True)
     traced = token_kl(table, tokenizer)
     table = table.drop(columns=TRACES)
+    if judge is not None:
+        table[COLUMN] = judge_scores(model, tokenizer, table, judge, config)
     if config.data.source == "world":
         table = judge_by_world(table, config)
     with atomic_folder(out) as folder:

@@ -182,7 +182,9 @@ def preference_gap(scorer: Scorer, pairs: Pairs, pad_id: int) -> npt.NDArray[np.
 def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Path | str = "the table") -> Pairs:
     """Tokenise prompt, chosen and rejected. Raises DataError when there is no row."""
     if table.empty:
-        raise DataError(f"{source} lacks pairs in split 'train' or 'validation'; prepare it again with more prompts")
+        raise DataError(
+            f"{source} lacks pairs in split 'train', 'validation' or (for a judge) 'test'; prepare more prompts"
+        )
     return Pairs(
         [encode_prompt(tokenizer, prompt, config.text) for prompt in table["prompt"]],
         [encode_response(tokenizer, answer, config.text) for answer in table["chosen"]],
@@ -207,8 +209,8 @@ def save_settings(folder: Path, ensemble: Ensemble, temperature: float) -> None:
     write_json(folder / "reward_model.json", {"ensemble": ensemble.model_dump(), "temperature": temperature})
 
 
-def load_scorer(model: Any, folder: Path, eos_token_id: int) -> Scorer:
-    """The reward model of ``folder`` on the trunk ``model``; its adapters get the names reward, reward_1, ...
+def load_scorer(model: Any, folder: Path, eos_token_id: int, called: str = REWARD) -> Scorer:
+    """The reward model of ``folder`` on the trunk ``model``; its adapters are ``called`` reward, reward_1, ...
 
     Raises DataError when the folder holds no reward model.
     """
@@ -218,7 +220,7 @@ def load_scorer(model: Any, folder: Path, eos_token_id: int) -> Scorer:
     settings = json.loads(file.read_text(encoding="utf-8"))
     ensemble, members = Ensemble.model_validate(settings["ensemble"]), []
     for number in range(ensemble.members):
-        place, name = (folder, REWARD) if number == 0 else (folder / f"member_{number}", f"{REWARD}_{number}")
+        place, name = (folder, called) if number == 0 else (folder / f"member_{number}", f"{called}_{number}")
         head, more = load_head(place / "head.safetensors")
         length_head = place / "length_head.safetensors"
         model = load_adapter(model, place / "adapter", name)

@@ -49,18 +49,23 @@ Metrics = dict[str, float]
 
 
 def train_reward(
-    config: Config, preferences: Path, base: Path | str, out: Path, progress: Progress = quiet
+    config: Config,
+    preferences: Path,
+    base: Path | str,
+    out: Path,
+    progress: Progress = quiet,
+    parts: tuple[str, str] = ("train", "validation"),
 ) -> dict[str, Any]:
-    """Train on the training split, write the card on the validation split; return the card.
+    """Train on the first split of ``parts``, write the card on the second; return the card.
 
     ``out`` gets adapter/, head.safetensors (further members in member_N/), reward_model.json, card.json, card.md and
-    history.jsonl. Rewards are shifted so that the labelled answers of the training split score zero on average. A
+    history.jsonl. Rewards are shifted so that the labelled answers of the first split score zero on average. A
     training that was stopped goes on from its newest checkpoint beside ``out``. Raises DataError when a split has no
     pair or margins are asked for and there are none, InputError when the checkpoint is of another training.
     """
     settings = config.reward_model
     table = pd.read_parquet(preferences)
-    training, held_out = table[table["split"] == "train"], table[table["split"] == "validation"]
+    training, held_out = (table[table["split"] == part] for part in parts)
     model, tokenizer = load_base(base, config.base_model)
     pairs = encode_pairs(training, tokenizer, config, preferences)
     unseen = encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before it is paid for
@@ -69,7 +74,7 @@ def train_reward(
     parameters = config.model_dump(mode="json", include=PARAMETERS)
     for neutral in ("require_lift", "checkpoint_every"):
         del parameters["reward_model"][neutral]
-    origin = origin_of(parameters, preferences=Path(preferences), base=base)
+    origin = origin_of(parameters | {"parts": list(parts)}, preferences=Path(preferences), base=base)
     scorer = Scorer(model, [], tokenizer.eos_token_id, settings.ensemble)
     history, stores = list[Metrics](), list[Checkpoints]()
     for number in range(settings.ensemble.members):

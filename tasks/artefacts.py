@@ -36,6 +36,7 @@ SECTIONS = {
     "base_model": ("seed", "text", "base_model"),
     "reward_model": ("seed", "text", "base_model", "reward_model"),
     "policy": ("seed", "text", "base_model", "policy"),
+    "judge": ("seed", "text", "base_model", "reward_model"),
     "evaluation": ("seed", "text", "base_model", "data", "reward_model", "policy", "evaluation"),
     "gate": ("gate",),
     "diagnosis": ("reward_model", "policy", "evaluation", "gate"),
@@ -48,6 +49,7 @@ MODULES = {
     "base_model": "base_model",
     "reward_model": "train_reward",
     "policy": "train_policy",
+    "judge": "judge",
     "evaluation": "evaluation",
     "gate": "gate",
     "diagnosis": "diagnosis",
@@ -56,7 +58,7 @@ MODULES = {
 }
 """The module of kellet in which each stage starts."""
 
-RETRAINING = ("base_model", "reward_model", "policy", "evaluation", "gate", "diagnosis", "report")
+RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "gate", "diagnosis", "report")
 """The stages of a retraining; the others belong to flows/remedies.py."""
 
 # They carry or move values and decide none: a new parameter's description must not throw away a trained model.

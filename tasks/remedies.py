@@ -22,7 +22,7 @@ from tasks.data import Dataset
 from tasks.log import logger, progress
 from tasks.parallel import one_server
 from tasks.settings import RUNS
-from tasks.stages import decide, diagnose, evaluate, read_card, train_policy, train_reward
+from tasks.stages import decide, diagnose, evaluate, read_card, train_judge, train_policy, train_reward
 from tasks.tracking import lineage
 
 COPIED = {"evaluation": "evaluation.parquet", "gate": "gate.json", "diagnosis": "diagnosis.json"}
@@ -97,7 +97,8 @@ def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None
         if config.reward_model.require_lift:
             require_lift(read_card(reward))
         policy = stages["policy"] = train_policy(config, data, base, reward)
-        evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, champion)
+        judge = train_judge(config, data, base) if config.evaluation.judge else None
+        evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, champion, judge)
         stages["gate"] = decide(config, reward, evaluation, origin)
         stages["diagnosis"] = diagnose(config, data, reward, policy, evaluation, origin)
     except NotPromoted as error:

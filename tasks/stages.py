@@ -16,7 +16,7 @@ from kellet.config import Config, dump_config
 from kellet.files import atomic_folder, content_hash, write_json
 from tasks.artefacts import Artefact, cache_key, folder, make
 from tasks.data import Dataset
-from tasks.log import progress
+from tasks.log import logger, progress
 
 
 def base_model(config: Config, data: Dataset) -> Artefact:
@@ -65,19 +65,40 @@ def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact
     return make(path, lambda out: stage.train_policy(config, data.preferences, base.path, reward.path, out, report))
 
 
+@task(name="judge", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+def train_judge(config: Config, data: Dataset, base: Artefact) -> Artefact:
+    """Train the second reward model, which judges the answers of the evaluation; without lift it gives no scores."""
+    from kellet import judge as stage
+
+    path = folder("judge", config, {"data": data, "base": base})
+    report = progress("judge")
+    judge = make(path, lambda out: stage.train_judge(config, data.preferences, base.path, out, report))
+    if not stage.trusted(read_card(judge)):
+        logger().warning("judge: no lift over 'always the longer one' is shown; %s stays empty", stage.COLUMN)
+    return judge
+
+
 @task(name="evaluation", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def evaluate(
-    config: Config, data: Dataset, base: Artefact, reward: Artefact, policy: Artefact, champion: Artefact | None
+    config: Config,
+    data: Dataset,
+    base: Artefact,
+    reward: Artefact,
+    policy: Artefact,
+    champion: Artefact | None,
+    judge: Artefact | None = None,
 ) -> Artefact:
-    """Let candidate, reference and champion answer the held-out prompts."""
+    """Let candidate, reference and champion answer the held-out prompts, and the judge, if any, read the answers."""
     from kellet import evaluation as stage
 
-    inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion}
-    rival = champion.path if champion else None
+    inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion, "judge": judge}
+    rival, reader = (each.path if each else None for each in (champion, judge))
     report = progress("evaluation")
     return make(
         folder("evaluation", config, inputs),
-        lambda out: stage.evaluate(config, data.preferences, base.path, reward.path, policy.path, rival, out, report),
+        lambda out: stage.evaluate(
+            config, data.preferences, base.path, reward.path, policy.path, rival, out, report, reader
+        ),
     )
 
 

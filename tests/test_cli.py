@@ -79,8 +79,9 @@ def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
     for verb in VERBS:
         text = kellet(verb, "--help").output
         assert f"Example: kellet {verb}" in text
-        assert "--params" in text
-        assert "--set" in text
+        if verb != "compare":  # which reads finished runs
+            assert "--params" in text
+            assert "--set" in text
     for group, verb in (("data", "history"), ("data", "restore"), ("spot-check", "export"), ("spot-check", "import")):
         assert f"Example: kellet {group} {verb}" in kellet(group, verb, "--help").output
 
