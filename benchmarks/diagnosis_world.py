@@ -1,11 +1,14 @@
 """The diagnosis on real trainings of the support world that are made to have one cause at a time.
 
-    python benchmarks/diagnosis_world.py --seeds 0 1 2 3 4      about half an hour a seed on one core
+    python benchmarks/diagnosis_world.py --seeds 0 1 2 3 4
 
 Eight causes and a run without one. CAUSES says, for each, which hypotheses must be supported (``names``) and which
 must not (``absent``); it was written before a run was looked at. What is in neither list may follow from the cause (a
-policy that drifts far is asked outside the data) and is shown, not counted. Labels and reward models of a seed are
-shared by its runs, the base model by all; world, base and training are smaller than the default's.
+policy that drifts far is asked outside the data) and is shown, not counted. To save time all runs share the world, the
+base model and the reward models (but that of few pairs); a seed decides PPO, the evaluation's answers and who judges
+which of them. Model and training are smaller than the default's.
+
+A seed takes about four minutes of processor time, what the seeds share three.
 
 Every stage is kept under ``--into`` and not run again; the verdicts are made anew from the files, so that a changed
 statistic is tabled without training. ``--read`` only tables what is there.
@@ -17,7 +20,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -35,6 +38,7 @@ from kellet.files import atomic_file, atomic_folder
 from kellet.prepare import split_of
 from kellet.style import style
 from kellet.train_reward import train_reward
+from kellet.trunk import logits_of
 from kellet.world import gold, synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,8 +66,8 @@ FEW = 40
 """Pairs of a reward model that has too few ..."""
 FEW_EPOCHS = 40
 """... and passes over them, until it has them by heart."""
-BASE_SEED = 100
-"""Of the base model, which all runs share, and of its world: no other run has it."""
+SHARED_SEED = 100
+"""Of the world, the base model and the reward models that the seeds share."""
 COURTESY_TASTE = 1.5
 """Logits that labels add for one courtesy more."""
 DRIFT, HELD_BACK = ("A1", "A2", "A4", "A5", "C4", "C5"), ("B2", "C1", "C2", "C3", "C4", "C5")
@@ -130,17 +134,12 @@ class PerToken(kl.AdaptiveKLController):
 
 
 def cooled(temperature: float) -> Any:
-    """``rollout.sample`` at another temperature; the log-probabilities that PPO takes stay those at 1."""
+    """Logits that answers are drawn from, at another temperature; the log-probabilities that PPO takes stay at 1."""
 
-    def sample(model: Any, *rest: Any) -> Any:
-        def cool(**inputs: Any) -> Any:
-            output = model(**inputs)
-            output.logits = output.logits / temperature
-            return output
+    def logits(model: Any, states: Any) -> Any:
+        return logits_of(model, states) / temperature
 
-        return rollout.sample(cool, *rest)
-
-    return sample
+    return logits
 
 
 def labels(kind: str, config: Config) -> pd.DataFrame:
@@ -163,7 +162,7 @@ def labels(kind: str, config: Config) -> pd.DataFrame:
         table.loc[swap, ["chosen", "rejected"]] = table.loc[swap, ["rejected", "chosen"]].to_numpy()
     table["split"] = [split_of(prompt, config.data.split) for prompt in table["prompt"]]
     if kind == "few":
-        training = table.index[table["split"] == "train"]
+        training = np.random.default_rng(config.seed).permutation(table.index[table["split"] == "train"])
         table = table.drop(training[FEW:])
     return table.reset_index(drop=True)
 
@@ -175,28 +174,35 @@ def write_labels(file: Path, kind: str, config: Config) -> None:
             labels(kind, config).to_parquet(temporary, index=False)
 
 
-def folder_of(seed: int, into: Path, cause: Cause, config: Config) -> tuple[Path, Path, Path]:
-    """Preferences of the policy's prompts, base and reward model, made where they are missing."""
-    home = into / f"seed-{seed}"
-    for kind in {"honest", cause.labels}:
-        write_labels(home / f"{kind}.parquet", kind, config)
-    base, model = into / "base", home / f"reward-{cause.labels}"
-    if not base.exists():
-        own = configured(CAUSES["none"], BASE_SEED)
-        write_labels(into / "base.parquet", "honest", own)
-        train_base(own, into / "base.parquet", base)
+def given_to(cause: Cause, seed: int, into: Path) -> tuple[Path, Path]:
+    """Labels and reward model of a run. Few pairs are drawn anew by each seed, the others are shared by all seeds."""
+    home = into / f"seed-{seed}" if cause.labels == "few" else into
+    model = home / f"reward-{cause.labels}"
+    if cause.scale != 1:
+        model = model.with_name(f"{model.name}-{cause.scale:g}")
+    return home / f"labels-{cause.labels}.parquet", model
+
+
+def share(cause: Cause, seed: int, into: Path) -> None:
+    """Make the labels, base model and reward model of a run where they are missing."""
+    shared = configured(cause, SHARED_SEED)
+    write_labels(into / "labels-honest.parquet", "honest", shared)
+    if not (into / "base").exists():
+        train_base(shared, into / "labels-honest.parquet", into / "base")
+    table, model = given_to(replace(cause, scale=1.0), seed, into)
+    own = configured(cause, seed) if cause.labels == "few" else shared
+    write_labels(table, cause.labels, own)
     if not model.exists():
-        epochs = FEW_EPOCHS if cause.labels == "few" else config.reward_model.epochs
-        update = {"reward_model": config.reward_model.model_copy(update={"epochs": epochs})}
-        train_reward(config.model_copy(update=update), home / f"{cause.labels}.parquet", base, model)
-    if cause.scale != 1 and not (scaled := home / f"reward-{cause.labels}-{cause.scale:g}").exists():
+        epochs = FEW_EPOCHS if cause.labels == "few" else own.reward_model.epochs
+        update = {"reward_model": own.reward_model.model_copy(update={"epochs": epochs})}
+        train_reward(own.model_copy(update=update), table, into / "base", model)
+    scaled = given_to(cause, seed, into)[1]
+    if not scaled.exists():
         with atomic_folder(scaled) as folder:
             shutil.copytree(model, folder, dirs_exist_ok=True)
             settings = json.loads((folder / "reward_model.json").read_text())
             settings["temperature"] /= cause.scale
             (folder / "reward_model.json").write_text(json.dumps(settings))
-    prompts = home / ("honest.parquet" if cause.labels == "few" else f"{cause.labels}.parquet")
-    return prompts, base, model if cause.scale == 1 else home / f"reward-{cause.labels}-{cause.scale:g}"
 
 
 def train(cause: Cause, config: Config, prompts: Path, base: Path, model: Path, out: Path) -> None:
@@ -204,24 +210,24 @@ def train(cause: Cause, config: Config, prompts: Path, base: Path, model: Path, 
     controller = PerToken(*(getattr(config.policy.kl, name) for name in ("init_coef", "target", "horizon")))
 
     def measured(*given: Any) -> Any:
-        batch = rollout.sample(*given)
+        batch, states = rollout.sample_states(*given)
         controller.length = float(batch.response_mask.sum(1).float().mean())
         controller.first = controller.first or controller.length
-        return batch
+        return batch, states
 
     with ExitStack() as replaced:
         if cause.per_token:
             replaced.enter_context(patch.object(train_policy, "build_controller", lambda _: controller))
-            replaced.enter_context(patch.object(train_policy, "sample", measured))
+            replaced.enter_context(patch.object(train_policy, "sample_states", measured))
         if cause.temperature != 1:
-            replaced.enter_context(patch.object(train_policy, "sample", cooled(cause.temperature)))
+            replaced.enter_context(patch.object(rollout, "logits_of", cooled(cause.temperature)))
         train_policy.train_policy(config, prompts, base, model, out)
 
 
 def configured(cause: Cause, seed: int) -> Config:
     """The parameters of a run."""
     settings = json.loads(json.dumps(SETTINGS))
-    settings["data"]["world"]["seed"] = settings["seed"] = seed
+    settings["data"]["world"]["seed"], settings["seed"] = SHARED_SEED, seed
     settings["policy"]["kl"] = cause.controller
     return Config.model_validate(settings)
 
@@ -232,8 +238,9 @@ def run(name: str, seed: int, into: Path) -> None:
     if (home / "evaluation").exists():
         return
     config = configured(cause, seed)
-    prompts, base, model = folder_of(seed, into, cause, config)
+    share(cause, seed, into)
     shared = time.process_time() - started
+    prompts, base, model = into / "labels-honest.parquet", into / "base", given_to(cause, seed, into)[1]
     if not (home / "policy").exists():
         train(cause, config, prompts, base, model, home / "policy")
     evaluate(config, prompts, base, model, home / "policy", None, home / "evaluation")
@@ -247,8 +254,8 @@ def verdicts(name: str, seed: int, into: Path) -> tuple[dict[str, str], str] | N
     evaluation = home / name / "evaluation" / "evaluation.parquet"
     if not evaluation.exists():
         return None
-    model = f"reward-{cause.labels}" + ("" if cause.scale == 1 else f"-{cause.scale:g}")
-    files = (home / name / "policy/history.jsonl", home / f"{cause.labels}.parquet", home / model / "card.json")
+    table, model = given_to(cause, seed, into)
+    files = (home / name / "policy/history.jsonl", table, model / "card.json")
     evidence = read_evidence(configured(cause, seed), evaluation, *files)
     found = diagnose(evidence)
     with atomic_file(home / name / "diagnosis.json") as temporary:

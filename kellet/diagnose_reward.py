@@ -205,7 +205,7 @@ def _promise(evidence: Evidence, parts: int) -> Finding:
     over = Estimate(promised - won.value, promised - won.high, promised - won.low, won.clusters)
     text = (
         f"In these comparisons the reward promises the candidate {promised:.0%} and "
-        f"{evidence.config.gate.judge} gives it {won.value:.0%}: {told(over, 0, 100.0)} points fewer."
+        f"{evidence.config.gate.judge} gives it {won.value:.0%}, a difference of {told(over, 0, 100.0)} points."
     )
     return above("promised_and_not_found", over, MATERIAL, text, "more judged prompts")
 

@@ -39,6 +39,7 @@ GROUPS = {
     "B": ("Why PPO went there.", "Nothing was shown against the policy's updates"),
     "C": ("Why the KL penalty did not hold it.", "Nothing was shown against the KL penalty"),
 }
+KEPT_OUT = "That did not reach the reward: A2 is not supported."
 NOT_SUPPORTED = "; not supported: {}"
 
 
@@ -101,12 +102,18 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
     paragraphs = [seen] if seen else []
     for group, (lead, nothing) in GROUPS.items():
         mine = [item for item in hypotheses if item.id.startswith(group)]
-        found = [item for item in mine if item.supported]
         refuted = [item.id for item in mine if item.verdict == "not supported"]
+        harmless = [item for item in mine if item.id == "A1" and item.supported and "A2" in refuted]
+        found = [item for item in mine if item.supported and item not in harmless]
+        parts = []
         if found:
-            paragraphs.append(" ".join([lead, *(_clause(item) for item in found)]))
+            parts = [lead, *(_clause(item) for item in found)]
         elif refuted:
-            paragraphs.append(f"{nothing}{NOT_SUPPORTED.format(', '.join(refuted))}.")
+            parts = [f"{nothing}{NOT_SUPPORTED.format(', '.join(refuted))}."]
+        for item in harmless:
+            parts += [_clause(item), KEPT_OUT]
+        if parts:
+            paragraphs.append(" ".join(parts))
     if together := _together(evidence, {item.id for item in hypotheses if item.supported}):
         paragraphs.append(together)
     unknown = [item for item in hypotheses if item.verdict == "cannot tell"]

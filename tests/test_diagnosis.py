@@ -61,6 +61,17 @@ def test_the_explanation_joins_what_is_supported():
     ]
 
 
+def test_a_taste_of_the_labels_that_the_reward_lacks_is_no_reason_for_its_rise():
+    told = found(Causes(label_taste=1.2, length_price=-0.05))
+    assert told.hypothesis("A1").supported
+    assert told.hypothesis("A2").verdict == "not supported"
+    (paragraph,) = [text for text in told.explanation if "(A1)" in text]
+    assert paragraph.startswith("Nothing was shown against the reward model; not supported: A2")
+    assert paragraph.endswith("That did not reach the reward: A2 is not supported.")
+    learned = found(Causes(label_taste=1.2, length_price=0.08))
+    assert "did not reach" not in "".join(learned.explanation)
+
+
 def test_a_drift_that_came_to_rest_is_not_said_to_keep_rising():
     whole = simulate(Causes(label_taste=1.0, length_price=0.08, longer=30, kl=25.0, beta=0.003, step=0.05), 0)
     still = [row | {"objective/kl": 25.0 + (n % 3)} for n, row in enumerate(whole.history)]
