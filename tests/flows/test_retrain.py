@@ -1,14 +1,21 @@
 """The user's command, end to end, on a smoke-sized profile; the order of the tests is that of a user's day."""
 
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 
 import pandas as pd
 import project
 from filelock import FileLock
 from mlflow import MlflowClient
+
+from kellet.config import load_config
+from kellet.rollout import generate_text, load_policy
 
 STAGES = ("base_model", "reward_model", "policy", "evaluation", "gate", "diagnosis", "report")
 VERDICTS = {0: "promote", 3: ("block", "inconclusive")}
@@ -106,6 +113,40 @@ def test_a_registered_model_can_be_talked_to_in_a_pipe(smoke):
     missing = project.run(smoke.root, "chat", "--model", "kellet-smoke@nobody", module="kellet")
     assert missing.returncode == 2
     assert "no registered model 'kellet-smoke@nobody'" in missing.stdout
+
+
+def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
+    (policy,) = (smoke.root / "artifacts/policy").iterdir()
+    (base,) = (smoke.root / "artifacts/base_model").iterdir()
+    prompts = [json.loads(line)["prompt"] for line in (policy / "samples.jsonl").read_text().splitlines()]
+    text = load_config(smoke.root / "profiles/smoke.yaml").text
+    expected = generate_text(*load_policy(base, policy / "adapter"), prompts, text, seed=1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    served = ["--model-uri", "models:/kellet-smoke/1", "--env-manager", "local", "--workers", "1", "--port", str(port)]
+    asked = urllib.request.Request(  # our own server
+        f"http://127.0.0.1:{port}/invocations",
+        json.dumps({"inputs": prompts, "params": {"seed": 1}}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "models", "serve", *served],
+        cwd=smoke.root,
+        env=project.environment(smoke.root, MLFLOW_TRACKING_URI="sqlite:///mlflow.db", DO_NOT_TRACK="true"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            project.wait_for(server, "Uvicorn running on")
+            with urllib.request.urlopen(asked, timeout=120) as answer:  # noqa: S310
+                said = json.load(answer)["predictions"]
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)  # mlflow starts its server as a process of its own
+    assert said == expected
+    assert any(said)
 
 
 def test_unchanged_it_waits_for_its_turn_and_then_computes_nothing(smoke):
