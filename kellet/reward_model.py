@@ -41,7 +41,6 @@ from kellet.trunk import (
     playing,
     save_adapter,
     save_head,
-    tokens_at_once,
 )
 
 LENGTH_UNIT = 10.0
@@ -123,12 +122,10 @@ class Scorer:
     def scores(self, batch: Batch) -> Scores:
         """Rewards with the members' disagreement and the preference model's logits."""
         length, closed = batch.response_mask.sum(1), batch.closed(self.eos_token_id)
-        parts = closed.like_lengths(tokens_at_once(closed.input_ids.device))
-        back = torch.cat(parts).argsort()
         rewards, preferences = [], []
         for member in self.members:
             with playing(self.model, member.adapter):
-                hidden = torch.cat([last_hidden(self.model, closed.rows(rows)) for rows in parts])[back]
+                hidden = last_hidden(self.model, closed)
             reward = member.head(hidden).squeeze(-1) - member.length_slope * length / LENGTH_UNIT
             beside = torch.zeros_like(reward) if member.gamma is None else member.gamma * length / LENGTH_UNIT
             if member.length_head is not None:

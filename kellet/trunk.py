@@ -191,10 +191,14 @@ def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def last_hidden(model: Any, batch: Batch) -> Tensor:
-    """(B, H) hidden state at each row's last response token."""
-    query = batch.input_ids.shape[1] - batch.response_mask.shape[1]
-    last = query + batch.response_mask.sum(1) - 1
-    return _final_states(model, batch)[torch.arange(len(last)), last]
+    """(B, H) hidden state at each row's last response token; rows of like length are computed together."""
+    order = batch.like_lengths(tokens_at_once(batch.input_ids.device))
+    found = []
+    for part in map(batch.rows, order):
+        query = part.input_ids.shape[1] - part.response_mask.shape[1]
+        last = query + part.response_mask.sum(1) - 1
+        found.append(_final_states(model, part)[torch.arange(len(last)), last])
+    return torch.cat(found)[torch.cat(order).argsort()]
 
 
 def tokens_at_once(device: torch.device) -> int:

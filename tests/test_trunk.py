@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kellet import trunk
 from kellet.config import Lora
 from kellet.errors import ConfigError, DataError
 from kellet.files import content_hash
@@ -14,12 +15,14 @@ from kellet.trunk import (
     POLICY,
     REWARD,
     add_adapter,
+    all_response_states,
     last_hidden,
     load_adapter,
     load_base,
     load_head,
     playing,
     response_outputs,
+    response_states,
     save_adapter,
     save_head,
     scalar_head,
@@ -111,6 +114,16 @@ def test_padding_changes_nothing(model, batch):
         assert torch.allclose(together[row, :width], one_logits[0], atol=1e-4)
         assert torch.allclose(hidden[row, :width], one_hidden[0], atol=1e-4)
         assert torch.allclose(last[row], last_hidden(model, alone)[0], atol=1e-4)
+
+
+@torch.no_grad()
+def test_parts_of_like_length_give_what_the_whole_batch_gives(model, batch, monkeypatch):
+    whole = last_hidden(model, batch), all_response_states(model, batch)
+    assert torch.allclose(whole[1], response_states(model, batch) * batch.response_mask[..., None], atol=1e-5)
+    assert [part.tolist() for part in batch.like_lengths(14)] == [[1, 0], [2]]  # of 7, 4 and 8 tokens
+    monkeypatch.setattr(trunk, "CPU_TOKENS", 14)
+    for found, expected in zip((last_hidden(model, batch), all_response_states(model, batch)), whole, strict=True):
+        assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_outputs_predict_the_response_and_not_what_follows(model):
