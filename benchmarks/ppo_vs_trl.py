@@ -5,6 +5,9 @@ to 48 new tokens, 4 epochs of one step, 2 threads, float32; each side in a proce
 before 48 tokens. ``varying``: the output layer has a bias that makes the end of sequence come with probability 1/24 at
 each token, on both sides. CPU seconds say more than the clock's where the machine does other work. Needs the extra
 ``bench``; --trl-python names the Python of another environment that has it.
+
+The arithmetic limit of our side: the floating-point operations that the algorithm asks for, on tokens without padding,
+at the rate measured here for a product of matrices of the layers' size, in CPU seconds.
 """
 
 import argparse
@@ -23,6 +26,8 @@ from typing import Any
 PROMPTS, PROMPT_TOKENS, NEW_TOKENS, EPOCHS, RANK = 64, 32, 48, 4, 16
 VOCABULARY, WIDTH, LAYERS = 2048, 256, 4
 HAZARD = 1 / 24
+UPDATE_KL_SHARE = 16 / PROMPTS
+"""Of the responses, on which the KL of the update is measured."""
 
 
 def llama(kind: type, **more: Any) -> Any:
@@ -92,12 +97,48 @@ def kellet(lengths: str, iterations: int) -> dict[str, Any]:
 
     history = ppo(config, model, words, scorer, scalar_head(WIDTH, 0), prompts(), progress)
     phases = {name: [float(row[f"time/{name}_s"] or 0) for row in history] for name in ("sample", "score", "update")}
+    tokens = statistics.mean(float(row["tokens/response_mean"] or 0) for row in history)
+    rate = matmul_rate()
     return {
         "seconds": [sum(parts) for parts in zip(*phases.values(), strict=True)],
         "cpu": [after - before for before, after in itertools.pairwise(used)],
         "phases": {name: statistics.median(values[1:]) for name, values in phases.items()},
-        "tokens": statistics.mean(float(row["tokens/response_mean"] or 0) for row in history),
+        "tokens": tokens,
+        "rate": rate,
+        "limit": {name: flop / rate for name, flop in operations(tokens).items()},
     }
+
+
+def operations(tokens: float) -> dict[str, float]:
+    """Floating-point operations of an iteration's phases, for answers of ``tokens`` on average, each as long."""
+    length = PROMPT_TOKENS + tokens
+    weights = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * 4 * WIDTH)
+    adapter = LAYERS * RANK * (4 * 2 * WIDTH + 3 * 5 * WIDTH)
+    trunk, lora = 2 * PROMPTS * length * weights, 2 * PROMPTS * length * adapter
+    attention = 2 * PROMPTS * length**2 * WIDTH * LAYERS  # q k and p v over half of the positions each
+    head = 2 * PROMPTS * tokens * WIDTH * VOCABULARY
+    plain = trunk + attention
+    # backward: by the input everywhere, and by the adapters' weights; by no frozen weight
+    learning = 2 * trunk + 3 * (attention + lora) + 2 * head
+    measured = UPDATE_KL_SHARE * (plain + lora + 2 * head)
+    return {
+        "sample": plain + lora + head,
+        "score": 2 * plain + lora + 2 * head,  # reference and reward; the policy's states are there, its logits not
+        "update": EPOCHS * learning + measured,
+    }
+
+
+def matmul_rate() -> float:
+    """Floating-point operations in a CPU second, the best of several products of a micro-batch with a layer."""
+    import torch
+
+    x, w, best = torch.randn(1024, WIDTH), torch.randn(4 * WIDTH, WIDTH), 0.0
+    for _ in range(10):
+        started = time.process_time()
+        for _ in range(20):
+            torch.nn.functional.linear(x, w)
+        best = max(best, 20 * 2 * x.numel() * len(w) / (time.process_time() - started))
+    return best
 
 
 def trl(lengths: str, iterations: int) -> dict[str, Any]:
@@ -166,6 +207,20 @@ def measure(python: str, side: str, lengths: str, *more: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+def shares(found: dict[str, Any], cpu: float) -> str:
+    """Each phase's share of the time and of the arithmetic limit, and how far the whole is from that limit."""
+    phases, limit = found["phases"], found["limit"]
+    told = ", ".join(
+        f"{name} {value / sum(phases.values()):.0%} ({limit[name] / sum(limit.values()):.0%})"
+        for name, value in phases.items()
+    )
+    least = sum(limit.values())
+    return (
+        f"{found['tokens']:.1f} tokens; share of time (of arithmetic): {told}; limit {least:.2f} CPU s "
+        f"at {found['rate'] / 1e9:.0f} GFLOP/s, reached to {least / cpu:.0%}"
+    )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -193,8 +248,7 @@ def main() -> None:
                 f"{lengths:8} {side:7} {seconds:11.2f} {costs[side]:6.2f} {rates[side]:10.2f} {found['peak']:8.2f}",
                 end="  ",
             )
-            phases = {name: round(value, 2) for name, value in found.get("phases", {}).items()}
-            print(phases, f"{found['tokens']:.1f} tokens" if "tokens" in found else "", flush=True)
+            print(shares(found, costs[side]) if side == "kellet" else "", flush=True)
         faster, cheaper = rates["kellet"] / rates["trl"], costs["trl"] / costs["kellet"]
         print(f"{lengths:8} kellet: {faster:.2f} times the samples per second, {cheaper:.2f} times per CPU second")
 
