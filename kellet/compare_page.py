@@ -50,7 +50,7 @@ def _criteria(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for key in keys:
         checks = [(number, run.name, run.checks().get(key)) for number, run in enumerate(runs)]
         known = [check for _, _, check in checks if check is not None]
-        ends = [e for check in known for e in (check["value"], *(check["interval"] or ())) if e is not None]
+        ends = _domain(known)
         lines = [
             {
                 "name": name,
@@ -67,6 +67,14 @@ def _criteria(runs: Sequence[Run]) -> list[dict[str, Any]]:
             {"criterion": key[0], "check": first["name"], "wanted": " / ".join(sorted(wanted)), "lines": lines}
         )
     return groups
+
+
+def _domain(checks: Sequence[Mapping[str, Any]]) -> list[float]:
+    """What the axis of all these checks has to reach: their ends, and room around their thresholds."""
+    ends = [end for check in checks for end in (check["value"], *(check["interval"] or ())) if end is not None]
+    limits = [float(check["threshold"]) for check in checks]
+    room = 0.25 * max((abs(end - limit) for end in ends for limit in limits), default=1.0)
+    return [*ends, min(limits) - room, max(limits) + room]
 
 
 def _drawn(name: str, check: Mapping[str, Any], domain: Sequence[float]) -> Markup:

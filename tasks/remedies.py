@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tasks.stages import decide, diagnose, evaluate, read_card, train_judge, tra
 from tasks.tracking import lineage
 
 COPIED = {"evaluation": "evaluation.parquet", "gate": "gate.json", "diagnosis": "diagnosis.json"}
+ONE_AT_A_TIME = threading.Lock()
+"""Of one process's arms."""
 STAGES = ("reward_model", "policy", "evaluation")
 """The stages whose processor time is an arm's cost."""
 
@@ -87,23 +90,27 @@ def plan_arms(baseline: Ran, params: str, overrides: tuple[str, ...]) -> list[Pl
 
 @task(name="arm", task_run_name="arm-{plan.name}")
 def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None) -> Ran:
-    """One retraining without registration. A 'no' on the way (no lift, an alarm) is this arm's result."""
+    """One retraining without registration. A 'no' on the way (no lift, an alarm) is this arm's result.
+
+    Arms in one process, as threads of a worker are, wait for each other (tasks/parallel.py says why).
+    """
     from kellet.reward_card import require_lift
 
     config, stages = plan.config, dict[str, Artefact]()
     origin = lineage(config, data)
-    try:
-        reward = stages["reward_model"] = train_reward(config, data, base)
-        if config.reward_model.require_lift:
-            require_lift(read_card(reward))
-        policy = stages["policy"] = train_policy(config, data, base, reward)
-        judge = train_judge(config, data, base) if config.evaluation.judge else None
-        evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, champion, judge)
-        stages["gate"] = decide(config, reward, evaluation, origin)
-        stages["diagnosis"] = diagnose(config, data, reward, policy, evaluation, origin)
-    except NotPromoted as error:
-        logger().warning("arm %s: %s", plan.name, error)
-        return Ran(plan=plan, stages=stages, stopped=str(error))
+    with ONE_AT_A_TIME:
+        try:
+            reward = stages["reward_model"] = train_reward(config, data, base)
+            if config.reward_model.require_lift:
+                require_lift(read_card(reward))
+            policy = stages["policy"] = train_policy(config, data, base, reward)
+            judge = train_judge(config, data, base) if config.evaluation.judge else None
+            evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, champion, judge)
+            stages["gate"] = decide(config, reward, evaluation, origin)
+            stages["diagnosis"] = diagnose(config, data, reward, policy, evaluation, origin)
+        except NotPromoted as error:
+            logger().warning("arm %s: %s", plan.name, error)
+            return Ran(plan=plan, stages=stages, stopped=str(error))
     return Ran(plan=plan, stages=stages)
 
 
@@ -168,6 +175,7 @@ def publish(config: Config, found: Remedies, arms: Sequence[Ran]) -> RemediesOut
     target = RUNS / f"{config.name}-remedies"
     with atomic_folder(target) as temporary:
         write_json(temporary / "remedies.json", remedies_text.to_dict(found))
+        (temporary / "remedies.md").write_text(f"{remedies_text.as_markdown(found)}\n", encoding="utf-8")
         histories = {ran.plan.name: _history(ran) for ran in arms}
         remedies_page.write(temporary / "remedies.html", config.name, found, histories)
         for ran in arms:
