@@ -56,10 +56,11 @@ def chat(
         how = "greedy" if seed is None else f"sampled with seed {seed}"
         click.echo(f"{name} beside its reference, {how}; ctrl-D ends", err=True)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    if not blind:
-        stage.talk(talking, _read, click.echo, width)
+    votes = (stage.talk_blind if blind else stage.talk)(talking, _read, click.echo, width)
+    if sys.stdin.isatty():
+        click.echo(err=True)  # after ctrl-D the cursor still stands behind the prompt
+    if votes is None:
         return
-    votes = stage.talk_blind(talking, _read, click.echo, width)
     click.echo(f"better: policy {votes['policy']}, reference {votes['reference']}, tie {votes['tie']}")
 
 
