@@ -218,6 +218,17 @@ def test_parameters_are_compared_leaf_by_leaf():
     assert differing(ours, theirs) == [("old", "yes", "–"), ("policy.kl.target", "2", "3")]
 
 
+def test_the_verdict_tells_length_as_a_change(tmp_path):
+    table = evaluation(12, samples=1)
+    table["length_tokens"] = [30] * 12 + [20] * 12  # candidate, reference: half as long again
+    _, parsed = page(tmp_path, table)
+    words = [word.strip() for word in parsed.words if word.strip()]
+    tiles = words[words.index("Reward gain") : words.index("What follows")]
+    start = tiles.index("Length")
+    assert tiles[start + 1 : start + 3] == ["+50%", "[+50, +50]"]
+    assert "wanted at most +10%" in tiles
+
+
 def test_the_systems_stand_side_by_side(tmp_path):
     table = evaluation(12, samples=1, champion_gain=0.0)
     table["length_tokens"] = [30] * 12 + [20] * 12 + [25] * 12  # candidate, reference, champion
@@ -319,6 +330,8 @@ def test_long_texts_and_tables_are_cut_and_say_so(tmp_path):
     told["answers"] = [told["answers"][0] | {"tokens": ["word "] * 20_000, "nats": [1.0] * 20_000}] * 5
     text, _ = page(tmp_path, table, history=steps, token_kl=told)
     assert "19,400 more tokens are not shown" in text
+    curve = re.findall(r'<path class="curve candidate" d="([^"]*)"', text)
+    assert [path.count("L") for path in curve] == [399, 399]  # 400 of 20,000 iterations
     assert len(text.encode()) < 1_000_000
 
 
