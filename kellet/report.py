@@ -81,6 +81,7 @@ def write_report(
         diagnosis=diagnosis,
         hypotheses=[judged.hypothesis(item) for item in (diagnosis or {}).get("hypotheses", ())],
         patches=[sources.patch(item) for item in (diagnosis or {}).get("recommendations", ())],
+        measured=[sources.measured(item) for item in (diagnosis or {}).get("recommendations", ())],
         curves=figures.curves(history, gate, figures.answered(rows)),
         scatter=figures.scatter(rows, dict(fitted)),
         slopes=fitted,

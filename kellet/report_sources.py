@@ -122,6 +122,14 @@ def patch(recommendation: Mapping[str, Any]) -> list[str]:
     return [f"--set {key}={value}" for key, value in recommendation["patch"].items()]
 
 
+def measured(recommendation: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(Verdict, what was measured) of a change that ``flows.remedies`` ran (kellet/remedies_text.py); None before."""
+    told = recommendation.get("measured")
+    if not told:
+        return None
+    return str(told["verdict"]), " ".join(map(str, told["sentences"])).removeprefix("Measured: ")
+
+
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested values as (name, text) rows, at most MAX_ROWS; {value or share, interval} becomes 'value [low, high]'."""
     rows = list(_flat(values))

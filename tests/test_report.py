@@ -259,11 +259,13 @@ def test_the_verdict_says_why_in_short(tmp_path):
 
 def test_a_change_that_was_measured_says_so(tmp_path):
     told = diagnosis()
-    told["recommendations"][1]["measured"] = "gold +0.3 [0.2, 0.4]"
+    sentences = ["Measured: length +2% <against> the reference.", "It is not shown to give up anything."]
+    told["recommendations"][1]["measured"] = {"verdict": "promote", "sentences": sentences, "arm": "second"}
     _, parsed = page(tmp_path, evaluation(12), diagnosis=told)
-    words = " ".join(parsed.words)
-    assert "Measured: gold +0.3 [0.2, 0.4]." in words
-    assert words.count("Not measured yet") == 1
+    words = " ".join(" ".join(parsed.words).split())
+    known = "Measured: verdict promote; length +2% <against> the reference. It is not shown to give up anything."
+    assert words.count(known) == words.count("Not measured yet") == 1
+    assert words.count("(measured: promote)") == 1
 
 
 def test_somebody_elses_file_is_enough(tmp_path):
