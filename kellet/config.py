@@ -304,7 +304,8 @@ class Policy(Section):
     minibatch_size: Count = 32
     """Responses in one optimizer step; divides batch_size."""
     micro_batch_size: Count | None = None
-    """Responses in one forward and backward pass, where memory is short; the gradient is that of the minibatch."""
+    """Responses in one forward and backward pass; the gradient is that of the minibatch. Null: as many as make 1,024
+    tokens on a CPU, which is fastest so, else the whole minibatch."""
     epochs: Count = 2
     """Passes over each batch."""
     learning_rate: Positive = 1e-3
