@@ -31,6 +31,8 @@ def sample_states(
 
     A row that has ended is computed no further.
     """
+    from kellet.key_cache import with_room
+
     width = max(len(query) for query in queries)
     start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id)
     ids, mask = start.input_ids[:, :width], start.attention_mask[:, :width].long()
@@ -40,6 +42,8 @@ def sample_states(
     found: list[Tensor] = []
     for number in range(max_new_tokens):
         last, cache = next_states(model, ids, mask, positions, cache)
+        if number == 0:
+            cache = with_room(cache, width + max_new_tokens)
         logits = logits_of(model, last)
         token = logits.argmax(-1) if chances is None else _draw(logits, chances[running, number])
         responses[running, number] = token
