@@ -1,7 +1,7 @@
 """A cache of keys and values with room for what is still to come.
 
-transformers' grows by concatenation: every token copies all before it, so memory traffic is quadratic in the length. Here
-a token is written into its place. Layers that keep only a window or a state of their own are left as they are.
+transformers' grows by concatenation: every token copies all before it, so memory traffic is quadratic in the length.
+Here a token is written into its place. Layers that keep only a window or a state of their own are left as they are.
 """
 
 from typing import Any
