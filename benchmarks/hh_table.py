@@ -22,7 +22,8 @@ import pandas as pd
 import torch
 
 from kellet.base_model import train_base
-from kellet.config import Config, load_config
+from kellet.config import Config
+from kellet.config_file import load_config
 from kellet.files import write_json
 from kellet.progress import lines
 from kellet.train_reward import train_reward

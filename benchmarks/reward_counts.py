@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kellet.config import Config, load_config
+from kellet.config import Config
+from kellet.config_file import load_config
 from kellet.reward_model import encode_pairs, load_scorer, score_all
 from kellet.trunk import load_base
 from kellet.world import Counts, count

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kellet.config import Data
+from kellet.config_data import Data
 from kellet.prepare import prepare
 from kellet.progress import lines
 

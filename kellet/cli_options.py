@@ -16,7 +16,8 @@ import click
 from kellet.errors import InputError, KelletError, NotPromoted
 
 if TYPE_CHECKING:
-    from kellet.config import Config, Data
+    from kellet.config import Config
+    from kellet.config_data import Data
 
 FILE = click.Path(path_type=Path)
 PARAMS = Path("params.yaml")
@@ -50,7 +51,7 @@ def with_params(optional: bool = False) -> Callable[[Callable[..., None]], Calla
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         @wraps(verb)
         def load(params: Path, overrides: tuple[str, ...], **options: Any) -> None:
-            from kellet.config import load_config
+            from kellet.config_file import load_config
 
             built_in = optional and params == PARAMS and not params.exists()
             verb(load_config(Path(os.devnull) if built_in else params, overrides), **options)
@@ -120,7 +121,7 @@ def table_of(config: "Config", preferences: Path | None) -> Path:
 
 def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
     """The base model: --base, else base_model.path, else RUN/base; a local one must exist."""
-    from kellet.config import check_base_path
+    from kellet.config_file import check_base_path
 
     if base is None and config.base_model.path is not None:
         check_base_path(config)

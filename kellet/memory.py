@@ -21,7 +21,8 @@ from torch import Tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kellet.architecture import recompute_layers, text_config, without_dropout
-from kellet.config import Config, check_base_path
+from kellet.config import Config
+from kellet.config_file import check_base_path
 from kellet.next_token import CHUNK, CHUNK_TOKENS
 from kellet.trunk import POLICY, REWARD, add_adapter
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from kellet.columns import OPTIONAL
-from kellet.config import Data, Split
+from kellet.config_data import Data, Split
 from kellet.disagreement import settle
 from kellet.errors import DataError
 from kellet.files import atomic_folder, write_json

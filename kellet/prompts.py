@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from kellet.config import Data, Prompts
+from kellet.config_data import Data, Prompts
 from kellet.conversation import as_messages, as_text, to_prompt
 from kellet.errors import DataError
 from kellet.raw_files import read_records

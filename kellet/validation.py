@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kellet.config import Data, Validation
+from kellet.config_data import Data, Validation
 from kellet.conversation import spoken
 from kellet.disagreement import SET_ASIDE
 from kellet.errors import DataError

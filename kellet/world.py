@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from kellet.config import World
+from kellet.config_data import World
 from kellet.errors import DataError
 from kellet.files import atomic_file
 

@@ -62,7 +62,7 @@ RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "ga
 """The stages of a retraining; the others belong to flows/remedies.py."""
 
 # They carry or move values and decide none: a new parameter's description must not throw away a trained model.
-NEUTRAL = {"__init__", "config", "errors", "files", "progress"}
+NEUTRAL = {"__init__", "config", "config_data", "config_file", "errors", "files", "progress"}
 
 LIBRARIES = ("numpy", "peft", "tokenizers", "torch", "transformers")
 

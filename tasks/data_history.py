@@ -137,7 +137,7 @@ def _git(*arguments: str, missing: str | None = None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Arguments as kellet's verb gives them."""
-    from kellet.config import load_config
+    from kellet.config_file import load_config
 
     parser = argparse.ArgumentParser(prog="python -m tasks.data_history")
     parser.add_argument("verb", choices=("history", "restore"))

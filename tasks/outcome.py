@@ -10,7 +10,8 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from kellet.config import Config, dump_config
+from kellet.config import Config
+from kellet.config_file import dump_config
 from kellet.errors import NoLift
 from kellet.files import atomic_folder
 from tasks.artefacts import CACHE_RECORD, Artefact

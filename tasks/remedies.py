@@ -13,7 +13,8 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from kellet.config import Config, dump_config
+from kellet.config import Config
+from kellet.config_file import dump_config
 from kellet.errors import NotPromoted
 from kellet.files import atomic_folder, write_json
 from kellet.remedies import BASELINE, Arm, Remedies, arms_of, measure

@@ -12,7 +12,8 @@ from typing import Any
 
 from prefect import task
 
-from kellet.config import Config, dump_config
+from kellet.config import Config
+from kellet.config_file import dump_config
 from kellet.files import atomic_folder, content_hash, write_json
 from tasks.artefacts import Artefact, cache_key, folder, make
 from tasks.data import Dataset

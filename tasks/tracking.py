@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from kellet.config import Config, Tracking, dump_config
+from kellet.config import Config, Tracking
+from kellet.config_file import dump_config
 from kellet.errors import NotPromoted
 from kellet.files import content_hash, value_hash
 from tasks import owner

@@ -309,7 +309,7 @@ def test_diagnose_tells_what_it_cannot_read(project: Path, arguments: tuple[str,
 
 
 def test_an_unforeseen_failure_keeps_its_traceback_and_exits_with_1(project: Path) -> None:
-    code = "import kellet.config as c, kellet.cli as m\nc.load_config = lambda *a: 1 / 0\nm.main(['prepare'])"
+    code = "import kellet.config_file as c, kellet.cli as m\nc.load_config = lambda *a: 1 / 0\nm.main(['prepare'])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert run.returncode == 1
     assert "ZeroDivisionError" in run.stderr

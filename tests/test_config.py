@@ -6,7 +6,8 @@ import pytest
 from project import ROOT
 from pydantic import ValidationError
 
-from kellet.config import Config, check_base_path, dump_config, known_keys, load_config
+from kellet.config import Config
+from kellet.config_file import check_base_path, dump_config, known_keys, load_config
 from kellet.errors import ConfigError
 
 

@@ -11,7 +11,8 @@ import pytest
 from evaluations import evaluation
 from simulated_runs import PRESENT, Causes, planted, simulate, text, truth
 
-from kellet.config import Config, load_config
+from kellet.config import Config
+from kellet.config_file import load_config
 from kellet.diagnose_kl import c1_price, c2_scale, c4_controller, c5_estimator
 from kellet.diagnose_ppo import b1_stopping, b2_path
 from kellet.diagnose_reward import a1_labels, a3_outside, a5_style

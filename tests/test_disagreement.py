@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kellet.config import Data, Split, Validation
+from kellet.config_data import Data, Split, Validation
 from kellet.disagreement import DISAGREE, DIVIDED, OUTVOTED, SAME, TIE
 from kellet.prepare import examine
 from tests.rows import write_jsonl

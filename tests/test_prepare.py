@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kellet import prepare as stage
-from kellet.config import Data, Split, Validation
+from kellet.config_data import Data, Split, Validation
 from kellet.errors import DataError
 from kellet.preferences import read_preferences
 from kellet.prepare import examine, prepare, split_of, wilson

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from kellet.config import Data, Split, Validation
+from kellet.config_data import Data, Split, Validation
 from kellet.errors import DataError
 from kellet.prepare import prepare
 from kellet.prompts import IN_TRAINING, SAME, prompts_of

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kellet.config import Data, Split, Validation
+from kellet.config_data import Data, Split, Validation
 from kellet.data_docs import write_docs
 from kellet.errors import DataError
 from kellet.preferences import read_file

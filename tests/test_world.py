@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from kellet.config import World
+from kellet.config_data import World
 from kellet.errors import DataError
 from kellet.world import Counts, count, gold, intent_of, sample_answer, sample_prompts, synthesise, texts, write_world
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from kellet.base_model import train_base
-from kellet.config import Config, World
+from kellet.config import Config
+from kellet.config_data import World
 from kellet.trunk import load_base
 from kellet.world import sample_prompts
 

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from kellet.compare import read_runs
-from kellet.config import load_config
+from kellet.config_file import load_config
 
 ARMS = ("baseline", "first", "second", "both")
 

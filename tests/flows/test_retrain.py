@@ -14,7 +14,7 @@ import project
 from filelock import FileLock
 from mlflow import MlflowClient
 
-from kellet.config import load_config
+from kellet.config_file import load_config
 from kellet.rollout import generate_text, load_policy
 
 STAGES = ("base_model", "reward_model", "policy", "evaluation", "gate", "diagnosis", "report")

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from kellet.config import Config, Gate, load_config
+from kellet.config import Config, Gate
+from kellet.config_file import load_config
 from kellet.errors import NotPromoted
 from kellet.remedies import BASELINE, BOTH, Remedies
 from tasks.artefacts import Artefact, folder
