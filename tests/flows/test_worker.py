@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 
+import pandas as pd
 import project
 import pytest
 
@@ -65,9 +66,14 @@ def test_a_deployment_runs_to_a_verdict(prefect, smoke):
         assert deployment["concurrency_options"]["collision_strategy"] == "ENQUEUE"
 
     prefect.start("worker", "start", "--pool", "retraining")
-    changed = json.dumps({"params": "profiles/smoke.yaml", "overrides": ["gate.kl_budget=7"]})
+    overrides = ["gate.kl_budget=7", "evaluation.judge=true"]
+    changed = json.dumps({"params": "profiles/smoke.yaml", "overrides": overrides})
     said = prefect("deployment", "run", "retrain/manual", "--params", changed, "--watch")
     assert "Completed" in said
     decision = json.loads((smoke.root / "runs/smoke/gate.json").read_text())
     assert decision["config"]["kl_budget"] == 7
     assert decision["verdict"] in {"promote", "block", "inconclusive"}
+    (judge,) = (smoke.root / "artifacts/judge").glob("*/card.json")
+    scores = pd.read_parquet(smoke.root / "runs/smoke/evaluation.parquet")["judge_reward"]
+    low = json.loads(judge.read_text())["lift"]["interval"][0]
+    assert bool(scores.isna().all()) == (low is None or low <= 0)  # without lift it is silent
