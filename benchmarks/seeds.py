@@ -15,8 +15,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,23 +41,27 @@ def rows(seed: int, into: Path) -> list[str]:
     """A line of the table for each retraining of this seed."""
     lines = []
     for name in ("naive", "support"):
-        folder = into / f"seed-{seed}" / "runs" / name
-        if not (folder / "gate.json").exists():
+        file = into / f"seed-{seed}" / "runs" / name / "gate.json"
+        if not file.exists():
             lines.append(f"| {seed} | {name} | no verdict, see seed-{seed}.log |")
             continue
-        gate = json.loads((folder / "gate.json").read_text())
-        table = pd.read_parquet(folder / "evaluation.parquet")
-        mean = table.groupby("system")[["reward", "length_tokens", "kl_nats"]].mean()
-        reward = mean["reward"]["candidate"] - mean["reward"]["reference"]
-        longer = mean["length_tokens"]["candidate"] / mean["length_tokens"]["reference"] - 1
-        gold = gate["judges"]["judge_gold"]["mean_gain"]
-        low, high = gold["interval"]
+        gate = json.loads(file.read_text())
+        checks = {check["name"]: check for criterion in gate["criteria"] for check in criterion["checks"]}
         failed = ", ".join(c["name"] for c in gate["criteria"] if c["passed"] is not True) or "none"
-        lines.append(
-            f"| {seed} | {name} | {gate['verdict']} | {reward:+.2f} | {gold['value']:+.2f} [{low:+.2f}, {high:+.2f}] | "
-            f"{longer:+.0%} | {mean['kl_nats']['candidate']:.1f} | {failed} |"
+        cells = (
+            shown(checks["mean_gain"], "+.2f"),
+            shown(gate["judges"]["judge_gold"]["mean_gain"], "+.2f"),
+            shown(checks["length_ratio"], "+.0%", 1.0),
+            shown(checks["mean_kl"], ".1f"),
         )
+        lines.append(f"| {seed} | {name} | {gate['verdict']} | {' | '.join(cells)} | {failed} |")
     return lines
+
+
+def shown(estimate: dict[str, Any], form: str, less: float = 0.0) -> str:
+    """An estimate of gate.json with its interval."""
+    value, low, high = (format(number - less, form) for number in (estimate["value"], *estimate["interval"]))
+    return f"{value} [{low}, {high}]"
 
 
 def main() -> None:

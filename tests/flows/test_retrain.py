@@ -11,6 +11,7 @@ import urllib.request
 
 import pandas as pd
 import project
+import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
@@ -177,6 +178,26 @@ def test_a_deleted_artefact_is_computed_again_and_the_others_are_not(smoke):
     )
     versions = MlflowClient(f"sqlite:///{smoke.root}/mlflow.db").search_model_versions("name = 'kellet-smoke'")
     assert [int(version.version) for version in versions] == [1]
+
+
+def test_beside_a_champion_all_three_answer_and_are_compared(smoke):
+    client = MlflowClient(f"sqlite:///{smoke.root}/mlflow.db")
+    client.set_registered_model_alias("kellet-smoke", "champion", "1")
+    done = project.run(smoke.root, *project.SMOKE, "--set", "policy.learning_rate=2e-3")
+    assert done.returncode in {0, 3}, done.stdout
+    table = pd.read_parquet(smoke.root / "runs/smoke/evaluation.parquet")
+    prompts = table.groupby("system")["prompt_id"].agg(set)
+    assert set(prompts.index) == {"candidate", "reference", "champion"}
+    assert prompts["champion"] == prompts["candidate"]
+    decision = json.loads((smoke.root / "runs/smoke/gate.json").read_text())
+    gain = decision["comparison_with_champion"]["reward_gain"]
+    means = table.groupby("system")["reward"].mean()
+    assert gain["value"] == pytest.approx(means["candidate"] - means["champion"], abs=1e-6)
+    version = client.get_model_version("kellet-smoke", "2")
+    assert version.tags["verdict"] == decision["verdict"]
+    champion = client.get_model_version_by_alias("kellet-smoke", "champion")
+    assert int(champion.version) == (2 if decision["promote"] else 1)
+    client.delete_registered_model_alias("kellet-smoke", "champion")
 
 
 def test_a_batch_that_fails_its_checks_leaves_the_old_data(smoke):
