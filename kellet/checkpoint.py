@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import kellet
+from kellet.devices import like
 from kellet.errors import DataError, InputError
 from kellet.files import atomic_folder, content_hash
 
@@ -127,11 +128,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Put back what :func:`optimizer_tensors` gave; learning rates stay those of ``optimizer``."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, number, name = key.split(".")
-            state.setdefault(int(number), {})[name] = tensor
+            # a moment is divided as its weight is; the count of steps is one number
+            divided = tensor.shape == weights[int(number)].shape
+            state.setdefault(int(number), {})[name] = like(weights[int(number)], tensor) if divided else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -19,6 +19,7 @@ from kellet.cli_options import (
     PARAMS,
     Verbs,
     base_of,
+    first_process,
     in_project,
     mapped_columns,
     own_folder,
@@ -165,7 +166,9 @@ def train_reward(
     out = own_folder(out or run_folder(config, run) / name, "card.json")
     progress = lines(what, ("reward_model/loss", "reward_model/accuracy"))
     card = fit(config, table, base, out, progress)
-    click.echo(f"{what} in {out}; accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}")
+    if first_process():
+        told = f"accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}"
+        click.echo(f"{what} in {out}; {told}")
     warn(card.get("warnings", []))
     try:
         require_lift(card)
@@ -202,7 +205,8 @@ def train_policy(
     out = own_folder(out or run_folder(config, run) / "policy", "history.jsonl")
     shown = ("objective/reward", "objective/kl", "objective/kl_target", "objective/kl_coef", "tokens/response_mean")
     stage.train_policy(config, table, base, reward_model, out, lines("policy", shown))
-    click.echo(f"policy in {out}")
+    if first_process():
+        click.echo(f"policy in {out}")
 
 
 @main.command(epilog="Example: kellet evaluate --champion runs/last-week/policy")

@@ -35,7 +35,8 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except KelletError as error:
-            click.echo(f"{'not promoted' if isinstance(error, NotPromoted) else 'error'}: {error}", err=True)
+            which = "" if first_process() else f"process {os.environ['RANK']}: "
+            click.echo(f"{which}{'not promoted' if isinstance(error, NotPromoted) else 'error'}: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             if error.errno is not None and (error.errno == errno.EPIPE or error.filename is None):
@@ -148,7 +149,12 @@ def in_project(module: str, *arguments: str, read: bool = False) -> str:
     return str(done.stdout or "")
 
 
+def first_process() -> bool:
+    """Whether this is the process that tells, of those that ``accelerate launch`` has started; without it, it is."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def warn(sentences: list[str]) -> None:
-    """Say warnings on standard error."""
-    for sentence in sentences:
+    """Say warnings on standard error, once for all processes."""
+    for sentence in sentences if first_process() else []:
         click.echo(f"warning: {sentence}", err=True)

@@ -40,7 +40,7 @@ class NextToken(NamedTuple):
 @torch.no_grad()
 def compare(model: Any, states: Tensor, ref_states: Tensor, batch: Batch) -> NextToken:
     """The policy whose states are ``states`` beside the reference whose states are ``ref_states``."""
-    mask, tokens = batch.response_mask, _tokens(batch)
+    mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
     reference = ref_states[mask]
 
     def numbers(chunk: Tensor, rows: slice) -> tuple[Tensor, ...]:
@@ -53,7 +53,7 @@ def compare(model: Any, states: Tensor, ref_states: Tensor, batch: Batch) -> Nex
 
 def logprobs_of(model: Any, states: Tensor, batch: Batch) -> Tensor:
     """(B, R) log-probabilities of the response tokens, nats, zero where none counts; with a gradient to ``states``."""
-    mask, tokens = batch.response_mask, _tokens(batch)
+    mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
 
     def numbers(chunk: Tensor, rows: slice) -> tuple[Tensor, ...]:
         return (_pick(log_probabilities(model, chunk), tokens[rows]),)
@@ -64,7 +64,7 @@ def logprobs_of(model: Any, states: Tensor, batch: Batch) -> Tensor:
 
 def logprobs_and_kl(model: Any, states: Tensor, ref_states: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """As :func:`logprobs_of`, and the full KL (B, R) from the reference whose states are ``ref_states``."""
-    mask, tokens = batch.response_mask, _tokens(batch)
+    mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
     reference = ref_states[mask]
 
     def numbers(chunk: Tensor, rows: slice) -> tuple[Tensor, ...]:

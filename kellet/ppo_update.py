@@ -4,14 +4,16 @@ Legend: B responses, R response tokens; every (B, R) tensor goes with ``batch.re
 optimizer step; it is computed in micro-batches of responses of like length, whose gradients add up to its own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from kellet import kl
+from kellet import kl, tokens
 from kellet.config import Policy
+from kellet.devices import Devices, device_of
 from kellet.next_token import compare, logprobs_and_kl, logprobs_of
 from kellet.policy_metrics import Metrics, describe_stopping
 from kellet.ppo import (
@@ -31,6 +33,10 @@ UPDATE_KL_RESPONSES = 16
 """Responses on which the KL of the update is measured, which costs their forward pass; they stand in random order."""
 
 
+OF = {"ppo/policy/clipfrac_positive": "better", "ppo/policy/clipfrac_negative": "worse"}
+"""Metrics that are means over a part of the tokens."""
+
+
 class Rollout(NamedTuple):
     """A batch of sampled responses with all that the update needs; (B, R) unless said otherwise."""
 
@@ -45,6 +51,20 @@ class Rollout(NamedTuple):
     entropy: Tensor
     states: Tensor
     """(K, R, H) final hidden states of the policy that sampled, of the first UPDATE_KL_RESPONSES responses."""
+
+
+def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
+    """The rows of all ``rollouts``."""
+    width = max(rollout.batch.response_mask.shape[1] for rollout in rollouts)
+
+    def wider(tensor: Tensor) -> Tensor:
+        shape = (tensor.shape[0], width - tensor.shape[1], *tensor.shape[2:])
+        return torch.cat([tensor, tensor.new_zeros(shape)], dim=1)
+
+    batch = tokens.join([rollout.batch for rollout in rollouts], pad_id)
+    columns = [[column if column.dim() == 1 else wider(column) for column in rollout[1:]] for rollout in rollouts]
+    whole = Rollout(batch, *(torch.cat(column) for column in zip(*columns, strict=True)))
+    return whole._replace(states=whole.states[:UPDATE_KL_RESPONSES])
 
 
 class Targets(NamedTuple):
@@ -70,11 +90,13 @@ def update(
     generator: torch.Generator,
     eos_token_id: int,
     frozen: bool = False,
+    devices: Devices | None = None,
 ) -> Metrics:
     """One iteration's epochs of minibatches; returns ``ppo/*`` metrics, means over the minibatches.
 
-    ``frozen``: only the value head learns.
+    ``frozen``: only the value head learns. Every process of ``devices`` comes here with the same whole rollout.
     """
+    devices = devices or Devices()
     mask = rollout.batch.response_mask
     in_reward = settings.kl.penalty == "reward"
     rewards = penalised_rewards(rollout.scores, rollout.kl_k1, kl_coef if in_reward else 0.0, mask)
@@ -93,12 +115,17 @@ def update(
     for _ in range(settings.epochs):
         for rows in torch.randperm(len(mask), generator=generator).split(settings.minibatch_size):
             optimizer.zero_grad()
+            own, counts = devices.spread(rows)
+            parts = _micro_batches(rollout.batch, own, settings.micro_batch_size, devices.device)
             step: dict[str, float] = {}
-            for part, share in _micro_batches(rollout.batch, rows, settings.micro_batch_size):
-                loss, seen = _loss(settings, model, value_head, rollout, targets, part)
-                (loss * share).backward()
-                step = {name: step.get(name, 0.0) + share * value for name, value in seen.items()}
-            step["ppo/grad_norm"] = float(nn.utils.clip_grad_norm_(weights, settings.max_grad_norm))
+            for part, counted, last in devices.passes(parts, counts):
+                share = _shares(part, rows, mask, targets.advantages, counted)
+                with devices.syncing(last):
+                    loss, seen = devices.run(partial(_loss, settings, model, value_head, rollout, targets, part))
+                    devices.backward(loss * share["tokens"])
+                step = {name: step.get(name, 0.0) + share[OF.get(name, "tokens")] * seen[name] for name in seen}
+            step = devices.sum(step)
+            step["ppo/grad_norm"] = devices.clip(weights, settings.max_grad_norm)
             optimizer.step()
             steps.append(step)
         of_epoch = steps[-(len(mask) // settings.minibatch_size) :]
@@ -106,26 +133,38 @@ def update(
             break
     metrics |= {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
     metrics["ppo/epochs"] = len(steps) * settings.minibatch_size // len(mask)
-    metrics["ppo/policy/kl_update"] = _kl_of_update(model, rollout)
+    metrics["ppo/policy/kl_update"] = devices.run(lambda: _kl_of_update(model, rollout))
     return metrics
 
 
-def _micro_batches(batch: Batch, rows: Tensor, size: int | None) -> Iterator[tuple[Tensor, float]]:
-    """Parts of ``rows``, and the share of their response tokens that each has: losses are means over tokens."""
-    minibatch = batch.rows(rows)
-    total = float(minibatch.response_mask.sum())
-    for part in minibatch.like_lengths(tokens_at_once(batch.input_ids.device), size):
-        yield rows[part], float(minibatch.response_mask[part].sum()) / total
+def _micro_batches(batch: Batch, rows: Tensor, size: int | None, device: torch.device) -> list[Tensor]:
+    """Parts of ``rows``, responses of like length together."""
+    return [rows[part] for part in batch.rows(rows).like_lengths(tokens_at_once(device), size)]
+
+
+def _shares(part: Tensor, rows: Tensor, response_mask: Tensor, advantages: Tensor, counts: bool) -> dict[str, float]:
+    """The share that ``part`` has of the response tokens of ``rows``: of all, and of those by advantage.
+
+    Losses are means over tokens. A part that does not count has none.
+    """
+    masks = {
+        "tokens": response_mask,
+        "better": response_mask & (advantages > 0),
+        "worse": response_mask & (advantages < 0),
+    }
+    total = {name: max(float(mask[rows].sum()), 1.0) for name, mask in masks.items()}
+    return {name: counts * float(mask[part].sum()) / total[name] for name, mask in masks.items()}
 
 
 def _loss(
     settings: Policy, model: Any, value_head: nn.Linear, rollout: Rollout, targets: Targets, rows: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of these rows, and its parts as metrics."""
-    batch = rollout.batch.rows(rows)
+    device = device_of(value_head)
+    batch = rollout.batch.rows(rows).to(device)
     mask = batch.response_mask
     old_logprobs, old_values, advantages, returns = (
-        tensor[rows, : mask.shape[1]]
+        tensor[rows, : mask.shape[1]].to(device)
         for tensor in (rollout.logprobs, rollout.values, targets.advantages, targets.returns)
     )
     with torch.set_grad_enabled(not targets.frozen):
@@ -137,13 +176,13 @@ def _loss(
         else:
             logprobs, kl_full = logprobs_of(model, states, batch), None
         surrogate = policy_loss(logprobs, old_logprobs, advantages, mask, settings.clip_range)
-    critic = value_loss(value_head(states).squeeze(-1), old_values, returns, mask, settings.value_clip_range)
+    critic = value_loss(value_head(states.float()).squeeze(-1), old_values, returns, mask, settings.value_clip_range)
     # L = L_policy + c L_value + β/σ_A KL(π || π_ref)
     loss = surrogate.loss + settings.value_coef * critic
     if kl_full is not None:
         loss = loss + targets.kl_weight * masked_mean(kl_full, mask)
     elif targets.kl_weight:
-        ref_logprobs = old_logprobs - rollout.kl_k1[rows, : mask.shape[1]]
+        ref_logprobs = old_logprobs - rollout.kl_k1[rows, : mask.shape[1]].to(device)
         loss = loss + targets.kl_weight * masked_mean(kl.k2(logprobs, ref_logprobs), mask)
     return loss, {
         "ppo/policy/loss": float(surrogate.loss.detach()),
@@ -158,6 +197,7 @@ def _loss(
 @torch.no_grad()
 def _kl_of_update(model: Any, rollout: Rollout) -> float:
     """Full KL(π_old ‖ π_new) on responses of the old policy, nats per response."""
-    batch = rollout.batch.rows(torch.arange(len(rollout.states)))
-    old, new = rollout.states[:, : batch.response_mask.shape[1]], all_response_states(model, batch)
+    batch = rollout.batch.rows(torch.arange(len(rollout.states))).to(device_of(model))
+    old = rollout.states[:, : batch.response_mask.shape[1]].to(batch.input_ids.device)
+    new = all_response_states(model, batch)
     return float(kl.per_response(compare(model, old, new, batch).kl_full, batch.response_mask).mean())

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from kellet.config import Config, Ensemble
+from kellet.devices import device_of
 from kellet.errors import DataError
 from kellet.files import write_json
 from kellet.tokens import Batch, encode_prompt, encode_response, pad
@@ -115,13 +116,21 @@ class Scorer:
         self.model, self.members, self.eos_token_id = model, list(members), eos_token_id
         self.ensemble, self.temperature = ensemble or Ensemble(), temperature
 
+    def to(self, device: torch.device) -> "Scorer":
+        """Put the heads on ``device``; the trunk goes by itself."""
+        for member in self.members:
+            for head in filter(None, (member.head, member.length_head)):
+                head.to(device)
+        return self
+
     def __call__(self, batch: Batch) -> Tensor:
         """(B,) rewards, in logits of preference."""
         return self.scores(batch).reward
 
     def scores(self, batch: Batch) -> Scores:
         """Rewards with the members' disagreement and the preference model's logits."""
-        length, closed = batch.response_mask.sum(1), batch.closed(self.eos_token_id)
+        closed = batch.closed(self.eos_token_id).to(device_of(self.model))
+        length = closed.response_mask.sum(1)
         rewards, preferences = [], []
         for member in self.members:
             with playing(self.model, member.adapter):
@@ -134,7 +143,8 @@ class Scorer:
             preferences.append(reward + beside)
         each = torch.stack(rewards) / self.temperature
         std = each.std(0) if len(each) > 1 else None
-        return Scores(aggregate(each, self.ensemble), std, torch.stack(preferences).mean(0) / self.temperature)
+        preference = torch.stack(preferences).mean(0) / self.temperature
+        return Scores(aggregate(each, self.ensemble).cpu(), None if std is None else std.cpu(), preference.cpu())
 
 
 def aggregate(each: Tensor, ensemble: Ensemble) -> Tensor:
@@ -189,10 +199,15 @@ def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Pa
     )
 
 
-def save_member(model: Any, member: Member, folder: Path, number: int = 0) -> None:
-    """Write adapter and heads of one member below ``folder``; the first stands there itself, others in member_N/."""
+def save_member(
+    model: Any, member: Member, folder: Path, number: int = 0, tensors: dict[str, Tensor] | None = None
+) -> None:
+    """Write adapter and heads of one member below ``folder``; the first stands there itself, others in member_N/.
+
+    ``tensors`` are the adapter's of :func:`kellet.trunk.adapter_tensors`, where the model's may be divided.
+    """
     place = folder if number == 0 else folder / f"member_{number}"
-    save_adapter(model, place / "adapter", member.adapter)
+    save_adapter(model, place / "adapter", member.adapter, tensors)
     numbers = {"length_slope": member.length_slope}
     if member.gamma is not None:
         numbers["gamma"] = member.gamma

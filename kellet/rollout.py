@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kellet.config import Text
+from kellet.devices import device_of, everywhere
 from kellet.tokens import Batch, decode, encode_prompt, pad
 from kellet.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
@@ -18,7 +19,7 @@ def sample(
     """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``chances`` is None.
 
     ``chances`` (B, max_new_tokens) of :func:`chances_of` decide every token. A response that was cut has no end of
-    sequence: see :func:`truncated`.
+    sequence: see :func:`truncated`. The batch is on the CPU.
     """
     return sample_states(model, tokenizer, queries, max_new_tokens, chances)[0]
 
@@ -34,11 +35,13 @@ def sample_states(
     from kellet.key_cache import with_room
 
     width = max(len(query) for query in queries)
-    start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id)
+    device = device_of(model)
+    start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id).to(device)
     ids, mask = start.input_ids[:, :width], start.attention_mask[:, :width].long()
     positions, cache = start.position_ids[:, :width], None
-    running = torch.arange(len(queries))
-    responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id)
+    running = torch.arange(len(queries), device=device)
+    responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id, device=device)
+    chances = None if chances is None else chances.to(device)
     found: list[Tensor] = []
     for number in range(max_new_tokens):
         last, cache = next_states(model, ids, mask, positions, cache)
@@ -50,8 +53,9 @@ def sample_states(
         found.append(last.new_zeros(len(queries), last.shape[1]))
         found[-1][running] = last
         going = token != tokenizer.eos_token_id
-        if not going.any():
+        if everywhere(not going.any()):
             break
+        going[0] |= not going.any()  # other processes go on and need this one: what a row says after its end is cut off
         if not going.all():
             kept = going.nonzero().squeeze(1)
             running, token, mask, positions = running[kept], token[kept], mask[kept], positions[kept]
@@ -59,7 +63,7 @@ def sample_states(
         ids, positions = token[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
     batch = _assemble(start, width, responses[:, : len(found)], tokenizer.eos_token_id)
-    return batch, torch.stack(found, dim=1)
+    return batch.to(torch.device("cpu")), torch.stack(found, dim=1)
 
 
 def chances_of(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
@@ -99,8 +103,8 @@ def generate_text(
 def _draw(logits: Tensor, chances: Tensor) -> Tensor:
     """(B,) the tokens at which the distribution function F of softmax(logits) (B, V) passes the chances (B,)."""
     # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
-    below = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
-    passed = chances.to(logits.device)[:, None] * below[:, -1:]
+    below = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    passed = chances[:, None] * below[:, -1:]
     return torch.searchsorted(below, passed, right=True).squeeze(1)
 
 

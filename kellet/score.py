@@ -78,12 +78,11 @@ def penalise(settings: Score, scores: Tensor, response_mask: Tensor, ended: Tens
 
 @torch.no_grad()
 def reference_scores(
-    model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], text: Text, generator: Any
+    model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], chances: Tensor
 ) -> Tensor:
-    """(B,) raw scores of an answer that the reference samples to each prompt."""
-    limit = text.max_response_tokens
+    """(B,) raw scores of an answer that the reference samples to each prompt, by ``chances`` (B, max_new_tokens)."""
     with playing(model, None):
-        batch = sample(model, judge.tokenizer, queries, limit, chances_of(len(queries), limit, generator))
+        batch = sample(model, judge.tokenizer, queries, chances.shape[1], chances)
     with playing(model, REWARD):
         return judge(batch, prompts)
 
@@ -96,7 +95,8 @@ def baseline_of(model: Any, judge: Judge, prompts: Sequence[str], text: Text, se
     generator = torch.Generator().manual_seed(seed)
     chosen = [prompts[i] for i in torch.randperm(len(prompts), generator=generator)[:BASELINE_PROMPTS]]
     queries = [encode_prompt(judge.tokenizer, prompt, text) for prompt in chosen]
-    raw = reference_scores(model, judge, queries, chosen, text, generator)
+    chances = chances_of(len(queries), text.max_response_tokens, generator)
+    raw = reference_scores(model, judge, queries, chosen, chances)
     if not float(raw.std(correction=0)) > 0:
         raise InputError("the reference's answers all score the same; set policy.score.shaping to none or gain")
     return float(raw.mean()), float(raw.std(correction=0))

@@ -36,11 +36,15 @@ class Batch(NamedTuple):
         """(B, T) int64: 0 at the first token that is not padding."""
         return (self.attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on ``device``."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
     def closed(self, eos_token_id: int) -> "Batch":
         """The same with end of sequence as every response's last token, also where it was cut at the limit."""
         last = self.input_ids.shape[1] - self.response_mask.shape[1] + self.response_mask.sum(1) - 1
         ids = self.input_ids.clone()
-        ids[torch.arange(len(ids)), last] = eos_token_id
+        ids[torch.arange(len(ids), device=ids.device), last] = eos_token_id
         return self._replace(input_ids=ids)
 
     def rows(self, index: Tensor) -> "Batch":
@@ -138,6 +142,24 @@ def pad(queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pa
         ids[row, columns] = torch.tensor([*query, *response])
         mask[row, columns] = True
     return Batch(ids, mask, mask[:, query_width:])
+
+
+def join(batches: Sequence[Batch], pad_id: int) -> Batch:
+    """The rows of all ``batches``, padded to the longest query and the longest response."""
+    response = max(batch.response_mask.shape[1] for batch in batches)
+    query = max(batch.input_ids.shape[1] - batch.response_mask.shape[1] for batch in batches)
+
+    def wider(tensor: Tensor, batch: Batch, value: int) -> Tensor:
+        own = batch.response_mask.shape[1]
+        left = query - (batch.input_ids.shape[1] - own) if tensor.shape[1] > own else 0
+        return torch.nn.functional.pad(tensor, (left, response - own), value=value)
+
+    return Batch(
+        *(
+            torch.cat([wider(batch[number], batch, value) for batch in batches])
+            for number, value in enumerate((pad_id, 0, 0))
+        )
+    )
 
 
 def decode(tokenizer: Any, ids: Tensor, response_mask: Tensor) -> list[str]:

@@ -24,12 +24,13 @@ from kellet.alarms import alarms
 from kellet.architecture import text_config
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
+from kellet.devices import Devices, device_of, fill, plain, whole
 from kellet.errors import DataError, KelletError, TrainingStopped
 from kellet.files import atomic_folder, value_hash
 from kellet.interrupt import held_back
 from kellet.next_token import compare
 from kellet.policy_metrics import Metrics, describe_lengths, describe_objective
-from kellet.ppo_update import UPDATE_KL_RESPONSES, Rollout, update
+from kellet.ppo_update import UPDATE_KL_RESPONSES, Rollout, join, update
 from kellet.progress import Progress, quiet
 from kellet.prompts import prompts_of
 from kellet.reward_model import load_scorer
@@ -39,6 +40,7 @@ from kellet.score_function import function_hash
 from kellet.tokens import Batch, encode_prompt
 from kellet.trunk import (
     REWARD,
+    adapter_tensors,
     add_adapter,
     all_response_states,
     load_base,
@@ -66,6 +68,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
     controller: kl.KLController
+    devices: Devices
     order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
     """Numbers of the prompts still to be asked in this pass."""
     history: list[Metrics] = field(default_factory=list)
@@ -73,8 +76,10 @@ class Training:
     """Mean and spread of the reference's scores, where scores are standardised by them."""
 
     def save(self, checkpoints: Checkpoints) -> None:
-        """Write a checkpoint of it."""
-        tensors = {**self._weights(), **optimizer_tensors(self.optimizer)}
+        """Write a checkpoint of it, on process 0."""
+        tensors = {name: whole(each) for name, each in (self._weights() | optimizer_tensors(self.optimizer)).items()}
+        if not self.devices.main:
+            return
         tensors |= {"generator": self.generator.get_state(), "order": self.order}
         state = {"controller": vars(self.controller), "history": self.history, "baseline": self.baseline}
         checkpoints.save(len(self.history), tensors, state)
@@ -83,7 +88,7 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what was saved."""
         for name, weight in self._weights().items():
-            weight.copy_(checkpoint.tensors[name])
+            fill(weight, checkpoint.tensors[name])
         restore_optimizer(self.optimizer, checkpoint.tensors)
         self.generator.set_state(checkpoint.tensors["generator"])
         self.order = checkpoint.tensors["order"]
@@ -118,16 +123,21 @@ def train_policy(
         origin["content"]["score_function"] = function_hash(config.policy.score.function)
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # one of another training is refused before anything is loaded
+    devices = Devices(unused=config.policy.critic_warmup > 0)
     model, tokenizer = load_base(base, config.base_model)
     model = add_adapter(model, config.policy.lora, config.seed)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     value_head = scalar_head(text_config(model).hidden_size, config.seed)
-    history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress, checkpoints)
+    scorer.to(devices.device)
+    history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress, checkpoints, devices)
     shown = prompts[:SAMPLES]
-    answers = generate_text(model, tokenizer, shown, config.text, seed=None)
+    answers = devices.run(lambda: generate_text(model, tokenizer, shown, config.text, seed=None))
+    adapter, head = adapter_tensors(model), plain(value_head)
+    if not devices.main:
+        return
     with atomic_folder(out) as folder:
-        save_adapter(model, folder / "adapter")
-        save_head(value_head, folder / "value_head.safetensors")
+        save_adapter(model, folder / "adapter", tensors=adapter)
+        save_head(head, folder / "value_head.safetensors")
         _write_lines(folder / "history.jsonl", history)
         rows = zip(shown, answers, strict=True)
         _write_lines(folder / "samples.jsonl", [{"prompt": prompt, "response": answer} for prompt, answer in rows])
@@ -143,26 +153,31 @@ def ppo(
     prompts: list[str],
     progress: Progress = quiet,
     checkpoints: Checkpoints | None = None,
+    devices: Devices | None = None,
 ) -> list[Metrics]:
     """The training loop; trains the policy adapter of ``model`` and ``value_head`` in place, returns the history.
 
     With ``checkpoints`` it goes on from the newest, writes its own, and saves before it gives way to Ctrl-C or SIGTERM.
+    Every process of the training comes here.
     """
-    settings = config.policy
+    settings, devices = config.policy, devices or Devices(unused=config.policy.critic_warmup > 0)
+    devices.share(settings.batch_size, "policy.batch_size")
     weights = [p for p in (*model.parameters(), *value_head.parameters()) if p.requires_grad]
     training = Training(
         model,
         value_head,
-        torch.optim.Adam(weights, lr=settings.learning_rate),
+        devices.prepare(torch.optim.Adam(weights, lr=settings.learning_rate), model, value_head),
         torch.Generator().manual_seed(config.seed),
         build_controller(config),
+        devices,
     )
     if checkpoints and (checkpoint := checkpoints.newest()):
         training.restore(checkpoint)
+    devices.agree(len(training.history), "the checkpoint that they go on from")
     model.eval()  # dropout would make the first ratio differ from one
     judge = Judge(settings.score, scorer, tokenizer)
     if settings.score.shaping == "standardised" and training.baseline is None:
-        training.baseline = baseline_of(model, judge, prompts, config.text, config.seed)
+        training.baseline = devices.run(lambda: baseline_of(model, judge, prompts, config.text, config.seed))
     known = alarms(training.history, config)
     with held_back() as stopping:
         for done in range(len(training.history) + 1, settings.iterations + 1):
@@ -171,13 +186,15 @@ def ppo(
                     training.save(checkpoints)
                 raise TrainingStopped(f"policy.stop_on after iteration {done - 1}: {'; '.join(fatal)}")
             metrics = iterate(config, training, judge, prompts)
-            progress(done, settings.iterations, {k: v for k, v in metrics.items() if v is not None})
             known, before = alarms(training.history, config), known
-            for name in known.keys() - before.keys():
-                logger.warning("iteration %d, %s: %s", done, name, known[name])
-            if checkpoints and (stopping() or done % settings.checkpoint_every == 0):
+            if devices.main:
+                progress(done, settings.iterations, {k: v for k, v in metrics.items() if v is not None})
+                for name in known.keys() - before.keys():
+                    logger.warning("iteration %d, %s: %s", done, name, known[name])
+            stop = devices.any(stopping())
+            if checkpoints and (stop or done % settings.checkpoint_every == 0):
                 training.save(checkpoints)
-            if stopping():
+            if stop:
                 break
     if len(training.history) < settings.iterations:
         raise KelletError(
@@ -189,30 +206,39 @@ def ppo(
 def iterate(config: Config, training: Training, judge: Judge, prompts: list[str]) -> Metrics:
     """One iteration: sample, score, update; its metrics are added to the history and given back."""
     settings, generator, kl_coef = config.policy, training.generator, training.controller.value
-    model, tokenizer, limit = training.model, judge.tokenizer, config.text.max_response_tokens
+    devices, tokenizer, limit = training.devices, judge.tokenizer, config.text.max_response_tokens
     while len(training.order) < settings.batch_size:
         training.order = torch.cat([training.order, torch.randperm(len(prompts), generator=generator)])
     index, training.order = training.order[: settings.batch_size], training.order[settings.batch_size :]
+    rows, eos = devices.share(settings.batch_size, "policy.batch_size"), tokenizer.eos_token_id
     started = time.monotonic()
-    asked = [prompts[i] for i in index]
+    asked = [prompts[i] for i in index[rows]]
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in asked]
-    batch, states = sample_states(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
+    chances = chances_of(len(index), limit, generator)[rows]
+    batch, states = devices.run(lambda: sample_states(training.model, tokenizer, queries, limit, chances))
     by_reference = None
     if settings.score.shaping == "gain":
-        by_reference = reference_scores(model, judge, queries, asked, config.text, generator)
+        again = chances_of(len(index), limit, generator)[rows]
+        by_reference = devices.run(lambda: reference_scores(training.model, judge, queries, asked, again))
     sampled = time.monotonic()
-    rollout = score(model, lambda answers: judge(answers, asked), training.value_head, batch, _reusable(states))
-    raw, eos = rollout.scores, tokenizer.eos_token_id
-    rollout = rollout._replace(scores=score_of(settings.score, raw, batch, by_reference, training.baseline, eos, limit))
+    own = devices.run(
+        lambda: score(
+            training.model, lambda answers: judge(answers, asked), training.value_head, batch, _reusable(states)
+        )
+    )
+    raw = own.scores
+    own = own._replace(scores=score_of(settings.score, raw, batch, by_reference, training.baseline, eos, limit))
+    each = devices.gather((own, raw))
+    rollout, raw = join([own for own, _ in each], tokenizer.pad_token_id), torch.cat([raw for _, raw in each])
     scored = time.monotonic()
-    iteration, mask = len(training.history) + 1, batch.response_mask
+    iteration, mask = len(training.history) + 1, rollout.batch.response_mask
     metrics: Metrics = {"iteration": iteration, "episodes": iteration * settings.batch_size}
     metrics |= {"objective/reward": float(raw.mean()), "objective/reward_std": float(raw.std(correction=0))}
     metrics |= describe_objective(rollout.scores, rollout.kl_k1, rollout.kl_full, rollout.entropy, mask, kl_coef)
-    metrics |= describe_lengths(mask, ~truncated(batch, eos), limit)
+    metrics |= describe_lengths(mask, ~truncated(rollout.batch, eos), limit)
     metrics |= update(
         settings,
-        model,
+        training.model,
         training.value_head,
         training.optimizer,
         rollout,
@@ -220,6 +246,7 @@ def iterate(config: Config, training: Training, judge: Judge, prompts: list[str]
         generator,
         eos,
         frozen=iteration <= settings.critic_warmup,
+        devices=devices,
     )
     if iteration > settings.critic_warmup:
         training.controller.update(float(metrics["objective/kl"] or 0.0), settings.batch_size)
@@ -251,10 +278,11 @@ def score(
     batch: Batch,
     states: Tensor | None = None,
 ) -> Rollout:
-    """Policy, value, reference and reward on the sampled responses.
+    """Policy, value, reference and reward on the sampled responses; what is given back is on the CPU.
 
     ``states`` (B, R, H): the policy's final hidden states, where sampling has left them; else they cost a pass.
     """
+    batch = batch.to(device_of(model))
     if states is None:
         states = all_response_states(model, batch)
     with playing(model, None):
@@ -262,16 +290,17 @@ def score(
     with playing(model, REWARD):
         scores = scorer(batch)
     found, mask = compare(model, states, ref_states, batch), batch.response_mask
-    return Rollout(
-        batch=batch,
+    told = Rollout(
+        batch=batch.to(torch.device("cpu")),
         logprobs=found.logprobs,
-        values=value_head(states).squeeze(-1) * mask,
+        values=value_head(states.float()).squeeze(-1) * mask,
         scores=scores,
         kl_k1=kl.k1(found.logprobs, found.ref_logprobs),
         kl_full=found.kl_full,
         entropy=found.entropy,
         states=states[:UPDATE_KL_RESPONSES].clone(),
     )
+    return Rollout(told.batch, *(tensor.cpu() for tensor in told[1:]))
 
 
 def _reusable(states: Tensor) -> Tensor | None:

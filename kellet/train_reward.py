@@ -6,6 +6,7 @@ Equations and sources stand in kellet/reward_model.py and kellet/reward_loss.py.
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from kellet.calibration import best_temperature
 from kellet.card_text import card_text
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
-from kellet.errors import DataError, KelletError
+from kellet.devices import Devices, fill, plain, whole
+from kellet.errors import DataError, InputError, KelletError
 from kellet.files import atomic_folder, value_hash, write_json
 from kellet.interrupt import held_back
 from kellet.progress import Progress, quiet
@@ -36,7 +38,7 @@ from kellet.reward_model import (
     save_settings,
     score_all,
 )
-from kellet.trunk import POLICY, add_adapter, last_hidden, load_base, scalar_head
+from kellet.trunk import POLICY, adapter_tensors, add_adapter, last_hidden, load_base, scalar_head
 
 PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "reward_model": True, "base_model": {"quantise"}}
 """The parameters that decide a training; the base is known by its content."""
@@ -66,6 +68,9 @@ def train_reward(
     settings = config.reward_model
     table = pd.read_parquet(preferences)
     training, held_out = (table[table["split"] == part] for part in parts)
+    devices = Devices()
+    if settings.length_control == "two_head" and devices.count > 1:
+        raise InputError("length_control two_head correlates rewards over the batch; train it on one process")
     model, tokenizer = load_base(base, config.base_model)
     pairs = encode_pairs(training, tokenizer, config, preferences)
     unseen = encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before it is paid for
@@ -85,16 +90,20 @@ def train_reward(
             rows = resample(list(training["prompt"]), seed)
         stores.append(Checkpoints(out if number == 0 else out.with_name(f"{out.name}.member_{number}"), origin))
         own, share = (None if each is None else each[rows] for each in (margin, weight))
-        fitting = Fitting(one, pairs.take(rows), own, config, tokenizer.pad_token_id, seed, share)
+        fitting = Fitting(one, pairs.take(rows), own, config, tokenizer.pad_token_id, seed, share, devices)
         history += fitting.run(stores[-1], progress)
         some = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:NORMALISING_PAIRS]
-        normalise(one, pairs.take(rows[some]), tokenizer.pad_token_id)
+        devices.run(partial(normalise, one, pairs.take(rows[some]), tokenizer.pad_token_id))
     if settings.calibrate:
-        scorer.temperature = best_temperature(preference_gap(scorer, unseen, tokenizer.pad_token_id))
-    card = reward_card(scorer, tokenizer, held_out, config)
+        gap = devices.run(lambda: preference_gap(scorer, unseen, tokenizer.pad_token_id))
+        scorer.temperature = best_temperature(gap)
+    card = devices.run(lambda: reward_card(scorer, tokenizer, held_out, config))
+    adapters = [adapter_tensors(scorer.model, member.adapter) for member in scorer.members]
+    if not devices.main:
+        return card
     with atomic_folder(out) as folder:
         for number, member in enumerate(scorer.members):
-            save_member(scorer.model, member, folder, number)
+            save_member(scorer.model, member, folder, number, adapters[number])
         save_settings(folder, scorer.ensemble, scorer.temperature)
         write_json(folder / "card.json", card)
         (folder / "card.md").write_text(card_text(card), encoding="utf-8")
@@ -140,15 +149,17 @@ class Fitting:
         pad_id: int,
         seed: int,
         weight: Tensor | None = None,
+        devices: Devices | None = None,
     ) -> None:
-        self.weight = weight
+        self.weight, self.devices = weight, devices or Devices()
         self.scorer, self.pairs, self.margin, self.pad_id, self.seed = scorer, pairs, margin, pad_id, seed
         self.settings, (self.member,) = config.reward_model, scorer.members
         self.batches = batches(pairs, config, seed)
         self.length = pairs.length_difference() / LENGTH_UNIT
         control = self.settings.length_control
-        self.gamma = nn.Parameter(length_taste(self.length)) if control == "covariate" else None
+        self.gamma = nn.Parameter(length_taste(self.length).view(1)) if control == "covariate" else None
         heads = [head for head in (self.member.head, self.member.length_head) if head is not None]
+        beside = nn.ParameterList([] if self.gamma is None else [self.gamma])
         named = {name: p for name, p in scorer.model.named_parameters() if p.requires_grad}
         named |= {
             f"head_{number}.{name}": p for number, head in enumerate(heads) for name, p in head.named_parameters()
@@ -157,8 +168,9 @@ class Fitting:
         groups: list[dict[str, Any]] = [{"params": list(named.values()), "weight_decay": self.settings.weight_decay}]
         if self.gamma is not None:
             groups.append({"params": [self.gamma], "lr": GAMMA_LEARNING_RATE, "weight_decay": 0.0})
-        self.optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.1, len(self.batches))
+        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, len(self.batches))
+        self.optimizer = self.devices.prepare(optimizer, scorer.model, *heads, beside)
 
     def run(self, store: Checkpoints, progress: Progress = quiet) -> list[Metrics]:
         """Take all steps, from the newest checkpoint of ``store`` on; return the metrics of each step.
@@ -168,44 +180,49 @@ class Fitting:
         self.scorer.model.train()
         history: list[Metrics] = []
         with held_back() as stopped, torch.random.fork_rng():
-            torch.manual_seed(self.seed)  # for dropout
             if (found := store.newest()) is not None:
                 history = self._restore(found)
+            self.devices.agree(len(history), "the checkpoint that they go on from")
             for index in self.batches[len(history) :]:
+                # dropout of this step on this process, whatever came before
+                torch.manual_seed(member_seed(self.seed, 1 + len(history) * self.devices.count + self.devices.rank))
                 metrics = self.step(index)
                 history.append({"step": len(history) + 1, **metrics})
-                progress(len(history), len(self.batches), metrics)
-                last = len(history) == len(self.batches)
-                if stopped() or last or len(history) % self.settings.checkpoint_every == 0:
-                    store.save(len(history), self._tensors(), self._state(history))
-                if stopped():
+                if self.devices.main:
+                    progress(len(history), len(self.batches), metrics)
+                last, stop = len(history) == len(self.batches), self.devices.any(stopped())
+                if stop or last or len(history) % self.settings.checkpoint_every == 0:
+                    self._save(store, history)
+                if stop:
                     break
         if len(history) < len(self.batches):
             raise KelletError(f"stopped after {len(history)} steps; the same command goes on from there")
         self.scorer.model.eval()
-        self.member.gamma = None if self.gamma is None else float(self.gamma.detach())
+        self.member.gamma = self._gamma()
+        if self.devices.sharded:
+            self.member.head = plain(self.member.head).to(self.devices.device)
         return history
 
     def step(self, index: Tensor) -> Metrics:
         """One optimizer step on the pairs ``index``; the gradients of its micro-batches sum to the whole batch's."""
         self.optimizer.zero_grad()
-        loss = right = 0.0
-        for rows in index.split(self.settings.micro_batch_size or len(index)):
-            share = len(rows) / len(index)
-            part, gap = self.loss(rows)
-            (part * share).backward()
-            loss, right = loss + float(part.detach()) * share, right + float((gap > 0).float().mean()) * share
-        norm = nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        own, counts = self.devices.spread(index)
+        parts = own.split(self.settings.micro_batch_size or len(own))
+        seen = {"reward_model/loss": 0.0, "reward_model/accuracy": 0.0}
+        for rows, counted, last in self.devices.passes(parts, counts):
+            share = counted * len(rows) / len(index)
+            with self.devices.syncing(last):
+                loss, gap = self.devices.run(partial(self.loss, rows))
+                self.devices.backward(loss * share)
+            seen["reward_model/loss"] += float(loss.detach()) * share
+            seen["reward_model/accuracy"] += float((gap > 0).float().mean()) * share
+        metrics = self.devices.sum(seen)
+        weights = [weight for group in self.optimizer.param_groups[:1] for weight in group["params"]]
+        metrics["reward_model/grad_norm"] = self.devices.clip(weights, 1.0)
         self.optimizer.step()
         self.schedule.step()
-        metrics = {
-            "reward_model/loss": loss,
-            "reward_model/accuracy": right,
-            "reward_model/grad_norm": float(norm),
-        }
-        if self.gamma is not None:
-            metrics["reward_model/gamma"] = float(self.gamma.detach())
-        return metrics
+        gamma = self._gamma()
+        return metrics if gamma is None else metrics | {"reward_model/gamma": gamma}
 
     def loss(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss over the pairs ``rows``, and the logits (P,) with which their labels are predicted."""
@@ -215,40 +232,40 @@ class Fitting:
         # loss = -log σ( Δr + what length explains - margin )
         gap = rewards[0] - rewards[1]
         if self.gamma is not None:
-            gap = gap + self.gamma * self.length[rows]
+            gap = gap + self.gamma * self.length[rows].to(gap.device)
         if self.member.length_head is not None:
             beside = self.member.length_head(hidden).view(2, -1)
             gap = gap + beside[0] - beside[1]
-        margin = None if self.margin is None else self.margin[rows]
-        weight = None if self.weight is None else self.weight[rows]
+        margin, weight = (None if of is None else of[rows].to(gap.device) for of in (self.margin, self.weight))
         loss = preference_loss(gap, margin, self.settings.label_smoothing, weight)
         if self.settings.centring:
             loss = loss + self.settings.centring * centring_loss(rewards[0], rewards[1])
         if self.member.length_head is not None:
-            parted = length_loss(rewards.flatten(), beside.flatten(), batch.response_mask.sum(1).float())
+            parted = length_loss(rewards.flatten(), beside.flatten(), batch.response_mask.sum(1).float().to(gap.device))
             parted = parted + orthogonality_loss(self.member.head.weight, self.member.length_head.weight)
             loss = loss + self.settings.two_head_weight * parted
         return loss, gap.detach()
 
-    def _tensors(self) -> dict[str, Tensor]:
-        gamma = {} if self.gamma is None else {"gamma": self.gamma}
-        state = {"rng": torch.get_rng_state()} | optimizer_tensors(self.optimizer)
-        return {f"weight.{name}": p for name, p in self.weights.items()} | gamma | state
+    def _gamma(self) -> float | None:
+        return None if self.gamma is None else float(whole(self.gamma.detach()))
 
-    def _state(self, history: list[Metrics]) -> dict[str, Any]:
-        return {"history": history, "schedule": self.schedule.state_dict()}
+    def _save(self, store: Checkpoints, history: list[Metrics]) -> None:
+        gamma = {} if self.gamma is None else {"gamma": self.gamma}
+        named = {f"weight.{name}": p for name, p in self.weights.items()} | gamma | optimizer_tensors(self.optimizer)
+        tensors = {name: whole(tensor.detach()) for name, tensor in named.items()}
+        if self.devices.main:
+            store.save(len(history), tensors, {"history": history, "schedule": self.schedule.state_dict()})
 
     @torch.no_grad()
     def _restore(self, found: Checkpoint) -> list[Metrics]:
         for name, parameter in self.weights.items():
-            parameter.copy_(found.tensors[f"weight.{name}"])
+            fill(parameter, found.tensors[f"weight.{name}"])
         if self.gamma is not None:
-            self.gamma.copy_(found.tensors["gamma"])
+            fill(self.gamma, found.tensors["gamma"])
         restore_optimizer(self.optimizer, found.tensors)
         self.schedule.load_state_dict(found.state["schedule"])
         for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
             group["lr"] = rate
-        torch.set_rng_state(found.tensors["rng"])
         return list(found.state["history"])
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kellet.architecture import adapter_targets, four_bit, recompute_layers, recomputing, with_ends, without_dropout
 from kellet.config import BaseLM, Lora
+from kellet.devices import device_of, whole
 from kellet.errors import ConfigError, DataError
 from kellet.tokens import Batch
 
@@ -83,10 +84,18 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
     return model
 
 
-def save_adapter(model: Any, folder: Path, name: str = POLICY) -> None:
-    """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes."""
+def adapter_tensors(model: Any, name: str = POLICY) -> dict[str, Tensor]:
+    """The weights of an adapter, whole; every process comes here."""
+    return {key: whole(weight.detach()) for key, weight in model.named_parameters() if f".{name}." in key}
+
+
+def save_adapter(model: Any, folder: Path, name: str = POLICY, tensors: dict[str, Tensor] | None = None) -> None:
+    """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes.
+
+    ``tensors`` of :func:`adapter_tensors`, where the model's own may be divided.
+    """
     # 'auto' would ask the hub whether the vocabulary has grown; it never does.
-    model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False)
+    model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, state_dict=tensors)
     own = folder / name
     if own.is_dir():  # peft gives every adapter but 'default' a folder of its own
         for part in own.iterdir():
@@ -144,6 +153,7 @@ def response_states(model: Any, batch: Batch) -> Tensor:
 @torch.no_grad()
 def all_response_states(model: Any, batch: Batch) -> Tensor:
     """As :func:`response_states`, without gradient, rows of like length at a time; zero where no token counts."""
+    batch = batch.to(device_of(model))
     found: Tensor | None = None
     for rows in batch.like_lengths(tokens_at_once(batch.input_ids.device)):
         part = batch.rows(rows)
@@ -191,14 +201,15 @@ def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def last_hidden(model: Any, batch: Batch) -> Tensor:
-    """(B, H) hidden state at each row's last response token; rows of like length are computed together."""
+    """(B, H) hidden state at each row's last response token, rows of like length computed together; float32."""
+    batch = batch.to(device_of(model))
     order = batch.like_lengths(tokens_at_once(batch.input_ids.device))
     found = []
     for part in map(batch.rows, order):
         query = part.input_ids.shape[1] - part.response_mask.shape[1]
         last = query + part.response_mask.sum(1) - 1
-        found.append(_final_states(model, part)[torch.arange(len(last)), last])
-    return torch.cat(found)[torch.cat(order).argsort()]
+        found.append(_final_states(model, part)[torch.arange(len(last), device=last.device), last])
+    return torch.cat(found)[torch.cat(order).argsort()].float()
 
 
 def tokens_at_once(device: torch.device) -> int:
@@ -211,6 +222,7 @@ def tokens_at_once(device: torch.device) -> int:
 
 def _final_states(model: Any, batch: Batch) -> Tensor:
     """(B, T, H) the decoder's last hidden states; those of the layers before it are not kept."""
+    batch = batch.to(device_of(model))
     with recomputing(model):
         output = _causal_lm(model).get_decoder()(
             input_ids=batch.input_ids,
@@ -263,7 +275,7 @@ def scalar_head(width: int, seed: int) -> nn.Linear:
 
 def save_head(head: nn.Linear, path: Path, **more: float) -> None:
     """Write the head, and further numbers by name, as safetensors."""
-    tensors = {"weight": head.weight.detach().contiguous(), "bias": head.bias.detach().contiguous()}
+    tensors = {"weight": head.weight.detach().cpu().contiguous(), "bias": head.bias.detach().cpu().contiguous()}
     save_file(tensors | {name: torch.tensor(value) for name, value in more.items()}, path)
 
 

@@ -106,8 +106,8 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):  #
     liked = Likes(tokenizer("yes", add_special_tokens=False)["input_ids"][0])
     judge = Judge(Score(), liked, tokenizer)
     queries, text = [[1, 40], [1, 41, 42]] * 8, tiny.config().text
-    found = reference_scores(model, judge, queries, ["x"] * 16, text, torch.Generator().manual_seed(3))
     chances = chances_of(16, text.max_response_tokens, torch.Generator().manual_seed(3))
+    found = reference_scores(model, judge, queries, ["x"] * 16, chances)
     batch = sample(base, tokenizer, queries, text.max_response_tokens, chances)
     assert torch.equal(found, liked(batch))
     prompts = list(tiny.pairs()["prompt"][:20])
