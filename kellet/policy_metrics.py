@@ -15,6 +15,8 @@ from kellet.ppo import masked_mean
 Metrics = dict[str, float | None]
 TOP_TOKENS = 0.1
 """Share of the tokens that count as the dearest in KL."""
+ROUNDING = 1e-6
+"""Nats per token: a KL below it is what float32 leaves of none, and has no part that is dearer than another."""
 
 
 def describe_objective(
@@ -82,4 +84,4 @@ def _top_share(values: Tensor) -> float | None:
     """Share of the sum that the top tenth of the values, the largest ones, have."""
     total = float(values.sum())
     count = max(round(TOP_TOKENS * len(values)), 1)
-    return float(values.topk(count).values.sum()) / total if total > 0 else None
+    return float(values.topk(count).values.sum()) / total if total > ROUNDING * len(values) else None

@@ -156,21 +156,30 @@ class Fitting:
         self.settings, (self.member,) = config.reward_model, scorer.members
         self.batches = batches(pairs, config, seed)
         self.length = pairs.length_difference() / LENGTH_UNIT
-        control = self.settings.length_control
-        self.gamma = nn.Parameter(length_taste(self.length).view(1)) if control == "covariate" else None
-        heads = [head for head in (self.member.head, self.member.length_head) if head is not None]
-        beside = nn.ParameterList([] if self.gamma is None else [self.gamma])
-        named = {name: p for name, p in scorer.model.named_parameters() if p.requires_grad}
-        named |= {
-            f"head_{number}.{name}": p for number, head in enumerate(heads) for name, p in head.named_parameters()
-        }
-        self.weights: dict[str, nn.Parameter] = named
-        groups: list[dict[str, Any]] = [{"params": list(named.values()), "weight_decay": self.settings.weight_decay}]
-        if self.gamma is not None:
+        covariate = self.settings.length_control == "covariate"
+        self.beside = nn.ParameterList([length_taste(self.length).view(1)] if covariate else [])
+        self.heads = [head for head in (self.member.head, self.member.length_head) if head is not None]
+        weights = list(self.weights.values())
+        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": self.settings.weight_decay}]
+        if covariate:
             groups.append({"params": [self.gamma], "lr": GAMMA_LEARNING_RATE, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, len(self.batches))
-        self.optimizer = self.devices.prepare(optimizer, scorer.model, *heads, beside)
+        self.optimizer = self.devices.prepare(optimizer, scorer.model, *self.heads, self.beside)
+
+    # FSDP puts other parameters into the modules, so that they are asked for anew each time.
+
+    @property
+    def gamma(self) -> nn.Parameter | None:
+        """γ, (1,); None without a covariate."""
+        return self.beside[0] if len(self.beside) else None
+
+    @property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """What is trained of adapter and heads, by name."""
+        named = {name: p for name, p in self.scorer.model.named_parameters() if p.requires_grad}
+        heads = enumerate(self.heads)
+        return named | {f"head_{number}.{name}": p for number, head in heads for name, p in head.named_parameters()}
 
     def run(self, store: Checkpoints, progress: Progress = quiet) -> list[Metrics]:
         """Take all steps, from the newest checkpoint of ``store`` on; return the metrics of each step.
