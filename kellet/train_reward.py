@@ -20,7 +20,7 @@ from kellet.calibration import best_temperature
 from kellet.card_text import card_text
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
-from kellet.devices import Devices, fill, plain, whole
+from kellet.devices import Devices, dtype_for, fill, plain, whole
 from kellet.errors import DataError, InputError, KelletError
 from kellet.files import atomic_folder, value_hash, write_json
 from kellet.interrupt import held_back
@@ -71,7 +71,7 @@ def train_reward(
     devices = Devices()
     if settings.length_control == "two_head" and devices.count > 1:
         raise InputError("length_control two_head correlates rewards over the batch; train it on one process")
-    model, tokenizer = load_base(base, config.base_model)
+    model, tokenizer = load_base(base, config.base_model, dtype_for(devices.device))
     pairs = encode_pairs(training, tokenizer, config, preferences)
     unseen = encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before it is paid for
     margin = margins(training, settings.margin_scale, preferences)

@@ -31,7 +31,7 @@ CPU_TOKENS = 1024
 """Of :func:`tokens_at_once`."""
 
 
-def load_base(base: Path | str, settings: BaseLM | None = None) -> tuple[Any, Any]:
+def load_base(base: Path | str, settings: BaseLM | None = None, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
     The model's own dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` says
@@ -51,8 +51,7 @@ def load_base(base: Path | str, settings: BaseLM | None = None) -> tuple[Any, An
         known = without_dropout(AutoConfig.from_pretrained(base))
     except OSError as error:
         raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
-    # float32: bfloat16 is about a hundred times slower on a CPU without native support.
-    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, dtype=torch.float32, **more)
+    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, dtype=dtype, **more)
     if settings.gradient_checkpointing:
         recompute_layers(model)
     return model.eval(), tokenizer

@@ -8,6 +8,8 @@ import sys
 import pytest
 import torch
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from project import ROOT
 from safetensors.torch import load_file
 
 from kellet.devices import Devices, dtype_for
@@ -120,6 +122,13 @@ def test_rows_are_spread_by_hand():
 def test_a_batch_that_processes_cannot_share_is_refused():
     with pytest.raises(InputError, match=r"policy\.batch_size is 64, which 3 processes cannot share"):
         of_three(0).share(64, "policy.batch_size")
+
+
+@pytest.mark.parametrize("name", ["ddp", "ddp-2-nodes", "fsdp"])
+def test_accelerate_reads_the_example(name):
+    found = load_config_from_file(str(ROOT / f"profiles/accelerate/{name}.yaml"))
+    assert found.distributed_type.value == ("FSDP" if name == "fsdp" else "MULTI_GPU")
+    assert found.num_processes == 8 * found.num_machines
 
 
 def test_a_cpu_computes_in_float32():
