@@ -21,6 +21,10 @@ from kellet.errors import InputError, KelletError
 T = TypeVar("T")
 
 
+LOST = ("gloo", "nccl", "remote worker", "connection closed by peer", "connection reset by peer")
+"""Words of a backend whose other side is gone."""
+
+
 class Whole(nn.Module):
     """All that a training computes with, as one module whose forward pass is any function of its parts.
 
@@ -76,7 +80,8 @@ class Devices:
 
     def run(self, call: Callable[[], T]) -> T:
         """Give what ``call`` gives; it may use the model. Every process has to come here."""
-        found: T = call() if self.prepared is None else self.prepared(call)
+        with lost_process_named():
+            found: T = call() if self.prepared is None else self.prepared(call)
         return found
 
     def share(self, rows: int, name: str) -> slice:
@@ -111,7 +116,8 @@ class Devices:
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a part of the loss; those of all parts on all processes sum up."""
         # what averages gradients over processes is told their number
-        self.accelerator.backward(loss * self.count if self.count > 1 else loss)
+        with lost_process_named():
+            self.accelerator.backward(loss * self.count if self.count > 1 else loss)
 
     def syncing(self, last: bool) -> AbstractContextManager[None]:
         """Inside, a forward and backward pass exchanges gradients only where it is the ``last`` before a step."""
@@ -157,7 +163,8 @@ def lost_process_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+        told = str(error).lower()  # gloo's errors have no class of their own
+        if not isinstance(error, torch.distributed.DistError) and not any(word in told for word in LOST):
             raise
         raise KelletError(
             "another process of this training is gone; its own message, or the launcher's, says why. Start again to go "
