@@ -30,7 +30,7 @@ demo: setup  ## A naive and a changed retraining, judged by the gate (minutes; s
 	@$(BIN)/python -m flows.demo
 
 test: setup  ## Every test, the end-to-end ones included
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup  ## Lint, format and types: what CI checks before the tests
 	@$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 
 from kellet.errors import InputError
 
+_ONE_AT_A_TIME = threading.Lock()
 CORES_EACH = 2
 """Cores from which on there is room for another arm."""
 
@@ -56,6 +57,16 @@ def begin_worker(parent: int, threads: int) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let the arms of one process wait for each other.
+
+    The lock stays in this module: a task travels to its worker with the values that its own module names.
+    """
+    with _ONE_AT_A_TIME:
+        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,12 @@ from tasks.artefacts import Artefact, cache_key, folder, make
 from tasks.config import load
 from tasks.data import Dataset
 from tasks.log import logger, progress
-from tasks.parallel import one_server
+from tasks.parallel import alone, one_server
 from tasks.settings import RUNS
 from tasks.stages import decide, diagnose, evaluate, read_card, train_judge, train_policy, train_reward
 from tasks.tracking import lineage
 
 COPIED = {"evaluation": "evaluation.parquet", "gate": "gate.json", "diagnosis": "diagnosis.json"}
-ONE_AT_A_TIME = threading.Lock()
-"""Of one process's arms."""
 STAGES = ("reward_model", "policy", "evaluation")
 """The stages whose processor time is an arm's cost."""
 
@@ -99,7 +96,7 @@ def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None
 
     config, stages = plan.config, dict[str, Artefact]()
     origin = lineage(config, data)
-    with ONE_AT_A_TIME:
+    with alone():
         try:
             reward = stages["reward_model"] = train_reward(config, data, base)
             if config.reward_model.require_lift:

@@ -23,11 +23,3 @@ os.environ.update(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How hard the tests of resuming try."""
     parser.addoption("--kills", type=int, default=2, help="random moments at which test_resume kills a training")
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share something stay in one process of ``make test``: those of a file, and the smoke run's."""
-    for item in items:
-        shared = "smoke" if "smoke" in getattr(item, "fixturenames", ()) else item.path.name
-        item.add_marker(pytest.mark.xdist_group(shared))
