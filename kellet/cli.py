@@ -346,7 +346,7 @@ main.add_command(spot_check)
     "--memory", type=click.FloatRange(min=0, min_open=True), metavar="GIB", help="Default: what is free here."
 )
 @click.option(
-    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the frozen base. Default: bfloat16 on a GPU."
+    "--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the frozen base. Default: base_model.dtype."
 )
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="That share each batch.")
 def estimate(config: "Config", memory: float | None, dtype: str | None, processes: int) -> None:
@@ -356,7 +356,9 @@ def estimate(config: "Config", memory: float | None, dtype: str | None, processe
     from kellet import memory as stage
 
     available = stage.available_memory() if memory is None else int(memory * 2**30)
-    dtype = dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
+    dtype = dtype or config.base_model.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.cuda.is_available() else "float32"
     if processes > 1:
         click.echo(f"for each of {processes} processes; a largest batch is one process's share")
     click.echo(stage.memory_text(stage.estimate(config, getattr(torch, dtype), processes), available))

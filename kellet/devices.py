@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from kellet.errors import InputError, KelletError
+from kellet.errors import ConfigError, InputError, KelletError
 
 T = TypeVar("T")
 
@@ -216,8 +216,20 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def dtype_for(device: torch.device) -> torch.dtype:
-    """Of the frozen weights: bfloat16 where the device computes in it natively, float32 elsewhere, and on every CPU."""
-    # on a CPU without native support bfloat16 is about a hundred times slower, and not every CPU tells
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native or device.type == "xpu" else torch.float32
+def dtype_for(device: torch.device, wanted: str = "auto") -> torch.dtype:
+    """Of the frozen weights, as ``base_model.dtype`` wants it.
+
+    Raises ConfigError for bfloat16 on a device that would compute it in software, about a hundred times slower.
+    """
+    if wanted == "float32":
+        return torch.float32
+    if device.type == "cpu":
+        can = {name for name, there in torch.cpu.get_capabilities().items() if there}
+        native = wanted != "auto" and any("bf16" in name for name in can)
+    else:
+        native = device.type == "xpu" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bfloat16" and not native:
+        raise ConfigError(
+            f"base_model.dtype is bfloat16, for which this {device.type} has no instructions; set it to float32"
+        )
+    return torch.bfloat16 if native else torch.float32

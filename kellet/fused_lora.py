@@ -3,6 +3,7 @@
     y = x Wᵀ + b + s (x Aᵀ) Bᵀ                                                  Hu et al. 2021, arXiv:2106.09685, eq. 3
     ∂x = ∂y W + s (∂y B) A      ∂A = s (∂y B)ᵀ x      ∂B = s ∂yᵀ (x Aᵀ)          W and b are frozen
 
+Where the base is in half precision all products are, as under autocast; A, B and their gradients stay in float32.
 peft forms s (x Aᵀ) Bᵀ and each of its gradients as tensors of their own and adds them. Legend: N tokens, I inputs, O
 outputs of the layer, r rank; x (N, I), W (O, I), A (r, I), B (O, r), scaling s.
 """
@@ -23,7 +24,7 @@ def fuse(model: Any) -> Any:
 
 
 class FusedLinear(Linear):  # type: ignore[misc]
-    """peft's layer, which also still computes whatever is not plain LoRA: two adapters, dropout, half precision."""
+    """peft's layer, which also still computes whatever is not plain LoRA: two adapters, dropout, autocast."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """(…, O) of (…, I)."""
@@ -43,7 +44,7 @@ class FusedLinear(Linear):  # type: ignore[misc]
         if name not in self.lora_A or name in self.lora_variant or self.lora_B[name].bias is not None:
             return None
         drops = self.training and not isinstance(self.lora_dropout[name], nn.Identity)
-        same = x.dtype == self.base_layer.weight.dtype == self.lora_A[name].weight.dtype
+        same = x.dtype == self.base_layer.weight.dtype
         if not x.is_meta and torch.is_autocast_enabled(x.device.type):
             return None
         return name if same and not drops and not self.base_layer.weight.requires_grad else None
@@ -56,10 +57,11 @@ class _LowRank(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float) -> Tensor:
         """(…, O)."""
         flat = x.reshape(-1, x.shape[-1])
-        low = flat @ a.T
-        y = nn.functional.linear(flat, w, bias).addmm_(low, b.T, alpha=scaling)
-        ctx.save_for_backward(flat, low, w, a, b)
-        ctx.scaling, ctx.shape = scaling, x.shape
+        a_cast, b_cast = a.to(x.dtype), b.to(x.dtype)
+        low = flat @ a_cast.T
+        y = nn.functional.linear(flat, w, bias).addmm_(low, b_cast.T, alpha=scaling)
+        ctx.save_for_backward(flat, low, w, a_cast, b_cast)
+        ctx.scaling, ctx.shape, ctx.dtype = scaling, x.shape, a.dtype
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -71,4 +73,5 @@ class _LowRank(torch.autograd.Function):
         of_x = (above @ w).addmm_(back, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
         of_a = back.T @ flat if ctx.needs_input_grad[3] else None
         of_b = (low.T @ above).T.contiguous().mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
+        of_a, of_b = (None if of is None else of.to(ctx.dtype) for of in (of_a, of_b))
         return of_x, None, None, of_a, of_b, None

@@ -41,7 +41,7 @@ def rescore(
     """
     tables = [pd.read_parquet(path, columns=KEY) for path in evaluations.values()]
     answers = pd.concat(tables).drop_duplicates().sort_values(KEY, ignore_index=True)
-    model, tokenizer = load_base(base)
+    model, tokenizer = load_base(base, config.base_model)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     rewards = _scores(config, scorer, tokenizer, answers, progress)
     with atomic_folder(out) as folder:

@@ -24,7 +24,7 @@ from kellet.alarms import alarms
 from kellet.architecture import text_config
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
-from kellet.devices import Devices, device_of, dtype_for, fill, plain, whole
+from kellet.devices import Devices, device_of, fill, plain, whole
 from kellet.errors import DataError, KelletError, TrainingStopped
 from kellet.files import atomic_folder, value_hash
 from kellet.interrupt import held_back
@@ -52,7 +52,7 @@ from kellet.trunk import (
 
 SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
-PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "policy": True, "base_model": {"quantise"}}
+PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "policy": True, "base_model": {"quantise", "dtype"}}
 """The parameters that decide a training; base and reward model are known by their contents."""
 FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience"}}
 """Parameters that may change between a kill and the next start."""
@@ -124,7 +124,7 @@ def train_policy(
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # one of another training is refused before anything is loaded
     devices = Devices(unused=config.policy.critic_warmup > 0)
-    model, tokenizer = load_base(base, config.base_model, dtype_for(devices.device))
+    model, tokenizer = load_base(base, config.base_model, devices.device)
     model = add_adapter(model, config.policy.lora, config.seed)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     value_head = scalar_head(text_config(model).hidden_size, config.seed)

@@ -20,7 +20,7 @@ from kellet.calibration import best_temperature
 from kellet.card_text import card_text
 from kellet.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.config import Config
-from kellet.devices import Devices, dtype_for, fill, plain, whole
+from kellet.devices import Devices, fill, plain, whole
 from kellet.errors import DataError, InputError, KelletError
 from kellet.files import atomic_folder, value_hash, write_json
 from kellet.interrupt import held_back
@@ -40,7 +40,7 @@ from kellet.reward_model import (
 )
 from kellet.trunk import POLICY, adapter_tensors, add_adapter, last_hidden, load_base, scalar_head
 
-PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "reward_model": True, "base_model": {"quantise"}}
+PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "reward_model": True, "base_model": {"quantise", "dtype"}}
 """The parameters that decide a training; the base is known by its content."""
 NORMALISING_PAIRS = 1024
 """Training pairs, drawn by chance, on which the length slope and the mean of the reward are measured."""
@@ -71,7 +71,7 @@ def train_reward(
     devices = Devices()
     if settings.length_control == "two_head" and devices.count > 1:
         raise InputError("length_control two_head correlates rewards over the batch; train it on one process")
-    model, tokenizer = load_base(base, config.base_model, dtype_for(devices.device))
+    model, tokenizer = load_base(base, config.base_model, devices.device)
     pairs = encode_pairs(training, tokenizer, config, preferences)
     unseen = encode_pairs(held_out, tokenizer, config, preferences)  # refuses an empty split before it is paid for
     margin = margins(training, settings.margin_scale, preferences)
@@ -290,7 +290,8 @@ def normalise(scorer: Scorer, pairs: Pairs, pad_id: int) -> None:
         # s = Σ Δr Δlength / Σ Δlength²
         slope = float(((scores[0] - scores[1]) * length).sum() / (length**2).sum().clamp(min=1e-6))
         member.length_slope, member.gamma = slope, member.gamma + slope
-        scores = score_all(scorer, pairs, pad_id)
+        tokens = [[len(response) for response in side] for side in (pairs.chosen, pairs.rejected)]
+        scores = scores - slope * torch.tensor(tokens) / LENGTH_UNIT
     member.head.bias.data -= scores.mean()
 
 

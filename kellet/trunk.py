@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from kellet.architecture import adapter_targets, four_bit, recompute_layers, recomputing, with_ends, without_dropout
 from kellet.config import BaseLM, Lora
-from kellet.devices import device_of, whole
+from kellet.devices import device_of, dtype_for, whole
 from kellet.errors import ConfigError, DataError
 from kellet.tokens import Batch
 
@@ -31,19 +31,20 @@ CPU_TOKENS = 1024
 """Of :func:`tokens_at_once`."""
 
 
-def load_base(base: Path | str, settings: BaseLM | None = None, dtype: torch.dtype = torch.float32) -> tuple[Any, Any]:
+def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.device | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
     The model's own dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` says
-    whether it is quantised and whether layers are computed again in the backward pass. Raises ConfigError when there
-    is no such model or the machine cannot load it so.
+    in which numbers it computes on ``device`` (None: the CPU), whether it is quantised and whether layers are computed
+    again in the backward pass. It is loaded into the machine's memory. Raises ConfigError when there is no such model
+    or the machine cannot load it so.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     settings = settings or BaseLM()
     logging.disable_progress_bar()  # the weights load in a moment; the bar would cut through our own lines
-    more: dict[str, Any] = {}
+    more: dict[str, Any] = {"dtype": dtype_for(device or torch.device("cpu"), settings.dtype)}
     if settings.quantise != "none":
         more["quantization_config"] = four_bit()
     try:
@@ -51,7 +52,7 @@ def load_base(base: Path | str, settings: BaseLM | None = None, dtype: torch.dty
         known = without_dropout(AutoConfig.from_pretrained(base))
     except OSError as error:
         raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
-    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, dtype=dtype, **more)
+    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, **more)
     if settings.gradient_checkpointing:
         recompute_layers(model)
     return model.eval(), tokenizer

@@ -281,6 +281,29 @@ def test_a_tokenizer_without_an_end_is_refused(tmp_path):
         load_base(tmp_path)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt2"])
+def test_a_base_in_bfloat16_learns_and_stays_the_reference(family, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    batch = pad(QUERIES, RESPONSES, 0)
+    model, _ = load_base(folder(family), BaseLM(dtype="bfloat16"))
+    with torch.no_grad():
+        reference = response_outputs(model, batch)[0]
+    model = add_adapter(model, Lora(rank=2), seed=0)
+    assert {weight.dtype for weight in model.parameters() if weight.requires_grad} == {torch.float32}
+    logits, states = response_outputs(model, batch)
+    assert states.dtype is torch.bfloat16
+    assert torch.equal(logits, reference)  # a fresh adapter is the identity
+    states.float().square().sum().backward()
+    moved = [w for name, w in model.named_parameters() if "lora_B" in name and w.grad is not None and w.grad.any()]
+    assert moved
+    with torch.no_grad():
+        for weight in moved:
+            weight -= 0.1 * weight.grad.sign()
+        assert not torch.equal(response_outputs(model, batch)[0], reference)
+        with playing(model, None):
+            assert torch.equal(response_outputs(model, batch)[0], reference)
+
+
 def test_four_bits_without_bitsandbytes_are_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ConfigError, match="needs the package bitsandbytes"):

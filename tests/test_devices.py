@@ -13,7 +13,7 @@ from project import ROOT
 from safetensors.torch import load_file
 
 from kellet.devices import Devices, dtype_for
-from kellet.errors import InputError
+from kellet.errors import ConfigError, InputError
 from kellet.train_policy import train_policy
 from kellet.train_reward import train_reward
 from tests import killed, processes, tiny
@@ -131,5 +131,12 @@ def test_accelerate_reads_the_example(name):
     assert found.num_processes == 8 * found.num_machines
 
 
-def test_a_cpu_computes_in_float32():
-    assert dtype_for(torch.device("cpu")) is torch.float32
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
+def test_a_cpu_computes_in_bfloat16_only_where_that_is_asked_for_and_it_can(name, monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True})
+    assert dtype_for(cpu) is dtype_for(cpu, "float32") is torch.float32
+    assert dtype_for(cpu, "bfloat16") is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: False})
+    with pytest.raises(ConfigError, match=r"base_model\.dtype is bfloat16, .* set it to float32"):
+        dtype_for(cpu, "bfloat16")

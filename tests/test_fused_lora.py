@@ -44,6 +44,20 @@ def test_outputs_and_gradients_are_pefts(shape, monkeypatch):
         assert float(right.detach().abs().max()) > 0.1
 
 
+def test_half_precision_is_pefts_to_its_rounding_and_trains_in_float32(monkeypatch):
+    models = pair()
+    x = torch.randn(7, 6)
+    for model in models:
+        for name, weight in model.named_parameters():
+            weight.data = weight.data.to(torch.float32 if "lora_" in name else torch.bfloat16)
+    expected = run(models[0], x.bfloat16())
+    monkeypatch.setattr(Linear, "forward", None)
+    found = run(models[1], x.bfloat16())
+    assert [each.dtype for each in found] == [torch.bfloat16] * 2 + [torch.float32] * 4
+    for left, right in zip(found, expected, strict=True):
+        assert float((left - right).detach().norm()) < 0.03 * float(right.detach().norm())  # bfloat16 keeps 8 bits
+
+
 def test_a_transposed_input_is_the_same_numbers():
     peft, fused = pair()
     x = torch.randn(6, 3, 2).transpose(0, 2)
