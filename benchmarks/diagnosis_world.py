@@ -1,12 +1,13 @@
 """The diagnosis on real trainings of the support world that are made to have one cause at a time.
 
-    python benchmarks/diagnosis_world.py --seeds 0 1 2 3 4
+    python benchmarks/diagnosis_world.py --seeds 5 6 7 8 9
 
 Eight causes and a run without one. CAUSES says, for each, which hypotheses must be supported (``names``) and which
-must not (``absent``); it was written before a run was looked at. What is in neither list may follow from the cause (a
-policy that drifts far is asked outside the data) and is shown, not counted. To save time all runs share the world, the
-base model and the reward models (but that of few pairs); a seed decides PPO, the evaluation's answers and who judges
-which of them. Model and training are smaller than the default's.
+must not (``absent``); it was written before these seeds were run. Seeds 0 to 4 served to find what was wrong with the
+plants and with the diagnosis (docs/diagnosis.md) and are not evidence. What is in neither list may follow from the
+cause (a policy that drifts far is asked outside the data, and does so in many small steps) and is shown, not counted.
+To save time all runs share the world, the base model and the reward models (but that of few pairs); a seed decides PPO,
+the evaluation's answers and who judges which of them. Model and training are smaller than the default's.
 
 A seed takes about four minutes of processor time, what the seeds share three.
 
@@ -27,18 +28,24 @@ from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from kellet import kl, rollout, train_policy
 from kellet.base_model import train_base
+from kellet.bootstrap import Floats
 from kellet.config import Config
+from kellet.diagnose_reward import words
 from kellet.diagnosis import HYPOTHESES, diagnose
 from kellet.evaluation import evaluate
 from kellet.evidence import read_evidence
-from kellet.files import atomic_file, atomic_folder
+from kellet.files import atomic_file, atomic_folder, write_json
 from kellet.prepare import split_of
+from kellet.reward_card import reward_card
+from kellet.reward_model import load_scorer
 from kellet.style import style
 from kellet.train_reward import train_reward
-from kellet.trunk import logits_of
+from kellet.trunk import load_base, logits_of
 from kellet.world import gold, synthesise
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,20 +64,23 @@ SETTINGS: dict[str, Any] = {
         "lam": 1.0,
     },
     "evaluation": {"prompts": 128, "batch_size": 256},
+    "gate": {"kl_budget": 4.0},
 }
 """What differs from kellet/config.py in every run."""
-HELD = {"controller": "fixed", "init_coef": 0.2}
-"""A penalty that keeps KL within the budget of 8 nats: there is no drift to explain. An adaptive controller does not do
-it here: KL is near 0 in the first ten of so few iterations, and β is wound down by then."""
-STEERED = {"controller": "adaptive", "init_coef": 0.1, "target": 5.0, "horizon": 100.0}
+HELD = {"controller": "fixed", "init_coef": 0.3}
+"""A penalty that keeps KL within the budget of 4 nats, which is half of the default's in so short a training: there is
+no drift to explain. An adaptive controller does not do it here: KL is near 0 in the first ten of so few iterations, and
+β is wound down by then."""
+STEERED = {"controller": "adaptive", "init_coef": 0.1, "target": 3.0, "horizon": 100.0}
 FEW = 40
 """Pairs of a reward model that has too few ..."""
 FEW_EPOCHS = 40
 """... and passes over them, until it has them by heart."""
 SHARED_SEED = 100
 """Of the world, the base model and the reward models that the seeds share."""
-COURTESY_TASTE = 1.5
-"""Logits that labels add for one courtesy more."""
+COURTESY_TASTE = 3.0
+"""Logits that labels add for one courtesy more. What that adds for length is taken off again: a courtesy is 14 words
+long, so that labels which like it like length too, and so does the reward model that learns from them."""
 DRIFT, HELD_BACK = ("A1", "A2", "A4", "A5", "C4", "C5"), ("B2", "C1", "C2", "C3", "C4", "C5")
 
 
@@ -95,9 +105,9 @@ class Cause:
 
 CAUSES = {
     "labels": Cause("labels like length (λ = 1)", (("A1",), ("A2",)), ("A5", *HELD_BACK), "length"),
-    "few": Cause(f"honest labels, {FEW} pairs", (("A3",),), ("A1", "B2", "C1", "C2", "C3", "C4", "C5"), "few"),
+    "few": Cause(f"honest labels, {FEW} pairs", (("A3",),), ("A1", "C1", "C4", "C5"), "few"),
     "beta": Cause("β too small", (("C1",),), DRIFT, controller={"controller": "fixed", "init_coef": 0.005}),
-    "courtesy": Cause("labels like courtesy", (("A5",),), ("A1", "A2", "A4", *HELD_BACK), "courtesy"),
+    "courtesy": Cause("labels like courtesy, not length", (("A5",),), ("A1", "A2", "A4", *HELD_BACK), "courtesy"),
     "scale": Cause(
         "reward scale doubled", (("C1", "C2"),), DRIFT, controller={"controller": "fixed", "init_coef": 0.05}, scale=2.0
     ),
@@ -105,7 +115,7 @@ CAUSES = {
         "controller's horizon 100 times as long, β from 0.005",
         (("C4",),),
         ("A1", "A2", "A4", "A5", "C5"),
-        controller=STEERED | {"init_coef": 0.005, "target": 3.0, "horizon": 30_000.0},
+        controller=STEERED | {"init_coef": 0.005, "horizon": 30_000.0},
     ),
     "per_token": Cause(
         "target per token, answers that grow",
@@ -116,7 +126,7 @@ CAUSES = {
         per_token=True,
     ),
     "sampling": Cause(
-        "sampled at temperature 0.7", (("C5",),), ("A1", "A2", "A4", "A5", *HELD_BACK[:-1]), temperature=0.7
+        "sampled at temperature 0.7", (("C5",),), ("A1", "A2", "A4", "A5", "C1", "C2", "C4"), temperature=0.7
     ),
     "none": Cause("nothing", (), ("A1", "A2", "A3", "A4", "A5", *HELD_BACK)),
 }
@@ -143,6 +153,18 @@ def cooled(temperature: float) -> Any:
     return logits
 
 
+def without_length(logit: Floats, longer: Floats) -> Floats:
+    """``logit`` (P,) of the first answer, less a price of length at which the longer one wins half of its pairs."""
+    differs = longer != 0
+
+    def excess(price: float) -> float:
+        wins = expit(np.sign(longer) * (logit - price * longer))
+        return float(wins[differs].mean() - 0.5)
+
+    price: float = brentq(excess, -5, 5)
+    return logit - price * longer
+
+
 def labels(kind: str, config: Config) -> pd.DataFrame:
     """Prepared pairs of one kind of annotators; all kinds judge the same answers."""
     bias = 1.0 if kind == "length" else 0.0
@@ -158,7 +180,8 @@ def labels(kind: str, config: Config) -> pd.DataFrame:
             gold(prompt, one) - gold(prompt, other)
             for prompt, one, other in zip(table["prompt"], table["chosen"], table["rejected"], strict=True)
         ]
-        logit = world.gold_weight * np.array(better) + COURTESY_TASTE * np.array(polite)
+        longer = (words(table["chosen"]) - words(table["rejected"])) / 10
+        logit = without_length(world.gold_weight * np.array(better) + COURTESY_TASTE * np.array(polite), longer)
         swap = rng.random(len(table)) >= 1 / (1 + np.exp(-logit))
         table.loc[swap, ["chosen", "rejected"]] = table.loc[swap, ["rejected", "chosen"]].to_numpy()
     table["split"] = [split_of(prompt, config.data.split) for prompt in table["prompt"]]
@@ -204,6 +227,12 @@ def share(cause: Cause, seed: int, into: Path) -> None:
             settings = json.loads((folder / "reward_model.json").read_text())
             settings["temperature"] /= cause.scale
             (folder / "reward_model.json").write_text(json.dumps(settings))
+            causal, tokenizer = load_base(into / "base")
+            scorer = load_scorer(causal, folder, tokenizer.eos_token_id)
+            pairs = pd.read_parquet(table)
+            write_json(
+                folder / "card.json", reward_card(scorer, tokenizer, pairs[pairs["split"] == "validation"], shared)
+            )
 
 
 def train(cause: Cause, config: Config, prompts: Path, base: Path, model: Path, out: Path) -> None:

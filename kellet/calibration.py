@@ -4,7 +4,7 @@ A pair's confidence is the larger of P(chosen) and P(rejected) = 1 - P(chosen); 
 Confidence lies in [0.5, 1]; bins hold equal numbers of pairs. Legend: P held-out pairs, ``gap`` (P,) their logits.
 
 Sources: Guo et al. 2017 (temperature, expected calibration error); Bröcker and Smith 2007 (what a calibrated forecast
-of the same confidences would show by chance).
+of the same confidences would show by chance); Liang and Zeger 1986 (variance of a maximum likelihood with clusters).
 """
 
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
+from scipy.stats import norm
 
-from kellet.bootstrap import Estimate, Floats, cluster_codes, resampled_means
+from kellet.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean, resampled_means
 from kellet.win_rate import win_rate
 
 BINS = 10
@@ -35,14 +36,42 @@ def best_temperature(gap: Floats) -> float:
     return float(np.exp(best.x))
 
 
+def temperature(gap: Floats, prompts: npt.ArrayLike, *, alpha: float) -> Estimate:
+    """The best temperature with its interval: Wald's of the slope 1/T, prompts as clusters; it may have no upper end.
+
+    With z = gap/T a pair's score in T·(1/T) is u = z·σ(-z) and its information z²·σ(z)·σ(-z):
+
+        h² = Σ_prompts (Σ u)² / (Σ z²·σ(z)·σ(-z))²      1/T·(1 ± z_alpha·h)
+
+    Wald's interval of log T instead missed a T of 2.5 on 200 pairs at its ends in 0.2% and 7.5% of 600 draws.
+    """
+    (codes,), n = cluster_codes(prompts)
+    best = best_temperature(gap)
+    if abs(np.log(best)) > MAX_LOG_TEMPERATURE - 0.01:
+        return Estimate(best, 0.0, float("inf"), n)
+    z = gap / best
+    slopes = np.bincount(codes, z * expit(-z), n)
+    half = norm.isf(alpha) * np.sqrt((slopes**2).sum()) / (z**2 * expit(z) * expit(-z)).sum()
+    return Estimate(best, float(best / (1 + half)), float(best / (1 - half)) if half < 1 else float("inf"), n)
+
+
+def overconfidence(gap: Floats, prompts: npt.ArrayLike, *, alpha: float, resamples: int, seed: int) -> Estimate:
+    """Mean of confidence less right: how much more often the model is sure than right."""
+    confidence, right, _ = _binned(gap)
+    (codes,), n = cluster_codes(prompts)
+    return mean(cluster_means(confidence - right, codes, n), alpha=alpha, resamples=resamples, seed=seed)
+
+
 def calibration(gap: Floats, prompts: npt.ArrayLike, *, alpha: float, resamples: int, seed: int) -> dict[str, Any]:
     """Log loss, temperature, expected calibration error and the reliability diagram of σ(gap), as JSON-able values."""
     found, by_chance = expected_error(gap, prompts, alpha=alpha, resamples=resamples, seed=seed)
-    temperature = best_temperature(gap)
+    best = temperature(gap, prompts, alpha=alpha)
+    sure = overconfidence(gap, prompts, alpha=alpha, resamples=resamples, seed=seed)
     return {
         "log_loss": log_loss(gap),
-        "temperature": temperature,
-        "log_loss_at_temperature": log_loss(gap, temperature),
+        "temperature": best.to_dict(),
+        "log_loss_at_temperature": log_loss(gap, best.value),
+        "overconfidence": sure.to_dict(),
         "expected_error": found.to_dict(),
         "expected_error_by_chance": by_chance,
         "reliability": reliability(gap, prompts, alpha=alpha),

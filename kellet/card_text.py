@@ -49,8 +49,10 @@ def card_text(card: Mapping[str, Any]) -> str:
 def _sureness(card: Mapping[str, Any]) -> list[str]:
     found = card["calibration"]
     lines = [
-        f"Log loss {found['log_loss']:.3f} nats a pair (a coin: 0.693). Best temperature {found['temperature']:.2f} "
-        f"(above 1: over-confident); the rewards are divided by {card['temperature']:.2f}.",
+        f"Log loss {found['log_loss']:.3f} nats a pair (a coin: 0.693). Best temperature "
+        f"{_figure(found['temperature'])} (above 1: over-confident); the rewards are divided by "
+        f"{card['temperature']:.2f}.",
+        f"It is sure of more than it gets right by {_share(found['overconfidence'])} of the pairs.",
         f"Expected calibration error {_share(found['expected_error'])}; a calibrated model would show "
         f"{100 * found['expected_error_by_chance']:.1f}% by chance.",
     ]

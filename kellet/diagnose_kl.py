@@ -5,12 +5,29 @@ above the controller's target). Where the penalty held, they are not supported, 
 about measurement and stands alone.
 """
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from kellet.bootstrap import Estimate, Floats, cluster_means, ratio_of_means
 from kellet.evidence import Evidence
 from kellet.history import change, growth, late, level, series
-from kellet.hypothesis import Finding, Hypothesis, above, all_of, any_of, below, fact, missing, percent, told
+from kellet.hypothesis import (
+    CARD_ALPHA,
+    Finding,
+    Hypothesis,
+    above,
+    all_of,
+    any_of,
+    at_level,
+    below,
+    fact,
+    missing,
+    percent,
+    told,
+)
 
 CHEAP = 0.25
 """C1: the penalty is cheap when β·KL is below this share of the gain. Where reward grows with √KL (Gao et al. 2023,
@@ -20,6 +37,10 @@ UNSEEN = 0.1
 HIDDEN = 0.5
 """C2: KL is diluted when that of a token shows less than this share of the rise of that of a response; the rest is
 length."""
+ONCE = 1
+"""C2: a controller may lower β above its target this often: KL may be logged a moment before it is steered by."""
+DOUBLE = 2.0
+"""C2: the reward is out of scale when it counts for more than twice what the labels support."""
 CONCENTRATED = 0.5
 """C3: KL is paid in few tokens when the top tenth of them holds more than this share."""
 MISSED = 1.25
@@ -85,11 +106,16 @@ def c2_scale(evidence: Evidence) -> Hypothesis:
     drift = evidence.drift()
     if drift.shown is not True:
         return all_of("C2", statement, [drift])
-    parts = any_of("C2", statement, [_dilution(evidence), _spread(evidence)])
-    return any_of("C2", statement, parts.findings, [drift.words])
+    looks: list[Callable[[Evidence, int], Finding]] = [_dilution, _spread]
+    if (unit := evidence.of_card("calibration", "temperature")) is not None:
+        looks.append(partial(_unit, unit))
+    findings = [look(evidence, len(looks)) for look in looks]
+    if evidence.adaptive:
+        findings.append(_lowered(evidence))
+    return any_of("C2", statement, findings, [drift.words])
 
 
-def _dilution(evidence: Evidence) -> Finding:
+def _dilution(evidence: Evidence, parts: int) -> Finding:
     """Over the second half of the run KL of a response rises, and KL of a token shows less than half of the rise.
 
     On the logarithmic scale, where the two differ by length: hidden = change of log(per token) - ½ log(per response).
@@ -100,29 +126,57 @@ def _dilution(evidence: Evidence) -> Finding:
     per_token, per_response = (values[len(values) // 2 :] for values in found)
     if min(per_token.min(), per_response.min()) <= 0:
         return missing("rise_hidden_per_token", "a KL above zero over the second half of the run")
-    level_ = evidence.alpha / 2
+    level_ = evidence.alpha / parts
     rise, of_token = growth(per_response, level_), growth(per_token, level_)
     hidden = change(np.log(per_token) - HIDDEN * np.log(per_response), level_)
     text = (
         f"Over the second half of the run KL of a response became {told(rise)} times itself, that of a token "
         f"{told(of_token)} times."
     )
-    parts = [
+    both = [
         above("per_response_rises", rise, 1.0, text, "more iterations"),
         below("rise_hidden_per_token", hidden, 0.0, text, "more iterations"),
     ]
-    value = {"supported": True, "not supported": False, "cannot tell": None}[all_of("", "", parts).verdict]
+    value = {"supported": True, "not supported": False, "cannot tell": None}[all_of("", "", both).verdict]
     return Finding("rise_hidden_per_token", text, hidden, 0.0, "below", value, "more iterations")
 
 
-def _spread(evidence: Evidence) -> Finding:
+def _spread(evidence: Evidence, parts: int) -> Finding:
     """Spread of β·KL between responses, as a share of that of the scores."""
     found = series(evidence.history, "objective/kl_penalty_share")
     if not found:
         return missing("penalty_spread", "objective/kl_penalty_share of each iteration")
-    share = level(late(found[0]), evidence.alpha / 2)
+    share = level(late(found[0]), evidence.alpha / parts)
     text = f"In the last third of the run β·KL spread {percent(share)} of what the scores spread."
     return below("penalty_spread", share, UNSEEN, text, "more iterations")
+
+
+def _lowered(evidence: Evidence) -> Finding:
+    """Whether β was lowered while the KL of a response was above its target, which no controller of that KL does."""
+    found = series(evidence.history, evidence.kl_name, "objective/kl_coef", "objective/kl_target")
+    if not found:
+        return missing("lowered_above_target", "objective/kl_coef and objective/kl_target of each iteration")
+    kl, coef, target = found
+    over = kl[:-1] > MISSED * target[:-1]
+    times = int((over & (coef[1:] < coef[:-1])).sum())
+    text = (
+        f"KL of a response was above {MISSED:g} times its target in {int(over.sum())} iterations, and β was lowered "
+        f"after {times} of them{': it is steered by something else, such as KL of a token' if times > ONCE else ''}."
+    )
+    return fact("lowered_above_target", times > ONCE, text)
+
+
+def _unit(card: Estimate, evidence: Evidence, parts: int) -> Finding:
+    """Whether a logit of reward is one of preference: what it is to be divided by to predict held-out labels best."""
+    slope = at_level(
+        Estimate(1 / card.value, 1 / card.high, 1 / card.low, card.clusters), CARD_ALPHA, evidence.alpha / parts
+    )
+    over = Estimate(card.value, 1 / slope.high, 1 / slope.low if slope.low > 0 else math.inf, card.clusters)
+    text = (
+        f"Held-out labels are predicted best by the reward divided by {told(over)} (card): so much less does β weigh "
+        "beside it than in logits of preference."
+    )
+    return above("reward_over_preference", over, DOUBLE, text, "more held-out pairs")
 
 
 def c3_where(evidence: Evidence) -> Hypothesis:

@@ -4,7 +4,8 @@ Each function takes the run's files and gives one hypothesis; docs/diagnosis.md 
 thresholds say from where on an effect matters, not whether it exists: with enough data any difference is shown.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 from scipy.special import expit
@@ -14,12 +15,14 @@ from kellet.criteria import judged_pairs
 from kellet.equal_length import equal_length_gain
 from kellet.evidence import Evidence, mean_over_prompts, moved
 from kellet.hypothesis import (
+    CARD_ALPHA,
     MIN_CLUSTERS,
     Finding,
     Hypothesis,
     above,
     all_of,
     any_of,
+    at_level,
     below,
     fact,
     missing,
@@ -43,7 +46,7 @@ UNSURE = 1.5
 """A3: an ensemble is unsure when its members differ by more than this times what they do on the reference's answers."""
 MATERIAL = 0.2
 """A4, A5: the share of the gain from which on length, or another axis, matters: a fifth. A3: the same of the judge's
-comparisons, by which the reward promises more than the judge finds."""
+comparisons, or of held-out pairs, by which the reward promises more than is found."""
 FAR = 1.5
 """A4: a longer mean than this times the reference's is beyond the lengths at which the price was measured."""
 MAX_STYLED = 10_000
@@ -79,7 +82,7 @@ def a1_labels(evidence: Evidence) -> Hypothesis:
 def a2_learned(evidence: Evidence) -> Hypothesis:
     """The reward model pays for length: correlation of reward and length within prompt, of the reference's answers."""
     statement = "The reward model pays for length."
-    slope = _estimate(evidence.card, "length_slope")
+    slope = evidence.of_card("length_slope")
     findings = _correlations(evidence) if evidence.answers else []
     if findings:
         return all_of("A2", statement, findings, _of_card(evidence, slope))
@@ -112,10 +115,10 @@ def _of_card(evidence: Evidence, slope: Estimate | None) -> list[str]:
     beside = []
     if slope is not None:
         beside.append(f"On held-out pairs ten more tokens are worth {told(_times(slope, 10))} reward.")
-    if filler := _estimate(evidence.card, "filler_probe"):
+    if filler := evidence.of_card("filler_probe"):
         beside.append(f"A courtesy sentence that adds nothing changes the reward by {told(filler)}.")
-    if lost := _estimate(evidence.card, "accuracy_longer_rejected"):
-        overall = _estimate(evidence.card, "accuracy_reward")
+    if lost := evidence.of_card("accuracy_longer_rejected"):
+        overall = evidence.of_card("accuracy_reward")
         more = f", over all pairs {percent(overall)}" if overall else ""
         beside.append(f"Where labels rejected the longer answer, the reward agrees in {percent(lost)}{more}.")
     return beside
@@ -127,9 +130,11 @@ def a3_outside(evidence: Evidence) -> Hypothesis:
     A judge disagrees when he prefers the answer with the lower reward, or much more rarely the candidate's than the
     reward promises; the second needs a reward in logits of preference, which the reward model's card stands for.
     """
-    looks = [_too_long, _agreement]
+    looks: list[Callable[[Evidence, int], Finding]] = [_too_long, _agreement]
     if evidence.card is not None:
         looks.append(_promise)
+    if (sure := evidence.of_card("calibration", "overconfidence")) is not None:
+        looks.append(partial(_by_heart, sure))
     if evidence.answers and not any(np.isnan(part.reward_std).any() for part in evidence.answers.values()):
         looks.append(_unsure)
     findings = [look(evidence, len(looks)) for look in looks]
@@ -208,6 +213,16 @@ def _promise(evidence: Evidence, parts: int) -> Finding:
         f"{evidence.config.gate.judge} gives it {won.value:.0%}, a difference of {told(over, 0, 100.0)} points."
     )
     return above("promised_and_not_found", over, MATERIAL, text, "more judged prompts")
+
+
+def _by_heart(card: Estimate, evidence: Evidence, parts: int) -> Finding:
+    """As :func:`_promise`, of held-out pairs: how much more often the reward model is sure than the labels say."""
+    over = at_level(card, CARD_ALPHA, evidence.alpha / parts)
+    text = (
+        f"On held-out labelled pairs the reward model is surer than it is right, by {told(over, 0, 100.0)} points "
+        "(card): what it learned does not reach beyond its own pairs."
+    )
+    return above("overconfidence", over, MATERIAL, text, "more held-out pairs")
 
 
 def _unsure(evidence: Evidence, parts: int) -> Finding:
@@ -302,15 +317,6 @@ def _courtesy(prompts: Iterable[str], answers: Iterable[str]) -> Floats:
 def words(texts: Iterable[str]) -> Floats:
     """Words of each text."""
     return np.array([len(text.split()) for text in texts], dtype=np.float64)
-
-
-def _estimate(card: object, name: str) -> Estimate | None:
-    """A figure of card.json with its interval; None where it is absent or unknown."""
-    figure = card.get(name) if isinstance(card, dict) else None
-    if not isinstance(figure, dict) or figure.get("value") is None or None in figure.get("interval", [None]):
-        return None
-    low, high = figure["interval"]
-    return Estimate(float(figure["value"]), float(low), float(high), int(figure.get("prompts", 0)))
 
 
 def _times(estimate: Estimate, factor: float) -> Estimate:

@@ -113,6 +113,16 @@ class Evidence:
         """Whether β was steered: the history has a target."""
         return series(self.history, "objective/kl_target") is not None
 
+    def of_card(self, *names: str) -> Estimate | None:
+        """A figure of the reward model's card with its interval, by the keys to it; None where it is not told."""
+        found: Any = self.card
+        for name in names:
+            found = found.get(name) if isinstance(found, Mapping) else None
+        if not isinstance(found, Mapping) or found.get("value") is None or None in found.get("interval", [None]):
+            return None
+        low, high = found["interval"]
+        return Estimate(float(found["value"]), float(low), float(high), int(found.get("prompts", 0)))
+
     def drift(self) -> Finding:
         """Ask whether the KL of a response is above ``gate.kl_budget``, so that there is a drift to explain."""
         budget = self.config.gate.kl_budget

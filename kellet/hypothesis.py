@@ -11,10 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from scipy.stats import norm
+
 from kellet.bootstrap import Estimate
 
 Verdict = Literal["supported", "not supported", "cannot tell"]
 Side = Literal["above", "below"]
+CARD_ALPHA = 0.05
+"""One-sided level of the intervals in a reward model's card (kellet/reward_card.py)."""
 MIN_CLUSTERS = 10
 """With fewer prompts than this nothing is shown (for iterations: kellet/history.py MIN_ITERATIONS)."""
 
@@ -95,6 +99,13 @@ class Hypothesis:
             "needs": self.needs,
             "findings": [item.to_dict() for item in self.findings],
         }
+
+
+def at_level(estimate: Estimate, alpha: float, wanted: float) -> Estimate:
+    """An interval that was made at ``alpha``, stretched about its value to ``wanted`` as a normal one is."""
+    by = norm.isf(wanted) / norm.isf(alpha)
+    low, high = (estimate.value + by * (end - estimate.value) for end in (estimate.low, estimate.high))
+    return Estimate(estimate.value, float(low), float(high), estimate.clusters)
 
 
 def above(name: str, estimate: Estimate, threshold: float, words: str, needs: str) -> Finding:

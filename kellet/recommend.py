@@ -45,6 +45,7 @@ def recommend(evidence: Evidence, hypotheses: Mapping[str, Hypothesis]) -> tuple
     supported = {id_ for id_, item in hypotheses.items() if item.supported}
     ranked = [
         _length_control(evidence, supported),
+        _calibrate(hypotheses),
         _hold_kl(evidence, supported),
         _distrust(evidence, supported),
         _smaller_steps(evidence, supported),
@@ -74,6 +75,22 @@ def _length_control(evidence: Evidence, supported: set[str]) -> Recommendation |
         "Where honest quality goes with length, its linear part is lost too; other styles stay as they are, and the "
         "reward alone predicts these labels worse, because they do like length.",
         because,
+    )
+
+
+def _calibrate(hypotheses: Mapping[str, Hypothesis]) -> Recommendation | None:
+    found = {item.name: item for item in hypotheses["C2"].findings}.get("reward_over_preference")
+    if found is None or found.estimate is None or not found.shown:
+        return None
+    over = found.estimate
+    return Recommendation(
+        "Bring the reward back to logits of preference",
+        {"reward_model.calibrate": True},
+        f"Rewards are divided by about {over.value:.2g}, so that beside them a nat of KL costs {over.value:.2g} times "
+        "what it does now: a smaller gain is worth its drift.",
+        "One number fitted on the held-out pairs, whose own figures are a little kind then; β and every threshold in "
+        "reward units mean something else than before.",
+        ("C2",),
     )
 
 

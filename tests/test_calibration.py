@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from kellet.calibration import best_temperature, calibration, expected_error, log_loss, reliability
+from kellet.calibration import (
+    best_temperature,
+    calibration,
+    expected_error,
+    log_loss,
+    overconfidence,
+    reliability,
+    temperature,
+)
 
 
 def pairs(n, scale, seed):
@@ -64,4 +72,37 @@ def test_bins_hold_equal_numbers_in_order_of_confidence():
 def test_a_temperature_never_makes_the_log_loss_worse():
     found = calibration(*pairs(200, 2.0, 3), alpha=0.05, resamples=200, seed=0)
     assert found["log_loss_at_temperature"] < found["log_loss"]
-    assert found["temperature"] > 1
+    assert found["temperature"]["value"] > 1
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1.0, 200), (2.5, 200), (2.5, 1500)])
+def test_the_interval_of_a_temperature_covers_the_one_that_made_the_labels(scale, size):
+    found = [temperature(*pairs(size, scale, seed), alpha=0.05) for seed in range(300)]
+    missed_low = sum(scale < each.low for each in found)
+    missed_high = sum(scale > each.high for each in found)
+    # 5% of 300 at each end is 15, with a binomial standard error of 3.8
+    assert 4 <= missed_low <= 27
+    assert 4 <= missed_high <= 27
+
+
+def test_pairs_of_a_prompt_that_say_the_same_do_not_narrow_the_temperature():
+    gap, prompts = pairs(400, 2.0, 0)
+    once = temperature(gap, prompts, alpha=0.05)
+    thrice = temperature(np.tile(gap, 3), np.tile(prompts, 3), alpha=0.05)
+    assert (thrice.value, thrice.low, thrice.high) == pytest.approx((once.value, once.low, once.high), rel=1e-6)
+
+
+def test_labels_without_a_temperature_have_no_interval():
+    # chosen at random: no temperature is too high
+    gap = np.where(np.arange(200) % 2 == 0, 2.0, -2.0)
+    found = temperature(gap, np.arange(200), alpha=0.05)
+    assert found.high == np.inf
+
+
+def test_overconfidence_by_hand():
+    # sure of 3/4, right in half: 25 points too sure
+    gap = np.log(3.0) * np.repeat([1.0, -1.0], 50)
+    found = overconfidence(gap, np.arange(100), alpha=0.05, resamples=500, seed=0)
+    assert found.value == pytest.approx(0.25)
+    # binomial of 100: standard error 0.05, one-sided 95%: 1.645 of it
+    assert (found.low, found.high) == pytest.approx((0.25 - 0.082, 0.25 + 0.082), abs=0.015)

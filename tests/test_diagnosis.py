@@ -142,6 +142,45 @@ def test_dilution_needs_both_courses():
     assert not c2_scale(Evidence(history=both)).supported
 
 
+@pytest.mark.parametrize(("falls", "shown"), [(0, False), (1, False), (2, True)])
+def test_a_controller_that_lowers_its_penalty_above_its_target_steers_by_something_else(falls, shown):
+    # KL is three times the target throughout; β rises by a tenth each time, and falls ``falls`` times
+    beta = np.cumprod([1.0, *[0.9] * falls, *[1.1] * (11 - falls)])
+    rows = constant(objective__kl=9.0, objective__kl_per_token=0.2, objective__kl_target=3.0)
+    told = c2_scale(Evidence(history=[row | {"objective/kl_coef": b} for row, b in zip(rows, beta, strict=True)]))
+    found = {item.name: item for item in told.findings}["lowered_above_target"]
+    assert found.shown is shown
+    assert f"in 11 iterations, and β was lowered after {falls} of them" in found.words
+    assert told.supported is shown
+
+
+def carded(temperature=1.0, sure=0.0):
+    """A card whose reward is to be divided by ``temperature`` and is too sure by ``sure``."""
+    ends = {"temperature": [0.9 * temperature, 1.1 * temperature], "overconfidence": [sure - 0.03, sure + 0.03]}
+    values = {"temperature": temperature, "overconfidence": sure}
+    return {"calibration": {name: {"value": values[name], "interval": ends[name]} for name in ends}}
+
+
+@pytest.mark.parametrize(("by", "shown"), [(2.8, True), (2.1, None), (1.5, False)])
+def test_a_reward_in_other_units_than_preferences_is_out_of_scale(by, shown):
+    history = constant(objective__kl=9.0, objective__kl_per_token=0.2)
+    told = c2_scale(Evidence(history=history, card=carded(by)))
+    found = {item.name: item for item in told.findings}["reward_over_preference"]
+    assert found.shown is shown
+    assert told.supported is (shown is True)
+    patches = [item.patch for item in diagnose(Evidence(history=history, card=carded(by))).recommendations]
+    assert ({"reward_model.calibrate": True} in patches) is (shown is True)
+
+
+@pytest.mark.parametrize(("sure", "shown"), [(0.27, True), (0.22, None), (0.05, False)])
+def test_a_reward_model_that_has_its_pairs_by_heart_is_asked_outside_its_data(sure, shown):
+    told = a3_outside(Evidence(judged(38), card=carded(sure=sure)))
+    found = {item.name: item for item in told.findings}["overconfidence"]
+    assert found.shown is shown
+    assert told.supported is (shown is True)
+    assert f"by {100 * sure:.0f} [" in found.words
+
+
 @pytest.mark.parametrize(("of_token", "diluted"), [(1.2, True), (1.6, False)])
 def test_a_rise_that_a_token_hides_by_hand(of_token, diluted):
     # over the second half KL of a response doubles; √2 = 1.41 times would be half of that on the logarithmic scale

@@ -38,7 +38,8 @@ def test_the_card_has_every_field_with_its_interval(trained):
     assert card["accuracy_longer_rejected"]["pairs"] == 8
     assert card["length_slope"]["unit"] == "reward per token, within pair"
     found = card["calibration"]
-    assert {"log_loss", "temperature", "log_loss_at_temperature", "reliability"} < set(found)
+    assert {"log_loss", "temperature", "log_loss_at_temperature", "overconfidence", "reliability"} < set(found)
+    assert found["temperature"]["interval"][0] <= found["temperature"]["value"]
     assert found["log_loss_at_temperature"] <= found["log_loss"] + 1e-9
     low, high = found["expected_error"]["interval"]
     assert 0 <= low <= found["expected_error"]["value"] <= high
@@ -108,7 +109,8 @@ def quiet_card(**change):
         "style_slopes": {"courtesy": nothing, "echo": None},
         "calibration": {
             "log_loss": 0.6,
-            "temperature": 1.2,
+            "temperature": figure(1.2, 1.1, 1.3),
+            "overconfidence": figure(0.02, 0.0, 0.04),
             "expected_error": figure(0.05, 0.0, 0.1),
             "expected_error_by_chance": 0.05,
             "reliability": [{"pairs": 100, "confidence": 0.7, "right": figure(0.68, 0.6, 0.75)}],
