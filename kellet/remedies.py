@@ -75,7 +75,7 @@ class Measured:
     elsewhere: tuple[str, ...]
     """Style axes on which it is shown further from the reference than the baseline is, in the same direction ..."""
     paid: tuple[str, ...]
-    """... and those of them that its own reward model is shown to pay for: the exploit moved there."""
+    """... and those of them on which its own reward model is shown to pay for that direction, be it more or less."""
 
     def worse(self, names: Sequence[str]) -> list[Effect]:
         """Effects against the baseline that are shown worse."""

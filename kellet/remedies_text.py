@@ -114,17 +114,18 @@ def story(item: Measured, found: Remedies) -> list[str]:
     if item.arm.stopped:
         return [f"Stopped: {item.arm.stopped}"]
     sentences = [outcome(item, found), gives_up(item, found)]
-    if item.paid:
+    paid_more = [axis for axis in item.paid if _more(item, axis)]
+    paid_less = [axis for axis in item.paid if axis not in paid_more]
+    unpaid = [axis for axis in item.elsewhere if axis not in item.paid]
+    if paid_more:
+        sentences.append(_further(item, paid_more, "its reward pays for more of it: the exploit may have moved there"))
+    if paid_less:
         sentences.append(
-            f"It is further from the reference than the baseline in {', '.join(item.paid)}, and its reward pays for "
-            "that: the exploit may have moved there."
+            _further(item, paid_less, "its reward pays for less of it; read in the answers whether it is missed")
         )
-    elif item.elsewhere:
-        sentences.append(
-            f"It is further from the reference than the baseline in {', '.join(item.elsewhere)}; its reward is not "
-            "shown to pay for it."
-        )
-    else:
+    if unpaid:
+        sentences.append(_further(item, unpaid, "its reward is not shown to pay for it"))
+    if not item.elsewhere:
         sentences.append("On no style axis is it shown further from the reference than the baseline.")
     return sentences
 
@@ -219,10 +220,30 @@ def _own(what: str) -> Callable[[Measured], str]:
     return lambda item: words(item.reference.get(f"reward/{item.arm.reward_model}/{what}"))
 
 
+def _more(item: Measured, axis: str) -> bool:
+    """Whether the arm has more of the axis than the baseline (and the reference); else it has less."""
+    return item.baseline[f"style/{axis}"].direction > 0
+
+
+def _further(item: Measured, axes: list[str], so: str) -> str:
+    told = []
+    for axis in axes:
+        words_of = [words(which[f"style/{axis}"]) for which in (item.baseline, item.reference)]
+        told.append(
+            f"{_side(item, axis)} ({words_of[0]} an answer against the baseline, {words_of[1]} against the reference)"
+        )
+    return f"It has {' and '.join(told)}; {so}."
+
+
+def _side(item: Measured, axis: str) -> str:
+    return f"{'more' if _more(item, axis) else 'less'} {axis}"
+
+
 def _elsewhere(item: Measured) -> str:
     if not item.baseline:
         return NOTHING
-    return ", ".join(f"{axis} (paid)" if axis in item.paid else axis for axis in item.elsewhere) or "on no axis"
+    named = [_side(item, axis) + (" (paid)" if axis in item.paid else "") for axis in item.elsewhere]
+    return ", ".join(named) or "on no axis"
 
 
 def _accuracy(card: Mapping[str, Any]) -> str:

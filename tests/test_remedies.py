@@ -13,7 +13,7 @@ from kellet.errors import DataError
 from kellet.evaluation_file import check_evaluation
 from kellet.gate import decide
 from kellet.remedies import BASELINE, BOTH, FIRST, SECOND, Arm, arms_of, choose, measure
-from kellet.remedies_text import as_markdown, as_text, measured_effects, ready, table, to_dict
+from kellet.remedies_text import as_markdown, as_text, measured_effects, ready, story, table, to_dict
 
 GATE = Gate(resamples=200, judge="judge_human")
 NASTY = "<script>alert(1)</script>"
@@ -43,6 +43,12 @@ def arm(name, *, reward_model, changes=(), verdict=None, text=None, more=(), **w
         rewards={BASELINE: reward, FIRST: 10 * reward},
         seconds={"policy": 20.0 if more else 10.0},
     )
+
+
+def paid_for_courtesy(made):
+    """The same arm, whose reward model is shown to pay for the way that courtesy moved."""
+    axes = [{**axis, "paid": axis["axis"] == "courtesy"} for axis in made.decision["style"]["axes"]]
+    return Arm(**{**vars(made), "decision": {**made.decision, "style": {"axes": axes}}})
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +104,31 @@ def test_an_exploit_that_moves_to_another_axis_is_seen(found, arms):
     # the candidate of 'first' thanks and hopes in every answer, the baseline's in none
     assert "courtesy" in found.arm(FIRST).elsewhere
     assert found.arm(FIRST).paid == ()
-    axes = [{**axis, "paid": axis["axis"] == "courtesy"} for axis in arms[1].decision["style"]["axes"]]
-    paying = Arm(**{**vars(arms[1]), "decision": {**arms[1].decision, "style": {"axes": axes}}})
-    told = measure([arms[0], paying], GATE, {}).arm(FIRST)
-    assert told.paid == ("courtesy",)
+    told = measure([arms[0], paid_for_courtesy(arms[1])], GATE, {})
+    assert told.arm(FIRST).paid == ("courtesy",)
+    assert "the exploit may have moved there" in story(told.arm(FIRST), told)[-1]
+    assert dict(table(told))["moved further from the reference"][1] == "more courtesy (paid)"
     assert found.arm(SECOND).elsewhere == ()
+
+
+def test_less_of_a_style_is_told_as_less_and_not_as_an_exploit():
+    # the reference thanks in every answer, the baseline's policy too, that of the arm in none
+    def polite(name, *systems):
+        made = arm(name, reward_model=BASELINE, gain=0.5)
+        made.rows.loc[made.rows["system"].isin(systems), "response"] = "It is in box 1. Thank you."
+        made.rows.loc[~made.rows["system"].isin(systems), "response"] = "It is in box 1."
+        return made
+
+    told = measure(
+        [polite(BASELINE, "reference", "candidate"), paid_for_courtesy(polite(FIRST, "reference"))], GATE, {}
+    )
+    first = told.arm(FIRST)
+    assert first.paid == ("courtesy",)
+    assert not any("exploit" in sentence for sentence in story(first, told))
+    assert story(first, told)[-1].startswith(
+        "It has less courtesy (-1.00 [-1.00, -1.00] an answer against the baseline"
+    )
+    assert dict(table(told))["moved further from the reference"][1] == "less courtesy (paid)"
 
 
 def test_what_is_given_up_is_said_with_figures(found):
