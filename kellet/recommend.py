@@ -3,7 +3,10 @@
 Expected effects are arithmetic on this run's own figures and say so; ``flows/remedies`` measures them. Two rules of
 thumb are used. Reward grows with √KL along a run (Gao et al. 2023 fit it in d = √KL), so holding KL at a target T keeps
 about √(T/KL) of the gain, and the β at which reward - β·KL is greatest there is gain / (2·√(KL·T)). And a controller
-overshoots: its target is a quarter of the budget, so that an overshoot of two and the tail of KL stay inside.
+overshoots: its target is at most a quarter of the budget, so that an overshoot of two and the tail of KL stay inside.
+
+A recommendation loosens nothing that the run has: target and horizon of the controller never go up, nor β down. The one
+that uses the room left in the budget raises the target and says so; it is made only where no hypothesis is supported.
 """
 
 import math
@@ -17,9 +20,12 @@ from kellet.history import late, series
 from kellet.hypothesis import Hypothesis, percent, told
 
 TARGET_SHARE = 0.25
-"""Target of the controller, as a share of ``gate.kl_budget``."""
+"""Largest target of the controller, as a share of ``gate.kl_budget``."""
+MISSED_SHARE = 0.5
+"""A run that was steered to at most that and still went over its budget gets this share of its target: β falls while
+the KL is below the target, and the lower the target, the sooner β stops falling and the higher it starts."""
 HORIZON_BATCHES = 8
-"""Horizon of the controller, in batches: an error at its clip moves β by 2.5% an iteration."""
+"""Longest horizon of the controller, in batches: an error at its clip moves β by 2.5% an iteration."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ def recommend(evidence: Evidence, hypotheses: Mapping[str, Hypothesis]) -> tuple
         _hold_kl(evidence, supported),
         _distrust(evidence, supported),
         _smaller_steps(evidence, supported),
-        _use_room(evidence),
+        _use_room(evidence, supported),
         _look_closer(evidence),
         _more_labels(evidence),
     ]
@@ -99,40 +105,74 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     kl, gain = evidence.kl, evidence.gain
     if kl is None or evidence.drift().shown is not True:
         return None
-    target = _round(TARGET_SHARE * evidence.config.gate.kl_budget)
+    settings, batch = evidence.config.policy.kl, evidence.config.policy.batch_size
+    target, reason = _target(evidence)
     beta = _beta(evidence, target)
-    batch = evidence.config.policy.batch_size
-    patch = {
-        "policy.kl.controller": "adaptive",
+    patch: dict[str, Any] = {
+        "policy.kl.controller": _controller(evidence),
         "policy.kl.target": target,
         "policy.kl.init_coef": beta,
-        "policy.kl.horizon": float(HORIZON_BATCHES * batch),
+        "policy.kl.horizon": min(settings.horizon, float(HORIZON_BATCHES * batch)),
     }
+    if settings.controller == "dual" and beta > settings.max_coef:
+        patch["policy.kl.max_coef"] = beta
     effect = f"KL near {target:g} nats a response instead of {told(kl, 1)}."
     if gain is not None and gain.low > 0:
         left = gain.value * math.sqrt(target / kl.value)
         effect += f" If reward goes with √KL, about {left:.2f} of the gain of {gain.value:.2f} remains."
     what = (
-        "Restart the controller nearer to its work" if evidence.adaptive else "Steer β to a target instead of fixing it"
+        "Restart the controller nearer to its work"
+        if _steered(evidence)
+        else "Steer β to a target instead of fixing it"
     )
     return Recommendation(
         f"{what}: target {target:g} nats, β from {beta:g}",
         patch,
         effect,
         "Less reward, and whatever honest gain needs more KL than the target allows; the controller overshoots before "
-        "it holds, which is why the target is a quarter of the budget.",
+        f"it holds, which is why the target is {reason}.",
         because,
     )
 
 
+def _target(evidence: Evidence) -> tuple[float, str]:
+    """Target for a run that is over its budget, never above the one it has; and what that is, in words."""
+    current, most = _current_target(evidence), TARGET_SHARE * evidence.config.gate.kl_budget
+    if current > most:
+        return min(_round(most), current), "no more than a quarter of the budget"
+    if _steered(evidence):
+        return _round(MISSED_SHARE * current), f"half of the {current:g} nats that the run was steered to and missed"
+    return current, f"no more than the {current:g} nats that the parameters have"
+
+
+def _current_target(evidence: Evidence) -> float:
+    """What the run was steered to; where β was fixed, what the parameters have."""
+    steered = series(evidence.history, "objective/kl_target")
+    return float(steered[0][-1]) if steered else evidence.config.policy.kl.target
+
+
+def _steered(evidence: Evidence) -> bool:
+    """Whether the run had a controller: by its history, or by its parameters where there is no history."""
+    return evidence.adaptive or (not evidence.history and evidence.config.policy.kl.controller != "fixed")
+
+
+def _controller(evidence: Evidence) -> str:
+    """The quicker controller stays, where the run has it."""
+    return "dual" if evidence.config.policy.kl.controller == "dual" else "adaptive"
+
+
 def _beta(evidence: Evidence, target: float) -> float:
-    """Give the β at which reward - β·KL is greatest at the target; without a gain, twice the run's last one."""
+    """Give the β at which reward - β·KL is greatest at the target; without a gain, twice the run's last one.
+
+    Never below the run's last one nor below the one that it started from.
+    """
     kl, gain = evidence.kl, evidence.gain
     beta = series(evidence.history, "objective/kl_coef")
     last = float(late(beta[0]).mean()) if beta else evidence.config.policy.kl.init_coef
+    first = float(beta[0][0]) if beta else last
     if kl is None or gain is None or gain.low <= 0:
-        return _round(2 * last)
-    return _round(max(gain.value / (2 * math.sqrt(kl.value * target)), last))
+        return max(_round(2 * last), first)
+    return max(_round(max(gain.value / (2 * math.sqrt(kl.value * target)), last)), first)
 
 
 def _distrust(evidence: Evidence, supported: set[str]) -> Recommendation | None:
@@ -166,15 +206,17 @@ def _smaller_steps(evidence: Evidence, supported: set[str]) -> Recommendation | 
     )
 
 
-def _use_room(evidence: Evidence) -> Recommendation | None:
+def _use_room(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     kl, gain = evidence.kl, evidence.gain
     budget = evidence.config.gate.kl_budget
-    if kl is None or gain is None or gain.low <= 0 or kl.high > budget / 2:
+    if supported or kl is None or gain is None or gain.low <= 0 or kl.high > budget / 2:
         return None
     target = _round(min(1.5 * max(kl.value, 0.1), budget / 2))
+    if _steered(evidence) and target <= _current_target(evidence):
+        return None
     return Recommendation(
         f"Use the room that is left: raise the KL target to {target:g} nats",
-        {"policy.kl.controller": "adaptive", "policy.kl.target": target},
+        {"policy.kl.controller": _controller(evidence), "policy.kl.target": target},
         f"KL is {told(kl, 1)} nats of a budget of {budget:g}. If reward goes with √KL, the gain of {gain.value:.2f} "
         f"grows to about {gain.value * math.sqrt(target / max(kl.value, 0.1)):.2f}.",
         "More drift, and a gain to be judged anew: at a higher KL the reward model may be wrong where it was right.",
