@@ -17,11 +17,12 @@ Bootstrap Methods and their Application (1997), section 5.2.
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student
 
 from kellet.errors import DataError
 
@@ -32,6 +33,8 @@ Function = Callable[[Floats], Floats]
 
 CHUNK = 4_000_000
 """Weights (resamples x prompts) in use at a time: 32 MB."""
+VANISHED = 1e-3
+"""A resample's standard error below this share of the sample's is none: its prompts are all alike."""
 KEPT = 64_000_000
 """So many weights are kept as bytes for the next statistic of the same prompts, which draws the same resamples."""
 
@@ -83,6 +86,12 @@ def studentised(
 
     and with t* = (θ* - θ) / se* over resamples of rows the interval is [θ - t*(1 - alpha)·se, θ - t*(alpha)·se].
     One prompt gives an infinite interval, because nothing can be said about the next one.
+
+    Of a count that one prompt in 256 has, 37% of the resamples have none: all their rows are alike, se* is 0 and t* has
+    no value. They get the least se* of the others. Where they are more than alpha/2 of the resamples, so that they
+    decide the quantiles of t*, the interval is the smallest that also holds the percentile interval of θ*, which is
+    skewed as the data are, and Student's, which is wide for few prompts. (Efron and Tibshirani 1993, chapters 12 and
+    13: bootstrap-t is erratic where few data decide, the percentile keeps to what is possible.)
     """
     n, k = columns.shape
     centre = columns.mean(axis=0)
@@ -103,18 +112,23 @@ def studentised(
     se = float(errors(np.zeros(k), products.mean(axis=0)))
     if se <= 1e-12 * max(abs(value), 1e-12):
         return Estimate(value, value, value, n)
-    t = np.concatenate(
-        [
-            (function(centre + sums[:, :k]) - value) / np.maximum(errors(sums[:, :k], sums[:, k:]), 1e-3 * se)
-            for sums in resampled_means(np.hstack([rows, products]), resamples, seed)
-        ]
-    )
-    if not np.isfinite(t).all():
+    drawn = [
+        (function(centre + sums[:, :k]), errors(sums[:, :k], sums[:, k:]))
+        for sums in resampled_means(np.hstack([rows, products]), resamples, seed)
+    ]
+    values, spreads = (np.concatenate(part) for part in zip(*drawn, strict=True))
+    if not (np.isfinite(values).all() and np.isfinite(spreads).all()):
         return Estimate(value, -np.inf, np.inf, n)
     # rows are centred with divisor n; the usual n - 1 in both se and se* would cancel in t and widens the interval
-    se *= float(np.sqrt(n / (n - 1)))
-    low, high = np.quantile(t, [alpha, 1 - alpha])
-    return Estimate(value, value - float(high) * se, value - float(low) * se, n)
+    wide = se * float(np.sqrt(n / (n - 1)))
+    vanished = spreads < VANISHED * se
+    t = (values - value) / np.where(vanished, spreads[~vanished].min(initial=se), spreads)
+    low, high = (value - wide * float(end) for end in np.quantile(t, [1 - alpha, alpha]))
+    if vanished.mean() > alpha / 2:
+        percentile = np.quantile(values, [alpha, 1 - alpha])
+        half = wide * float(student.ppf(1 - alpha, n - 1))
+        low, high = min(low, float(percentile[0]), value - half), max(high, float(percentile[1]), value + half)
+    return Estimate(value, low, high, n)
 
 
 def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]:
@@ -158,7 +172,8 @@ def linearised(value: float, influence: Floats, *, alpha: float, resamples: int,
 def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
     """(Mean of the second column) / (mean of the first) of ``columns`` ``(n, 2)``.
 
-    A mean of the first at or below zero gives NaN with an infinite interval: there is no ratio to speak of.
+    A mean of the first at or below zero gives NaN with an infinite interval: there is no ratio to speak of. Of columns
+    without a negative number, such as lengths, no end is below 0.
     """
     if columns[:, 0].mean() <= 0:
         return Estimate(np.nan, -np.inf, np.inf, len(columns))
@@ -170,7 +185,8 @@ def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int) -> Estima
         base = np.maximum(m[..., 0], 1e-300)
         return np.stack([-m[..., 1] / base**2, 1 / base], axis=-1)
 
-    return studentised(columns, value, gradient, alpha=alpha, resamples=resamples, seed=seed)
+    told = studentised(columns, value, gradient, alpha=alpha, resamples=resamples, seed=seed)
+    return replace(told, low=max(told.low, 0.0)) if (columns >= 0).all() else told
 
 
 def paired_means(a: npt.ArrayLike, b: npt.ArrayLike, cluster_a: npt.ArrayLike, cluster_b: npt.ArrayLike) -> Floats:

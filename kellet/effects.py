@@ -16,12 +16,12 @@ import numpy as np
 
 from kellet import criteria
 from kellet.answers import Answers, pairs, wins
-from kellet.bootstrap import Estimate, Floats, mean_difference, ratio_of_means
+from kellet.bootstrap import Estimate, Floats, mean_difference, paired_means, ratio_of_means
 from kellet.checks import Unit
 from kellet.config import Gate
 from kellet.degeneration import repetitive
 from kellet.style import Style, style
-from kellet.win_rate import LengthControlled, length_controlled, share_difference, win_rate
+from kellet.win_rate import LengthControlled, count_difference, length_controlled, share_difference, win_rate
 
 Better = Literal["higher", "lower", ""]
 
@@ -139,7 +139,7 @@ def _styles(a: Answers, b: Answers, gate: Gate) -> list[Effect]:
             "count",
             "",
             0.0,
-            mean_difference(x, y, a.prompt, b.prompt, **gate.intervals),
+            count_difference(np.diff(paired_means(x, y, a.prompt, b.prompt))[:, 0], **gate.intervals),
         )
         for axis, x, y in zip(Style._fields, counts[0].T, counts[1].T, strict=True)
     ]

@@ -213,7 +213,7 @@ def _arm(item: Measured, found: Remedies) -> dict[str, Any]:
 def _moved(found: Remedies, name: str) -> bool:
     """Whether any arm's answers differ from the reference's on this axis at all."""
     known = [item.reference[name].estimate for item in found.arms if item.reference]
-    return any(one is not None and (one.low, one.high) != (0.0, 0.0) for one in known)
+    return any(one is not None and one.value != 0 for one in known)
 
 
 def _own(what: str) -> Callable[[Measured], str]:

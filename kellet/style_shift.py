@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 
 from kellet.answers import Answers
-from kellet.bootstrap import Codes, Estimate, Floats, linearised, mean, paired_means
+from kellet.bootstrap import Codes, Estimate, Floats, linearised, paired_means
 from kellet.checks import Criterion, cannot_tell, in_words, judge
 from kellet.config import Gate
 from kellet.equal_length import MIN_SLOPE_PROMPTS
 from kellet.style import Style, style
+from kellet.win_rate import count_difference
 
 MAX_ANSWERS = 5_000
 """Answers of each system that are read: of evenly spaced prompts when there are more. Reading takes 0.2 ms each."""
@@ -101,7 +102,7 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     u = _centred(np.vstack(counts), cluster)
     y = _centred(np.concatenate([a.reward, b.reward])[:, None], cluster)[:, 0]
     kept = _varied(u, cluster % n)
-    shifts = [mean(column, **gate.intervals) for column in moved.T]
+    shifts = [count_difference(column, **gate.intervals) for column in moved.T]
     if not kept:
         axes = [AxisShift(name, shift, None, None) for name, shift in zip(AXES, shifts, strict=True)]
         return StyleShift(tuple(axes[:-1]), None, UNPRICED, length=axes[-1])

@@ -83,6 +83,23 @@ def test_chunks_do_not_change_the_draws(monkeypatch):
     assert (split.low, split.high) == pytest.approx((whole.low, whole.high), rel=1e-12)
 
 
+def test_a_count_that_one_prompt_has_gets_possible_ends():
+    # resamples have Binomial(256, 1/256) of it: P(at most 2) = 92.0%, P(at most 3) = 98.2%; se is 1/256 exactly
+    estimate = mean(np.array([1.0] + [0.0] * 255), alpha=0.05, resamples=4000, seed=0)
+    assert estimate.high == pytest.approx(3 / 256)
+    assert estimate.low == pytest.approx((1 - stats.t.ppf(0.95, 255)) / 256)
+    other = mean(np.array([-1.0] + [0.0] * 255), alpha=0.05, resamples=4000, seed=0)
+    assert (other.low, other.high) == pytest.approx((-estimate.high, -estimate.low))
+
+
+def test_a_ratio_of_lengths_is_not_negative():
+    lengths = np.zeros(20)
+    lengths[0] = 5.0
+    estimate = ratio_of_means(np.full(20, 10.0), lengths, range(20), range(20), **SETTINGS)
+    assert estimate.low == 0
+    assert estimate.value < estimate.high < 0.1  # 0.025 on average, of a prompt that is drawn at most a few times
+
+
 def test_one_prompt_says_nothing_about_the_next():
     estimate = mean(np.array([3.0]), **SETTINGS)
     assert (estimate.value, estimate.low, estimate.high) == (3.0, -np.inf, np.inf)

@@ -4,16 +4,19 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from kellet.bootstrap import Estimate
+from kellet.bootstrap import Estimate, mean
 from kellet.win_rate import (
     LENGTH_PRIOR,
     QUALITY_PRIOR,
     corrected,
+    count_difference,
     length_controlled,
     quantile,
     share_difference,
     win_rate,
 )
+
+INTERVALS = {"alpha": 0.05, "resamples": 400, "seed": 0}
 
 
 def test_wilson_interval_as_published():
@@ -172,3 +175,24 @@ def test_controlled_bounds_miss_about_alpha_of_the_time():
         missed += [low > truth, high < truth]
     assert (missed / 400 >= 0.02).all()
     assert (missed / 400 <= 0.09).all()
+
+
+def test_a_count_that_was_never_seen_is_not_impossible():
+    told = count_difference(np.zeros(254), **INTERVALS)
+    # two made-up prompts of 256: sd √(2/256), over √256
+    assert (told.value, told.low, told.high) == pytest.approx((0, -1.6449 * 2**0.5 / 256, 1.6449 * 2**0.5 / 256), 1e-4)
+
+
+@pytest.mark.parametrize(("prompts", "shown"), [(4, False), (5, True)])
+def test_few_counts_on_one_side_show_what_the_sign_test_shows(prompts, shown):
+    # 2⁻⁴ = 6.3% and 2⁻⁵ = 3.1% on one side by chance
+    differences = np.zeros(256)
+    differences[:prompts] = 1
+    assert (count_difference(differences, **INTERVALS).low > 0) is shown
+
+
+def test_many_counts_are_those_of_the_bootstrap():
+    differences = np.random.default_rng(0).poisson(0.5, 60) - np.random.default_rng(1).poisson(0.5, 60) * 1.0
+    assert count_difference(differences, **INTERVALS) == mean(differences, **INTERVALS)
+    halves = np.array([1.0, 2.0, 3.0, 0.0, 0.0])  # three of five prompts differ: few, but not rare
+    assert count_difference(halves, **INTERVALS) == mean(halves, **INTERVALS)
