@@ -51,7 +51,7 @@ def _arm(item: Measured, found: Remedies, colours: Mapping[str, str]) -> dict[st
         "verdict": arm.verdict,
         "headline": arm.stopped or arm.decision["headline"],
         "changes": arm.changes,
-        "patch": texts.patch(item),
+        "patch": [f"--set {key}={value}" for key, value in arm.patch.items()],
         "story": texts.story(item, found) if arm.name != BASELINE else [],
     }
 
@@ -92,13 +92,16 @@ def _compared(found: Remedies, colours: Mapping[str, str]) -> list[dict[str, Any
         known = [value for _, effect in rows if effect.estimate for value in _ends(effect.estimate)]
         if not known:
             continue
+        finite = [value for value in known if abs(value) < float("inf")]
+        room = 0.25 * max((abs(value - first.still) for value in finite), default=0.0)
+        domain = [*finite, first.still - room, first.still + room]
         lines = [
             {
                 "name": item.arm.name,
                 "colour": colours[item.arm.name],
                 "words": texts.words(effect) if effect.estimate else effect.why,
                 "shown": _shown(effect),
-                "drawing": _drawing(item.arm.name, effect),
+                "drawing": _drawing(item.arm.name, effect, domain),
             }
             for item, effect in rows
         ]
@@ -112,11 +115,11 @@ def _shown(effect: Effect) -> str:
     return "better" if effect.improved else "worse"
 
 
-def _drawing(name: str, effect: Effect) -> Markup | str:
+def _drawing(name: str, effect: Effect, domain: Sequence[float]) -> Markup | str:
     if effect.estimate is None:
         return ""
     value, *ends = _ends(effect.estimate)
-    direction = {"higher": "above", "lower": "at most", "": "above"}[effect.better]
+    direction = {"higher": "above", "lower": "at most", "": ""}[effect.better]
     finite = [end if abs(end) < float("inf") else None for end in ends]
     label = f"{effect.title}, {name} against the baseline: {texts.words(effect)}"
-    return svg.interval(value, finite, effect.still, direction, effect.improved, label)
+    return svg.interval(value, finite, effect.still, direction, effect.improved, label, domain=domain)

@@ -84,7 +84,7 @@ def interval(
     area: str = "good",
     domain: Sequence[float] = (),
 ) -> Markup:
-    """Draw an interval as a whisker with a dot, its threshold as a line, the side of ``direction`` shaded.
+    """Draw an interval as a whisker with a dot, its threshold as a line, the side of ``direction`` shaded (if any).
 
     ``mark`` is written at the threshold, ``area`` is the CSS class of the shading, and ``domain`` are values that the
     axis has to reach, so that several drawings share it.
@@ -96,10 +96,10 @@ def interval(
     axis = Axis([*known, *domain, threshold, threshold - 0.25 * spread, threshold + 0.25 * spread], 4, width - 4)
     x = axis.at(threshold)
     side = (x, width - 4 - x) if direction == "above" else (4.0, x - 4)
-    parts = [
-        f'<rect class="{area}" x="{side[0]:.1f}" y="5" width="{max(side[1], 0):.1f}" height="24" rx="3"/>',
-        f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="32"/>',
-    ]
+    parts = [f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="32"/>']
+    if direction:
+        shape = f'x="{side[0]:.1f}" y="5" width="{max(side[1], 0):.1f}" height="24" rx="3"'
+        parts.insert(0, f'<rect class="{area}" {shape}/>')
     if mark:
         anchor = "mid" if 60 < x < width - 60 else "end" if x >= width - 60 else ""
         parts.append(f'<text class="tick {anchor}" x="{x:.1f}" y="45">{escape(mark)}</text>')
@@ -187,24 +187,26 @@ def reliability(title: str, points: Sequence[tuple[float, float, float, float]])
 def bubbles(title: str, x_name: str, y_name: str, dots: Sequence[Bubble], front: Sequence[Point] = ()) -> Markup:
     """Draw one bubble for each arm; ``front`` are the points of a line under them."""
     width, height = 720, 420
-    x_axis = Axis([x for dot in dots for x in dot.x], 60, width - 70, zero=True)
+    reach = [x for dot in dots for x in dot.x]
+    x_axis = Axis([*reach, -0.05 * max(reach, default=1.0)], 60, width - 70)  # room for a bubble at 0
     y_axis = Axis([y for dot in dots for y in dot.y], height - 46, 34)
     parts = _grid(x_axis, y_axis, x_name, y_name)
     if len(front) > 1:
         path = "L".join(f"{x_axis.at(x):.1f} {y_axis.at(y):.1f}" for x, y in sorted(front))
         parts.append(f'<path class="front" d="M{path}"/>')
     most = max((dot.area for dot in dots), default=1.0) or 1.0
-    for dot in sorted(dots, key=lambda one: -one.area):  # small ones lie above large ones
+    names = []
+    for dot in sorted(dots, key=lambda one: -one.area):  # small ones lie above large ones, and names above all
         (x, x1, x2), (y, y1, y2) = ([axis.at(v) for v in v3] for axis, v3 in ((x_axis, dot.x), (y_axis, dot.y)))
         radius = max(4.0, LARGEST * math.sqrt(max(dot.area, 0.0) / most))
         parts += [
             f'<circle class="bubble {dot.style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>',
             f'<line class="whisker {dot.style}" x1="{x1:.1f}" x2="{x2:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>',
             f'<line class="whisker {dot.style}" x1="{x:.1f}" x2="{x:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>',
-            f'<text class="name" x="{x + radius + 4:.1f}" y="{y - 6:.1f}">{escape(dot.name)}</text>',
         ]
+        names.append(f'<text class="name over" x="{x + radius + 4:.1f}" y="{y - 6:.1f}">{escape(dot.name)}</text>')
     told = "; ".join(f"{dot.name} at {dot.x[0]:.3g} and {dot.y[0]:.3g}, area {dot.area:.3g}" for dot in dots)
-    return _drawing(width, height, f"{title}. {told}", parts)
+    return _drawing(width, height, f"{title}. {told}", [*parts, *names])
 
 
 def tick_text(value: float) -> str:

@@ -1,6 +1,7 @@
 """Arms beside a baseline: what is compared with what, which arm is chosen, where an exploit went."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -209,3 +210,14 @@ def test_the_page_is_whole_escaped_and_asks_for_nothing(found, tmp_path):
     assert {value[1:] for name, value in parsed.attributes if name == "href"} <= ids
     assert only_its_own_style(text, parsed)
     assert text.count('class="bubble') == 3 + 1  # three arms with answers, and the reference
+
+
+def test_the_arms_of_a_measure_share_one_axis_and_only_a_better_side_is_shaded(found, tmp_path):
+    remedies_page.write(tmp_path / "remedies.html", "naive", found, {})
+    text = (tmp_path / "remedies.html").read_text()
+    drawn = re.findall(r"<svg[^>]*><title>([^<]*) against the baseline: [^<]*</title>(.*?)</svg>", text)
+    for measure_, shaded in (("gain by judge_gold", True), ("courtesy, counts an answer", False)):
+        drawings = [drawing for title, drawing in drawn if title.startswith(f"{measure_}, ")]
+        assert len(drawings) == 2  # first and second
+        assert len({re.search(r'class="threshold" x1="([^"]*)"', one)[1] for one in drawings}) == 1
+        assert {'class="good"' in one for one in drawings} == {shaded}
