@@ -122,11 +122,11 @@ CAUSES = {
         (("C2",),),
         ("A5", "C5"),
         "length",
-        controller=STEERED,
+        controller=STEERED | {"init_coef": 0.3},
         per_token=True,
     ),
     "sampling": Cause(
-        "sampled at temperature 0.7", (("C5",),), ("A1", "A2", "A4", "A5", "C1", "C2", "C4"), temperature=0.7
+        "sampled at temperature 0.6", (("C5",),), ("A1", "A2", "A4", "A5", "C1", "C2", "C4"), temperature=0.6
     ),
     "none": Cause("nothing", (), ("A1", "A2", "A3", "A4", "A5", *HELD_BACK)),
 }

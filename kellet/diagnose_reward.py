@@ -46,7 +46,9 @@ UNSURE = 1.5
 """A3: an ensemble is unsure when its members differ by more than this times what they do on the reference's answers."""
 MATERIAL = 0.2
 """A4, A5: the share of the gain from which on length, or another axis, matters: a fifth. A3: the same of the judge's
-comparisons, or of held-out pairs, by which the reward promises more than is found."""
+comparisons, by which the reward promises more than the judge finds."""
+OVERSURE = 0.1
+"""A3: the same of held-out labelled pairs: half as much, since they are like the reward model's own."""
 FAR = 1.5
 """A4: a longer mean than this times the reference's is beyond the lengths at which the price was measured."""
 MAX_STYLED = 10_000
@@ -222,7 +224,7 @@ def _by_heart(card: Estimate, evidence: Evidence, parts: int) -> Finding:
         f"On held-out labelled pairs the reward model is surer than it is right, by {told(over, 0, 100.0)} points "
         "(card): what it learned does not reach beyond its own pairs."
     )
-    return above("overconfidence", over, MATERIAL, text, "more held-out pairs")
+    return above("overconfidence", over, OVERSURE, text, "more held-out pairs")
 
 
 def _unsure(evidence: Evidence, parts: int) -> Finding:

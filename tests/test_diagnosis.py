@@ -172,7 +172,7 @@ def test_a_reward_in_other_units_than_preferences_is_out_of_scale(by, shown):
     assert ({"reward_model.calibrate": True} in patches) is (shown is True)
 
 
-@pytest.mark.parametrize(("sure", "shown"), [(0.27, True), (0.22, None), (0.05, False)])
+@pytest.mark.parametrize(("sure", "shown"), [(0.27, True), (0.12, None), (0.05, False)])
 def test_a_reward_model_that_has_its_pairs_by_heart_is_asked_outside_its_data(sure, shown):
     told = a3_outside(Evidence(judged(38), card=carded(sure=sure)))
     found = {item.name: item for item in told.findings}["overconfidence"]
