@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     @property
     def position_ids(self) -> Tensor:
         """(B, T) int64: 0 at the first token that is not padding."""
-        return (self.attention_mask.long().cumsum(1) - 1).clamp(min=0)
+        return positions(self.attention_mask)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on ``device``."""
@@ -56,6 +56,15 @@ class Batch(NamedTuple):
         columns = slice(min(first, query - 1), query + longest)
         return Batch(self.input_ids[index][:, columns], attention[:, columns], response[:, :longest])
 
+    def tight(self) -> tuple[Tensor, Tensor]:
+        """Ids and attention mask (B, longest row) of the same tokens with all padding on the left, so with least of it.
+
+        Prompts padded on the left and responses on the right make rows as wide as the longest of each together.
+        """
+        order = self.attention_mask.int().argsort(dim=1, stable=True)  # padding first, tokens in their own order
+        columns = order[:, -int(self.attention_mask.sum(1).max()) :]
+        return self.input_ids.gather(1, columns), self.attention_mask.gather(1, columns)
+
     def like_lengths(self, tokens: int, rows: int | None = None) -> list[Tensor]:
         """Indices (n,) of parts that hold every row once, rows of like length together.
 
@@ -72,6 +81,11 @@ class Batch(NamedTuple):
                 parts.append(order[begin : end - 1])
                 begin = end - 1
         return [*parts, order[begin:]]
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """(B, T) int64 of a mask (B, T): 0 at the first token that is not padding."""
+    return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
 def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:

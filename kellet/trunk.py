@@ -23,7 +23,7 @@ from kellet.architecture import adapter_targets, four_bit, recompute_layers, rec
 from kellet.config import BaseLM, Lora
 from kellet.devices import device_of, dtype_for, whole
 from kellet.errors import ConfigError, DataError
-from kellet.tokens import Batch
+from kellet.tokens import Batch, positions
 
 POLICY = "default"
 REWARD = "reward"
@@ -147,7 +147,8 @@ def playing(model: Any, adapter: str | None) -> Iterator[None]:
 def response_states(model: Any, batch: Batch) -> Tensor:
     """(B, R, H) the decoder's final hidden states that predict each response token."""
     width = batch.response_mask.shape[1]
-    return _final_states(model, batch)[:, -width - 1 : -1]
+    batch = batch.to(device_of(model))
+    return _final_states(model, batch.input_ids, batch.attention_mask)[:, -width - 1 : -1]
 
 
 @torch.no_grad()
@@ -206,9 +207,8 @@ def last_hidden(model: Any, batch: Batch) -> Tensor:
     order = batch.like_lengths(tokens_at_once(batch.input_ids.device))
     found = []
     for part in map(batch.rows, order):
-        query = part.input_ids.shape[1] - part.response_mask.shape[1]
-        last = query + part.response_mask.sum(1) - 1
-        found.append(_final_states(model, part)[torch.arange(len(last), device=last.device), last])
+        ids, mask = part.tight()
+        found.append(_final_states(model, ids, mask)[:, -1])
     return torch.cat(found)[torch.cat(order).argsort()].float()
 
 
@@ -220,14 +220,13 @@ def tokens_at_once(device: torch.device) -> int:
     return CPU_TOKENS if device.type == "cpu" else 2**62
 
 
-def _final_states(model: Any, batch: Batch) -> Tensor:
+def _final_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """(B, T, H) the decoder's last hidden states; those of the layers before it are not kept."""
-    batch = batch.to(device_of(model))
     with recomputing(model):
         output = _causal_lm(model).get_decoder()(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask.long(),
-            position_ids=batch.position_ids,
+            input_ids=ids,
+            attention_mask=mask.long(),
+            position_ids=positions(mask),
             use_cache=False,
         )
     states: Tensor = output.last_hidden_state

@@ -59,6 +59,12 @@ def test_how_much_padding_there_was_does_not_matter_to_rows(left, right):
     assert same(padded.rows(index), batch.rows(index))
 
 
+def test_tight_rows_have_all_their_padding_on_the_left():
+    ids, mask = pad(QUERIES, RESPONSES, PAD).tight()
+    assert ids.tolist() == [[0, 1, 5, 6, 11, 2], [1, 7, 12, 13, 14, 2], [0, 1, 8, 9, 10, 15]]
+    assert mask.tolist() == [[False, *[True] * 5], [True] * 6, [False, *[True] * 5]]
+
+
 def test_closed_puts_end_of_sequence_at_the_last_token():
     batch = pad(QUERIES, RESPONSES, PAD)
     closed = batch.closed(2)
