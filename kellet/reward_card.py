@@ -11,7 +11,7 @@ prompts (kellet/bootstrap.py) unless the figure's own module says otherwise. Leg
 logits of preference. A null stands for what cannot be measured.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from kellet.errors import NoLift
 from kellet.reward_model import Pairs, Scorer, Scores, encode_pairs, score_all, scores_of_pairs
 from kellet.style import Style, sentences, style
 from kellet.style_slope import slope_at_equal_length
-from kellet.tokens import encode_prompt, encode_response
+from kellet.tokens import encode_response
 from kellet.win_rate import win_rate
 
 FILLER = (
@@ -34,6 +34,7 @@ FILLER = (
     "We are always more than happy to help with any question that you have.",
 )
 """Courtesy that adds nothing; the filler probe appends one of them to an answer that lacks it."""
+Probes = dict[str, dict[str, Any]]
 ALPHA = 0.05
 RESAMPLES = 2000
 
@@ -62,8 +63,7 @@ def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Con
         "lift": _mean_over(right - baseline, prompts).to_dict(),
         "accuracy_longer_rejected": None,
         "length_slope": None if slope is None else slope.to_dict() | {"unit": "reward per token, within pair"},
-        "filler_probe": _probe(scorer, tokenizer, table, config, _with_filler).to_dict(),
-        "truncation_probe": _probe(scorer, tokenizer, table, config, _without_end).to_dict(),
+        **probes(scorer, tokenizer, table, config, pairs, chosen),
         "style_slopes": style_slopes(table, rewards, length, pair),
         "calibration": calibration(whole, prompts, alpha=ALPHA, resamples=RESAMPLES, seed=0),
         "disagreement": disagreement(chosen, rejected, prompts),
@@ -126,22 +126,28 @@ def _mean_over(values: Floats, prompts: Any) -> Estimate:
     return mean(cluster_means(values, codes, n), alpha=ALPHA, resamples=RESAMPLES, seed=0)
 
 
-def _probe(
-    scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, change: Callable[[str, int], str | None]
-) -> Estimate:
-    """Mean change of reward when the chosen answers are changed by ``change(answer, number)``; None leaves one out."""
-    answers = list(table["chosen"])
-    changed = [change(answer, number) for number, answer in enumerate(answers)]
-    kept = [number for number, answer in enumerate(changed) if answer is not None]
-    if not kept:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    prompts = table["prompt"].to_numpy()[kept]
-    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
-    columns = [
-        [encode_response(tokenizer, str(texts[number]), config.text) for number in kept] for texts in (changed, answers)
+def probes(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, pairs: Pairs, chosen: Scores) -> Probes:
+    """Mean change of reward when the chosen answers are changed; an answer that cannot be is left out.
+
+    ``pairs`` and ``chosen`` are of the answers as they are. Both changes are scored as the two sides of one pair.
+    """
+    answers, prompts = list(table["chosen"]), table["prompt"].to_numpy()
+    changed = {name: [change(answer, n) for n, answer in enumerate(answers)] for name, change in CHANGES.items()}
+    sides = [
+        [
+            encode_response(tokenizer, old if new is None else new, config.text)
+            for old, new in zip(answers, texts, strict=True)
+        ]
+        for texts in changed.values()
     ]
-    rewards = score_all(scorer, Pairs(queries, *columns), tokenizer.pad_token_id)
-    return _mean_over(_numbers(rewards[0] - rewards[1]), prompts)
+    rewards = score_all(scorer, Pairs(pairs.queries, *sides), tokenizer.pad_token_id)
+    found = {}
+    for (name, texts), after in zip(changed.items(), rewards, strict=True):
+        kept = np.array([text is not None for text in texts])
+        difference = _numbers(after - chosen.reward)[kept]
+        nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
+        found[name] = (_mean_over(difference, prompts[kept]) if kept.any() else nothing).to_dict()
+    return found
 
 
 def _with_filler(answer: str, number: int) -> str | None:
@@ -151,6 +157,9 @@ def _with_filler(answer: str, number: int) -> str | None:
 
 def _without_end(answer: str, number: int) -> str | None:  # noqa: ARG001
     return " ".join(sentences(answer)[:-1]) or None
+
+
+CHANGES = {"filler_probe": _with_filler, "truncation_probe": _without_end}
 
 
 def warnings_of(card: Mapping[str, Any]) -> list[str]:
