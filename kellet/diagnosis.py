@@ -39,6 +39,7 @@ GROUPS = {
     "B": ("Why PPO went there.", "Nothing was shown against the policy's updates"),
     "C": ("Why the KL penalty did not hold it.", "Nothing was shown against the KL penalty"),
 }
+WITHIN = "KL is within its budget; of the penalty all the same:"
 KEPT_OUT = "That did not reach the reward: A2 is not supported."
 NOT_SUPPORTED = "; not supported: {}"
 
@@ -106,6 +107,8 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
         harmless = [item for item in mine if item.id == "A1" and item.supported and "A2" in refuted]
         found = [item for item in mine if item.supported and item not in harmless]
         parts = []
+        if group == "C" and evidence.drift().shown is False:
+            lead = WITHIN
         if found:
             parts = [lead, *(_clause(item) for item in found)]
         elif refuted:
@@ -114,7 +117,7 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
             parts += [_clause(item), KEPT_OUT]
         if parts:
             paragraphs.append(" ".join(parts))
-    if together := _together(evidence, {item.id for item in hypotheses if item.supported}):
+    if together := _together(evidence, hypotheses):
         paragraphs.append(together)
     unknown = [item for item in hypotheses if item.verdict == "cannot tell"]
     if unknown:
@@ -129,8 +132,9 @@ def _clause(item: Hypothesis) -> str:
     return " ".join([f"{item.statement.removesuffix('.')} ({item.id}).", *dict.fromkeys(shown)])
 
 
-def _together(evidence: Evidence, supported: set[str]) -> str:
+def _together(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> str:
     """One sentence that joins reward, policy and penalty; empty where fewer than two of them have a cause."""
+    supported = {item.id for item in hypotheses if item.supported}
     clauses = []
     longer = evidence.lengthening is not None and evidence.lengthening.low > 1
     if "A2" in supported and longer:
@@ -148,7 +152,10 @@ def _together(evidence: Evidence, supported: set[str]) -> str:
         went = "keeps rising" if rises else "left its budget"
         clauses.append(f"a nat of drift costs less than it buys, so KL {went} although it is penalised")
     elif "C2" in supported:
-        clauses.append("the penalty is too faint beside the scores to hold KL")
+        shown = {finding.name for item in hypotheses for finding in item.findings if finding.shown}
+        misled = "the controller is told another KL than that of a response, and lets that grow"
+        faint = "the penalty is too faint beside the scores to hold KL"
+        clauses.append(misled if "lowered_above_target" in shown else faint)
     elif "C4" in supported:
         clauses.append("the controller of β comes too late to hold KL")
     if len(clauses) < 2:

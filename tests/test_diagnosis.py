@@ -81,6 +81,16 @@ def test_a_drift_that_came_to_rest_is_not_said_to_keep_rising():
     assert "keeps rising" not in text
 
 
+@pytest.mark.parametrize(
+    ("kl", "lead"), [(2.0, "KL is within its budget; of the penalty"), (9.0, "Why the KL penalty")]
+)
+def test_a_penalty_that_held_is_not_said_to_have_failed(kl, lead):
+    # twice and nine times its target of 1 nat, the controller at its clip; the budget is 8
+    history = constant(objective__kl=kl, objective__kl_coef=0.1, objective__kl_target=1.0)
+    (said,) = (part for part in diagnose(Evidence(history=history)).explanation if "(C4)" in part)
+    assert said.startswith(lead)
+
+
 def constant(size=12, **values):
     names = {name.replace("__", "/"): value for name, value in values.items()}
     return [{"iteration": n + 1.0, **names} for n in range(size)]
