@@ -42,6 +42,7 @@ SECTIONS = {
     "diagnosis": ("reward_model", "policy", "evaluation", "gate"),
     "report": tuple(Config.model_fields),
     "rescoring": ("text", "base_model", "evaluation"),
+    "verdicts": (),
 }
 """The parameters that each stage reads."""
 
@@ -55,11 +56,12 @@ MODULES = {
     "diagnosis": "diagnosis",
     "report": "report",
     "rescoring": "rescore",
+    "verdicts": "spot_check",
 }
 """The module of kellet in which each stage starts."""
 
 RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "gate", "diagnosis", "report")
-"""The stages of a retraining; the others belong to flows/remedies.py."""
+"""The stages of a retraining; the others belong to flows/remedies.py and flows/regate.py."""
 
 # They carry or move values and decide none: a new parameter's description must not throw away a trained model.
 NEUTRAL = {"__init__", "config", "config_data", "config_file", "errors", "files", "progress"}

@@ -42,11 +42,12 @@ class DvcBusyError(KelletError):
     """Another DVC command holds the data; trying again is right."""
 
 
-def _is_busy(_task: Any, _run: Any, state: Any) -> bool:
+def is_busy(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a task ended so because another DVC command holds the data: when Prefect should try again."""
     return isinstance(state.result(raise_on_failure=False), DvcBusyError)
 
 
-@task(name="data", retries=20, retry_delay_seconds=3, retry_condition_fn=_is_busy)
+@task(name="data", retries=20, retry_delay_seconds=3, retry_condition_fn=is_busy)
 def prepare_data(config: Config) -> Dataset:
     """Bring data/prepared/NAME up to date with its parameters and raw files, and push it to the default remote.
 

@@ -16,7 +16,7 @@ from kellet.errors import NoLift
 from kellet.files import atomic_folder
 from tasks.artefacts import CACHE_RECORD, Artefact
 from tasks.log import logger
-from tasks.registry import find_version, promote
+from tasks.registry import find_version, promote, require_current
 from tasks.settings import RUNS
 from tasks.stages import read_card
 
@@ -63,14 +63,22 @@ class Outcome(BaseModel):
 
 
 def earlier_outcome(config: Config, origin: dict[str, str]) -> Outcome | None:
-    """The outcome of this very retraining, if it has reached one and its report still exists; else None.
-
-    What a kill after the registration left undone (alias, runs/NAME) is done here.
-    """
+    """The outcome of this very retraining, if it has reached one and its report still exists; else None."""
     version = find_version(config.tracking, origin["retraining_key"])
     if version is None or not (Path(version.tags["report"]) / "report.html").is_file():
         return None
     logger().info("data, parameters and code are those of %s version %s", version.name, version.version)
+    return standing(config, version)
+
+
+def standing(config: Config, version: "ModelVersion") -> Outcome:
+    """The outcome of a version that was judged before.
+
+    What a kill after the verdict left undone (alias, runs/NAME) is done here. Raises InputError when another version
+    has become champion since.
+    """
+    if version.tags["verdict"] == "promote" and "promoted_at" not in version.tags:
+        require_current(config.tracking, version)
     promote(config.tracking, version)
     return publish(config, version, Artefact(stage="report", path=Path(version.tags["report"]), hash=""), reused=True)
 

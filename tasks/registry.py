@@ -15,6 +15,7 @@ import yaml
 from prefect import task
 
 from kellet.config import Config, Tracking
+from kellet.errors import InputError, KelletError
 from tasks.artefacts import Artefact
 from tasks.log import logger
 from tasks.registered import CHAMPION, fetch
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 PREVIOUS = "previous"
 SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
 """What the registered model needs to run, at the installed versions."""
+
+
+def is_fault(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a task failed by accident: what was refused on purpose would be refused again."""
+    return not isinstance(state.result(raise_on_failure=False), KelletError)
 
 
 @task(name="find-version", retries=3, retry_delay_seconds=2)
@@ -92,15 +98,11 @@ def register(
     """Register the candidate with its verdict, reasons and lineage as tags, once for each retraining."""
     if found := find_version.fn(config.tracking, origin["retraining_key"]):
         return found
-    decision = json.loads((report.path / "gate.json").read_text(encoding="utf-8"))
     tags = {
         **origin,
-        "verdict": decision["verdict"],
-        "reasons": ", ".join(row["name"] for row in decision["criteria"] if not row["passed"]) or "none",
-        "headline": decision["headline"],
+        **_verdict(report),
         "base_hash": base.hash,
         "policy_hash": policy.hash,
-        "report": str(report.path),
         "compared_with": _aliases(config.tracking).get(CHAMPION, "none") if champion else "none",
     }
     version = _create_version(config, run_id, base, policy, tags)
@@ -126,6 +128,94 @@ def promote(tracking: Tracking, version: "ModelVersion") -> None:
     client.set_registered_model_alias(name, CHAMPION, number)
     client.set_model_version_tag(name, number, "promoted_at", datetime.now(UTC).isoformat(timespec="seconds"))
     logger().info("%s version %s is now %s", name, number, CHAMPION)
+
+
+@task(name="require-current", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
+def require_current(tracking: Tracking, version: "ModelVersion") -> None:
+    """Raise InputError when a promotion of ``version`` would replace a champion that it was not compared with."""
+    name, number = version.name, str(version.version)
+    champion, compared = _aliases(tracking).get(CHAMPION, "none"), version.tags["compared_with"]
+    if champion == number:
+        return
+    if "promoted_at" in version.tags:
+        raise InputError(
+            f"{name}/{number} became champion at {version.tags['promoted_at']} and is no longer (version {champion} is); "
+            f"python -m flows.rollback --to {number} brings it back"
+        )
+    if champion == compared:
+        return
+    if compared == "none" and champion != "none":
+        tags = _client(tracking).get_model_version(name, champion).tags
+        if tags.get("base_hash") != version.tags["base_hash"]:  # not comparable, so it never was compared with
+            return
+    raise InputError(
+        f"{name}/{number} was compared with champion {compared}, and the champion is {champion} now: the comparison is "
+        "out of date. Retrain with the same parameters and --set gate.seed=1 (another number if that was used): nothing "
+        "is trained again, and its answers, beside those of the champion of now, are a new version for people to judge"
+    )
+
+
+@task(name="judge-anew", retries=3, retry_delay_seconds=2)
+def judge_anew(tracking: Tracking, version: "ModelVersion", run_id: str, report: Artefact) -> "ModelVersion":
+    """Tag a registered version with the verdict of another report; the tag ``report`` last: it says that all is done.
+
+    The run keeps the files: verdicts of people, unlike the other artefacts, cannot be computed again.
+    """
+    client, name, number = _client(tracking), version.name, str(version.version)
+    for file in ("evaluation.parquet", "gate.json", "report.html"):
+        client.log_artifact(run_id, str(report.path / file))
+    verdict = _verdict(report)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    for key, value in {"regate_run": run_id, "regated_at": now, **verdict}.items():
+        client.set_model_version_tag(name, number, key, value)
+    for key in ("verdict", "reasons", "headline"):
+        client.set_tag(run_id, key, verdict[key])
+    logger().info("%s version %s is judged anew, verdict %s", name, number, verdict["verdict"])
+    if verdict["verdict"] != "promote" and _aliases(tracking).get(CHAMPION) == number:
+        logger().warning("%s/%s stays %s; python -m flows.rollback takes it back", name, number, CHAMPION)
+    return client.get_model_version(name, number)
+
+
+@task(name="roll-back", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
+def roll_back(tracking: Tracking, reason: str, number: int | None = None, force: bool = False) -> str:
+    """Give ``champion`` back to the version that has ``previous``, or to ``number``; says what was done.
+
+    Both versions keep the reason as a tag. Raises InputError for a version that there is not, and for one that the gate
+    did not pass unless ``force``.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, name, aliases = _client(tracking), tracking.registered_model, _aliases(tracking)
+    champion, target = aliases.get(CHAMPION), str(number or aliases.get(PREVIOUS, ""))
+    if not target:
+        raise InputError(f"no version of {name!r} has the alias {PREVIOUS!r}; name the version with --to")
+    try:
+        version = client.get_model_version(name, target)
+    except MlflowException as error:
+        raise InputError(f"{name}/{target} is not registered; name another version with --to") from error
+    if champion == target:
+        return f"{name}/{target} is {CHAMPION} already; nothing was changed"
+    verdict = version.tags.get("verdict")
+    if verdict != "promote" and not force:
+        raise InputError(f"the gate said {verdict} of {name}/{target}; name another with --to, or insist with --force")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    client.set_model_version_tag(name, target, "rolled_back_to", f"{now}, from version {champion or 'none'}: {reason}")
+    if champion:
+        client.set_model_version_tag(name, champion, "rolled_back", f"{now}, to version {target}: {reason}")
+    client.set_registered_model_alias(name, CHAMPION, target)
+    logger().info("%s version %s is %s again: %s", name, target, CHAMPION, reason)
+    return f"{name}/{target} is {CHAMPION} in place of version {champion or 'none'}: {reason}"
+
+
+def _verdict(report: Artefact) -> dict[str, str]:
+    """The tags of a version that say how it was judged."""
+    decision = json.loads((report.path / "gate.json").read_text(encoding="utf-8"))
+    return {
+        "verdict": decision["verdict"],
+        "reasons": ", ".join(row["name"] for row in decision["criteria"] if not row["passed"]) or "none",
+        "headline": decision["headline"],
+        "report": str(report.path),
+    }
 
 
 def _create_version(

@@ -45,9 +45,12 @@ def lineage(config: Config, data: Dataset) -> dict[str, str]:
 
 
 @contextmanager
-def tracked(config: Config, data: Dataset, origin: Mapping[str, str]) -> Iterator[str]:
-    """Open the parent run with parameters, data set and lineage, give its id, and close it with its status."""
-    run_id = _start(config, data, origin)
+def tracked(config: Config, data: Dataset, origin: Mapping[str, str], name: str | None = None) -> Iterator[str]:
+    """Open the parent run with parameters, data set and lineage, give its id, and close it with its status.
+
+    ``name``: the run's in MLflow, by default that of the parameters.
+    """
+    run_id = _start(config, data, origin, name or config.name)
     client = _client(config.tracking)
     try:
         yield run_id
@@ -111,14 +114,14 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @task(name="start-tracking", retries=3, retry_delay_seconds=2)
-def _start(config: Config, data: Dataset, origin: Mapping[str, str]) -> str:
+def _start(config: Config, data: Dataset, origin: Mapping[str, str], name: str) -> str:
     from mlflow.entities import Dataset as LoggedDataset
     from mlflow.entities import DatasetInput, Param
 
     client = _client(config.tracking)
     found = client.get_experiment_by_name(config.tracking.experiment)
     experiment = found.experiment_id if found else client.create_experiment(config.tracking.experiment)
-    run_id = str(client.create_run(experiment, run_name=config.name, tags={**origin, "owner": owner.me()}).info.run_id)
+    run_id = str(client.create_run(experiment, run_name=name, tags={**origin, "owner": owner.me()}).info.run_id)
     params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(config.model_dump(mode="json")).items()]
     for start in range(0, len(params), PARAMS_PER_CALL):
         client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
