@@ -169,4 +169,4 @@ def import_sheets(
     click.echo(
         f"win rate of the candidate over the {told['against']}: {in_words(rate, 'win rate')}, equal answers as ties"
     )
-    click.echo(f"judged evaluation in {out}; next: kellet gate {out}")
+    click.echo(f"judged evaluation in {out}; next: kellet gate {out}, or flows.regate where the policy is registered")

@@ -139,7 +139,7 @@ def require_current(tracking: Tracking, version: "ModelVersion") -> None:
         return
     if "promoted_at" in version.tags:
         raise InputError(
-            f"{name}/{number} became champion at {version.tags['promoted_at']} and is no longer (version {champion} is); "
+            f"{name}/{number} became champion at {version.tags['promoted_at']}, and version {champion} is it now; "
             f"python -m flows.rollback --to {number} brings it back"
         )
     if champion == compared:
@@ -150,8 +150,8 @@ def require_current(tracking: Tracking, version: "ModelVersion") -> None:
             return
     raise InputError(
         f"{name}/{number} was compared with champion {compared}, and the champion is {champion} now: the comparison is "
-        "out of date. Retrain with the same parameters and --set gate.seed=1 (another number if that was used): nothing "
-        "is trained again, and its answers, beside those of the champion of now, are a new version for people to judge"
+        "out of date. Retrain with the same parameters and --set gate.seed=1 (another number if that was used): "
+        "nothing is trained again, and its answers beside those of the champion of now are a new version to judge"
     )
 
 

@@ -11,6 +11,7 @@ from tasks import command, tracking
 from tasks.artefacts import Artefact
 from tasks.outcome import Outcome, require_lift
 from tasks.owner import is_gone, me
+from tasks.regate import Verdicts
 
 
 def outcome(name, verdict):
@@ -22,6 +23,17 @@ def test_exit_codes_of_verdicts(verdict, code, monkeypatch, capsys):
     monkeypatch.setattr(command, "load", lambda *_: None)
     assert command.run(lambda *_: outcome("a", verdict), "Doc.", []) == code
     assert f"a: {verdict.upper()}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("promote", 0), ("block", 3), ("inconclusive", 3)])
+def test_a_verdict_of_people_has_the_same_exit_codes(verdict, code, monkeypatch, capsys):
+    monkeypatch.setattr(command, "load", lambda *_: None)
+    given = []
+    arguments = ["--params", "p.yaml", "--verdicts", "a.csv", "b.csv", "--key", "k.json", "--version", "4"]
+    assert command.run_regate(lambda *all_: given.append(all_) or outcome("a", verdict), "Doc.", arguments) == code
+    assert given == [("p.yaml", (), Verdicts(sheets=("a.csv", "b.csv"), key="k.json"), 4)]
+    assert command.run_regate(lambda *_: outcome("a", verdict), "Doc.", ["--key", "k.json"]) == 2
+    assert "--key belongs to the sheets of --verdicts" in capsys.readouterr().err
 
 
 def test_an_error_on_purpose_is_one_line_and_its_code(monkeypatch, capsys):

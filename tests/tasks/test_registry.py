@@ -165,3 +165,86 @@ def test_a_champion_whose_run_was_deleted_is_still_named(config, client, add, tm
     champion = Artefact(stage="champion", path=tmp_path, hash="a")
     told = registry.describe_champion.fn(config, {"retraining_key": "z"}, champion)
     assert told == {"name": f"{config.tracking.registered_model}/1", "lineage": {"retraining_key": "a"}}
+
+
+def test_a_comparison_holds_while_the_champion_is_the_one_compared_with(config, client, add, aliases):
+    name = config.tracking.registered_model
+    registry.require_current.fn(config.tracking, add("a"))  # compared with none, and there is none
+    registry.promote.fn(config.tracking, add("b"))
+    version = add("c")
+    with pytest.raises(InputError, match=r"/3 was compared with champion none, and the champion is 2 now"):
+        registry.require_current.fn(config.tracking, version)
+    client.set_model_version_tag(name, "3", "compared_with", "2")
+    registry.require_current.fn(config.tracking, client.get_model_version(name, "3"))
+    registry.require_current.fn(config.tracking, client.get_model_version(name, "2"))  # champion itself
+    client.set_model_version_tag(name, "1", "base_hash", "other")  # on another base, so it is not comparable
+    registry.require_current.fn(config.tracking, client.get_model_version(name, "1"))
+
+
+def test_a_version_that_was_taken_back_is_not_promoted_by_people(config, client, add):
+    name = config.tracking.registered_model
+    registry.promote.fn(config.tracking, add("a"))
+    registry.promote.fn(config.tracking, add("b"))
+    client.set_model_version_tag(name, "2", "compared_with", "1")
+    registry.roll_back.fn(config.tracking, "why")
+    with pytest.raises(InputError, match=r"/2 became champion at .*flows.rollback --to 2"):
+        registry.require_current.fn(config.tracking, client.get_model_version(name, "2"))
+
+
+@pytest.fixture
+def people(tmp_path):
+    """A report in which people have let the candidate through."""
+    criteria = [{"name": "independent_judge", "passed": True}, {"name": "kl_price", "passed": None}]
+    gate = {"verdict": "promote", "headline": "h", "criteria": criteria}
+    (tmp_path / "gate.json").write_text(json.dumps(gate))
+    for name in ("evaluation.parquet", "report.html"):
+        (tmp_path / name).write_text("")
+    return Artefact(stage="report", path=tmp_path, hash="r")
+
+
+def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_path, monkeypatch):
+    """After a kill between two tags the report is still the old one, so that the same command does all of it again."""
+    name = config.tracking.registered_model
+    run = client.create_run(client.create_experiment(name, (tmp_path / "mlruns").as_uri())).info.run_id
+    version = add("a", "inconclusive")
+    monkeypatch.setattr(registry, "_client", lambda _: client)
+    original = client.set_model_version_tag
+    for done in range(6):
+        left = iter(range(done))
+
+        def die(*given, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            original(*given)
+
+        monkeypatch.setattr(client, "set_model_version_tag", die)
+        with pytest.raises(KeyboardInterrupt):
+            registry.judge_anew.fn(config.tracking, version, run, people)
+        assert "report" not in client.get_model_version(name, "1").tags
+    monkeypatch.setattr(client, "set_model_version_tag", original)
+    tags = registry.judge_anew.fn(config.tracking, version, run, people).tags
+    assert (tags["verdict"], tags["reasons"], tags["headline"]) == ("promote", "kl_price", "h")
+    assert (tags["report"], tags["regate_run"]) == (str(people.path), run)
+    assert client.get_run(run).data.tags["verdict"] == "promote"
+    assert {file.path for file in client.list_artifacts(run)} == {"evaluation.parquet", "gate.json", "report.html"}
+
+
+def test_a_rollback_gives_champion_back_with_its_reason(config, client, add, aliases):
+    name = config.tracking.registered_model
+    with pytest.raises(InputError, match=r"no version of .* has the alias 'previous'; name the version with --to"):
+        registry.roll_back.fn(config.tracking, "why")
+    registry.promote.fn(config.tracking, add("a"))
+    registry.promote.fn(config.tracking, add("b"))
+    add("c", "block")
+    with pytest.raises(InputError, match=r"the gate said block of .*/3"):
+        registry.roll_back.fn(config.tracking, "why", 3)
+    with pytest.raises(InputError, match=r"/9 is not registered"):
+        registry.roll_back.fn(config.tracking, "why", 9)
+    assert aliases() == {"champion": "2", "previous": "1"}
+    assert registry.roll_back.fn(config.tracking, "too long").endswith("/1 is champion in place of version 2: too long")
+    assert aliases() == {"champion": "1", "previous": "1"}
+    assert client.get_model_version(name, "2").tags["rolled_back"].endswith(", to version 1: too long")
+    assert client.get_model_version(name, "1").tags["rolled_back_to"].endswith(", from version 2: too long")
+    assert "nothing was changed" in registry.roll_back.fn(config.tracking, "too long")
+    registry.roll_back.fn(config.tracking, "drill", 3, force=True)
+    assert aliases() == {"champion": "3", "previous": "1"}
