@@ -1,6 +1,7 @@
 """MLflow runs: one parent for each retraining, one nested run for each stage, metrics logged in batches."""
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ from tasks.stages import read_history
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+NOT_IN_A_NAME = re.compile(r"[^\w.\-/ :]")
+"""What MLflow refuses in the name of a metric; a summary counts reasons in words, with brackets."""
 METRICS_PER_CALL = 1000  # MLflow's limits
 PARAMS_PER_CALL = 100
 PARAM_LENGTH = 6000
@@ -96,7 +99,7 @@ def log_metrics(client: "MlflowClient", run_id: str, steps: list[dict[str, Any]]
 
     now = int(time.time() * 1000)
     metrics = [
-        Metric(name, float(value), now, int(values.get("iteration", step)))
+        Metric(NOT_IN_A_NAME.sub("", name), float(value), now, int(values.get("iteration", step)))
         for step, values in enumerate(steps)
         for name, value in values.items()
         if isinstance(value, int | float) and name != "iteration"

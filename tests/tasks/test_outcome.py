@@ -81,6 +81,13 @@ def test_metrics_go_out_in_few_calls(tmp_path, monkeypatch):
     assert [(point.step, point.value) for point in history] == [(i, 2 * i) for i in range(100)]
 
 
+def test_a_metric_named_by_words_is_logged_under_what_mlflow_takes_of_them(tmp_path):
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run = client.create_run(client.create_experiment("e")).info.run_id
+    tracking.log_metrics(client, run, [{"data/reasons.also a training prompt (case, white space left out)": 3}])
+    assert client.get_run(run).data.metrics == {"data/reasons.also a training prompt case white space left out": 3.0}
+
+
 def test_a_process_is_gone_when_its_number_belongs_to_another(monkeypatch):
     mine = me()
     assert not is_gone(mine)
