@@ -116,7 +116,7 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     }
     if settings.controller == "dual" and beta > settings.max_coef:
         patch["policy.kl.max_coef"] = beta
-    effect = f"KL near {target:g} nats a response instead of {told(kl, 1)}."
+    effect = f"KL near {_nats(target)} a response instead of {told(kl, 1)}."
     if gain is not None and gain.low > 0:
         left = gain.value * math.sqrt(target / kl.value)
         effect += f" If reward goes with √KL, about {left:.2f} of the gain of {gain.value:.2f} remains."
@@ -126,7 +126,7 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
         else "Steer β to a target instead of fixing it"
     )
     return Recommendation(
-        f"{what}: target {target:g} nats, β from {beta:g}",
+        f"{what}: target {_nats(target)}, β from {beta:g}",
         patch,
         effect,
         "Less reward, and whatever honest gain needs more KL than the target allows; the controller overshoots before "
@@ -141,8 +141,8 @@ def _target(evidence: Evidence) -> tuple[float, str]:
     if current > most:
         return min(_round(most), current), "no more than a quarter of the budget"
     if _steered(evidence):
-        return _round(MISSED_SHARE * current), f"half of the {current:g} nats that the run was steered to and missed"
-    return current, f"no more than the {current:g} nats that the parameters have"
+        return _round(MISSED_SHARE * current), f"half of the {_nats(current)} that the run was steered to and missed"
+    return current, f"no more than the {_nats(current)} that the parameters have"
 
 
 def _current_target(evidence: Evidence) -> float:
@@ -215,7 +215,7 @@ def _use_room(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     if _steered(evidence) and target <= _current_target(evidence):
         return None
     return Recommendation(
-        f"Use the room that is left: raise the KL target to {target:g} nats",
+        f"Use the room that is left: raise the KL target to {_nats(target)}",
         {"policy.kl.controller": _controller(evidence), "policy.kl.target": target},
         f"KL is {told(kl, 1)} nats of a budget of {budget:g}. If reward goes with √KL, the gain of {gain.value:.2f} "
         f"grows to about {gain.value * math.sqrt(target / max(kl.value, 0.1)):.2f}.",
@@ -244,6 +244,10 @@ def _more_labels(evidence: Evidence) -> Recommendation:
         "One more pass over few pairs also fits their noise.",
         (),
     )
+
+
+def _nats(value: float) -> str:
+    return f"{value:g} nat{'' if value == 1 else 's'}"
 
 
 def _round(value: float) -> float:

@@ -348,7 +348,7 @@ def test_a_recommended_controller_starts_no_lower_than_the_run_did():
 
 def test_a_target_that_was_missed_is_halved_with_the_reason():
     told = hold_kl({"controller": "adaptive", "target": 1.0, "init_coef": 0.002}, steered=1.0)
-    assert "half of the 1 nats that the run was steered to and missed" in told.tradeoff
+    assert "half of the 1 nat that the run was steered to and missed" in told.tradeoff
 
 
 def test_room_is_used_only_where_nothing_is_wrong_and_the_target_is_in_the_way():
