@@ -37,7 +37,7 @@ check: setup  ## Lint, format and types: what CI checks before the tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup  ## Timed comparisons; never part of the tests
+bench: setup  ## Every benchmark with its defaults: hours; some ask for arguments (see their heads)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 # A GPU user's own torch is left alone: the environment then sees the packages that are installed already.
