@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from kellet.config import Config
-from kellet.reward_model import Pairs, Scorer
-from kellet.train_reward import Fitting, add_member
-from kellet.trunk import load_base
+from kellet.config.run import Config
+from kellet.models.trunk import load_base
+from kellet.reward.model import Pairs, Scorer
+from kellet.reward.train import Fitting, add_member
 
 LENGTH = 48
 DTYPES = ("float32", "bfloat16")

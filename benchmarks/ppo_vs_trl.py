@@ -75,10 +75,10 @@ def prompts() -> list[str]:
 
 def kellet(lengths: str, iterations: int) -> dict[str, Any]:
     """Seconds of each iteration here, and of its phases."""
-    from kellet.config import Config, Lora
-    from kellet.reward_model import Member, Scorer
-    from kellet.train_policy import ppo
-    from kellet.trunk import REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+    from kellet.config.run import Config, Lora
+    from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+    from kellet.policy.train import ppo
+    from kellet.reward.model import Member, Scorer
 
     words = tokenizer()
     lora = Lora(rank=RANK)

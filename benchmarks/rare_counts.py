@@ -3,16 +3,16 @@
     PYTHONPATH=. python benchmarks/rare_counts.py
 
 A prompt has one answer of each system; counts are Poisson. ``former`` is the bootstrap-t whose vanishing standard
-errors were held at a thousandth of the sample's; ``bootstrap`` is kellet.bootstrap.mean, and ``counts`` what the gate's
-style axes have, kellet.win_rate.count_difference.
+errors were held at a thousandth of the sample's; ``bootstrap`` is kellet.stats.bootstrap.mean, and ``counts`` what the gate's
+style axes have, kellet.stats.win_rate.count_difference.
 """
 
 import argparse
 
 import numpy as np
 
-from kellet.bootstrap import Estimate, Floats, mean, resampled_means
-from kellet.win_rate import count_difference
+from kellet.stats.bootstrap import Estimate, Floats, mean, resampled_means
+from kellet.stats.win_rate import count_difference
 
 RATES = ((0.01, 0.01), (0.03, 0.03), (0.1, 0.1), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (1.0, 1.0))
 """Mean counts of an answer: candidate, reference."""

@@ -2,7 +2,7 @@
 
 python benchmarks/reward_counts.py --run runs/support
 
-Held-out rewards are regressed on the counts that gold helpfulness is made of (kellet/world.py), pooled over all answers
+Held-out rewards are regressed on the counts that gold helpfulness is made of (kellet/data/world.py), pooled over all answers
 and within pair; intervals are 90%, by resampling prompts. The labels' own prices are gold_weight times gold's weights.
 The length-slope normalisation moves all of them alike where a sentence has about the same number of tokens.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kellet.config import Config
-from kellet.config_file import load_config
-from kellet.reward_model import encode_pairs, load_scorer, score_all
-from kellet.trunk import load_base
-from kellet.world import Counts, count
+from kellet.config.file import load_config
+from kellet.config.run import Config
+from kellet.data.world import Counts, count
+from kellet.models.trunk import load_base
+from kellet.reward.model import encode_pairs, load_scorer, score_all
 
 GOLD = {"facts": 1 / 3, "wrong": -1 / 3, "filler": -1 / 5, "repeated": -1 / 4}
 RESAMPLES = 2000

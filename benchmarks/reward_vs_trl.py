@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from kellet.config import Config
-from kellet.reward_model import Pairs, Scorer
-from kellet.train_reward import Fitting, add_member
+from kellet.config.run import Config
+from kellet.reward.model import Pairs, Scorer
+from kellet.reward.train import Fitting, add_member
 
 Clock = Callable[[], float]
 PROMPT, SHORTEST, LONGEST, VOCABULARY, PAD, EOS, BATCH = 32, 8, 96, 2048, 0, 2, 16
@@ -64,7 +64,7 @@ def llama(kind: Any) -> Any:
 
 
 def kellet_seconds(pairs: Pairs, clock: Clock) -> float:
-    """One pass over the pairs by kellet/train_reward.py."""
+    """One pass over the pairs by kellet/reward/train.py."""
     from transformers import LlamaForCausalLM
 
     lora = {"rank": 16, "alpha": 32}

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kellet.config_data import Data
-from kellet.prepare import prepare
+from kellet.config.data import Data
+from kellet.data.prepare import prepare
 from kellet.progress import lines
 
 WORDS = ["order", "parcel", "refund", "account", "please", "thank", "you", "we", "will", "the", "a", "is", "today"]

@@ -2,8 +2,8 @@
 
 import sys
 
+from flows.cli import run_demo
 from flows.retrain import retrain
-from tasks.command import run_demo
 from tasks.outcome import Outcome
 
 

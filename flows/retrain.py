@@ -4,11 +4,11 @@ import sys
 
 from prefect import flow
 
+from adapters.exclusive import one_at_a_time
+from flows.cli import run
 from tasks.cleanup import clean_up
-from tasks.command import run
 from tasks.config import load
 from tasks.data import prepare_data
-from tasks.exclusive import one_at_a_time
 from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
 from tasks.registry import describe_champion, find_champion, promote, register
 from tasks.stages import base_model, decide, diagnose, evaluate, train_judge, train_policy, train_reward, write_report

@@ -4,7 +4,7 @@ import sys
 
 from prefect import flow
 
-from tasks.command import run_rollback
+from flows.cli import run_rollback
 from tasks.config import load
 from tasks.registry import roll_back
 

@@ -1,7 +1,3 @@
-"""Thin Prefect tasks: the only place that speaks to MLflow and DVC.
+"""Thin Prefect tasks around kellet and adapters."""
 
-Importing the package sets the switches of tasks/settings.py before anything below it imports a library that reads
-them.
-"""
-
-from tasks import settings as settings
+import adapters as adapters  # its switches must be set before a task's file imports prefect

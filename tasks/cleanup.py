@@ -1,4 +1,4 @@
-"""What a killed process leaves behind: put in order before a retraining, under the lock of tasks/exclusive.py."""
+"""What a killed process leaves behind: put in order before a retraining, under the lock of adapters/exclusive.py."""
 
 import json
 import shutil
@@ -11,11 +11,11 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
-from kellet.config import Tracking
-from tasks import owner
-from tasks.artefacts import CACHE_RECORD, SECTIONS
-from tasks.log import logger
-from tasks.settings import ARTIFACTS, RUNS
+from adapters import owner
+from adapters.artefacts import CACHE_RECORD, SECTIONS
+from adapters.log import logger
+from adapters.settings import ARTIFACTS, RUNS
+from kellet.config.run import Tracking
 
 
 @task(name="clean-up", retries=3, retry_delay_seconds=2)

@@ -5,16 +5,16 @@ from typing import Any
 
 import yaml
 
-from kellet.config import Config
-from kellet.config_data import Data
-from kellet.config_file import check_base_path, load_config
+from kellet.config.data import Data
+from kellet.config.file import check_base_path, load_config
+from kellet.config.run import Config
 from kellet.errors import ConfigError
 
 
 def load(params: str, overrides: tuple[str, ...] = ()) -> Config:
     """Read and check the parameters of a retraining.
 
-    Raises ConfigError for what ``load_config`` (kellet/config_file.py) refuses, outside the project root, and when the
+    Raises ConfigError for what ``load_config`` (kellet/config/file.py) refuses, outside the project root, and when the
     data section is not the one that DVC reads for ``data.name``.
     """
     if not Path("dvc.yaml").is_file():

@@ -13,10 +13,10 @@ import yaml
 from prefect import task
 from pydantic import BaseModel
 
-from kellet.config import Config
+from adapters.log import logger
+from adapters.settings import ARTIFACTS
+from kellet.config.run import Config
 from kellet.errors import DataError, KelletError
-from tasks.log import logger
-from tasks.settings import ARTIFACTS
 
 SHOWN = re.compile(r"^(Running stage|Stage|Updating lock|> )")
 

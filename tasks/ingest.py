@@ -22,15 +22,15 @@ from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from pydantic import BaseModel
 
-from kellet.batch import compare, describe
-from kellet.config import Config
+from adapters.log import logger
+from kellet.config.run import Config
+from kellet.data.new_batch import compare, describe
+from kellet.data.prepare import examine
+from kellet.data.raw_files import SUFFIXES
 from kellet.errors import DataError, InputError, KelletError
 from kellet.files import content_hash
-from kellet.prepare import examine
-from kellet.raw_files import SUFFIXES
 from tasks.config import params_file
 from tasks.data import dvc, fetch_raw, locked_md5
-from tasks.log import logger
 
 CLONES = Path(".prefect/ingest")
 EVENT = "kellet.data.ingested"
@@ -61,7 +61,7 @@ class Staged(BaseModel):
     md5: str
     """Of the prepared data set, with the batch."""
     found: dict[str, Any]
-    """What the batch changes: kellet.batch.compare, and the summary of the prepared data set."""
+    """What the batch changes: kellet.data.new_batch.compare, and the summary of the prepared data set."""
 
 
 @task(name="check-batch")

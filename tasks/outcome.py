@@ -10,14 +10,14 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from kellet.config import Config
-from kellet.config_file import dump_config
+from adapters.artefacts import CACHE_RECORD, Artefact
+from adapters.log import logger
+from adapters.settings import RUNS
+from kellet.config.file import dump_config
+from kellet.config.run import Config
 from kellet.errors import NoLift
 from kellet.files import atomic_folder
-from tasks.artefacts import CACHE_RECORD, Artefact
-from tasks.log import logger
 from tasks.registry import find_version, promote, require_current
-from tasks.settings import RUNS
 from tasks.stages import read_card
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def require_lift(config: Config, reward: Artefact) -> None:
     Raises NoLift, with the card in runs/NAME as all there is to read, or only warns when
     ``reward_model.require_lift`` is false.
     """
-    from kellet import reward_card
+    from kellet.reward import card as reward_card
 
     try:
         reward_card.require_lift(read_card(reward))

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from prefect import task
 from pydantic import BaseModel
 
-from kellet.config import Config
-from kellet.config_file import load_config
+from adapters.artefacts import Artefact, folder, make
+from adapters.log import logger
+from kellet.config.file import load_config
+from kellet.config.run import Config
 from kellet.errors import ConfigError, DataError, InputError
 from kellet.files import atomic_folder, content_hash
-from tasks.artefacts import Artefact, folder, make
 from tasks.data import Dataset, describe, is_busy
-from tasks.log import logger
 from tasks.outcome import Outcome, standing
 from tasks.registry import is_fault
 from tasks.stages import read_json
@@ -129,7 +129,7 @@ def find_candidate(config: Config, number: int | None = None) -> Candidate:
 
 def by_people(config: Config) -> Config:
     """The parameters with people as the gate's independent judge; thresholds stay, the other judge's error goes."""
-    from kellet.spot_check import JUDGE
+    from kellet.evaluation.spot_check import JUDGE
 
     if config.gate.judge == JUDGE:
         return config
@@ -143,8 +143,8 @@ def take_verdicts(config: Config, candidate: Candidate, verdicts: Verdicts) -> A
     Raises DataError for sheets that cannot be read or belong to another evaluation, InputError when there are no
     verdicts, or when the candidate would lose some that it was judged by.
     """
-    from kellet.evaluation_file import evaluation_hash, read_evaluation
-    from kellet.spot_check import JUDGE
+    from kellet.evaluation.file import evaluation_hash, read_evaluation
+    from kellet.evaluation.spot_check import JUDGE
 
     report = candidate.report
     before = read_evaluation(report / "evaluation.parquet")
@@ -180,7 +180,7 @@ def earlier_verdict(config: Config, candidate: Candidate) -> Outcome:
 @task(name="restore-data", retries=20, retry_delay_seconds=3, retry_condition_fn=is_busy)
 def restore_data(config: Config, candidate: Candidate) -> Dataset:
     """The data that the candidate learned from, whatever the data set is by now."""
-    from tasks.data_history import restore
+    from adapters.data_history import restore
 
     version = candidate.version
     target = Path("data/restored", f"{version.name}-{version.version}")
@@ -194,8 +194,8 @@ def restore_data(config: Config, candidate: Candidate) -> Dataset:
 
 def _collected(config: Config, candidate: Candidate, verdicts: Verdicts) -> "pd.DataFrame":
     """The evaluation that ``kellet spot-check import`` wrote, if its answers are the candidate's."""
-    from kellet.evaluation_file import evaluation_hash, read_evaluation
-    from kellet.spot_check import JUDGE
+    from kellet.evaluation.file import evaluation_hash, read_evaluation
+    from kellet.evaluation.spot_check import JUDGE
 
     file = Path(verdicts.evaluation or SHEETS / f"{config.name}.parquet")
     if not file.is_file():
@@ -214,8 +214,8 @@ def _collected(config: Config, candidate: Candidate, verdicts: Verdicts) -> "pd.
 
 def _judged(config: Config, candidate: Candidate, verdicts: Verdicts) -> "pd.DataFrame":
     """The candidate's evaluation that the sheets were drawn from, with their verdicts."""
-    from kellet.evaluation_file import evaluation_hash, read_evaluation
-    from kellet.spot_check import judged, read_key, read_verdicts
+    from kellet.evaluation.file import evaluation_hash, read_evaluation
+    from kellet.evaluation.spot_check import judged, read_key, read_verdicts
 
     sheets = [Path(sheet) for sheet in verdicts.sheets]
     for sheet in sheets:

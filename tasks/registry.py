@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from prefect import task
 
-from kellet.config import Config, Tracking
+import adapters
+from adapters.artefacts import Artefact
+from adapters.log import logger
+from adapters.registered import CHAMPION, fetch
+from kellet.config.run import Config, Tracking
 from kellet.errors import InputError, KelletError
-from tasks.artefacts import Artefact
-from tasks.log import logger
-from tasks.registered import CHAMPION, fetch
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -231,7 +232,7 @@ def _create_version(
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
         model = mlflow.pyfunc.log_model(
             name="policy",
-            python_model=str(Path(__file__).with_name("served_model.py")),
+            python_model=str(Path(adapters.__file__).with_name("served_model.py")),
             artifacts={"base": str(base.path.resolve()), "policy": str(policy.path.resolve())},
             model_config={"text": config.text.model_dump(mode="json")},
             code_paths=["kellet"],

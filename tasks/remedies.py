@@ -12,17 +12,17 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
-from kellet.config import Config
-from kellet.config_file import dump_config
+from adapters.artefacts import Artefact, cache_key, folder, make
+from adapters.log import logger, progress
+from adapters.parallel import alone, one_server
+from adapters.settings import RUNS
+from kellet.config.file import dump_config
+from kellet.config.run import Config
 from kellet.errors import NotPromoted
 from kellet.files import atomic_folder, write_json
-from kellet.remedies import BASELINE, Arm, Remedies, arms_of, measure
-from tasks.artefacts import Artefact, cache_key, folder, make
+from kellet.remedies.measure import BASELINE, Arm, Remedies, arms_of, measure
 from tasks.config import load
 from tasks.data import Dataset
-from tasks.log import logger, progress
-from tasks.parallel import alone, one_server
-from tasks.settings import RUNS
 from tasks.stages import decide, diagnose, evaluate, read_card, train_judge, train_policy, train_reward
 from tasks.tracking import lineage
 
@@ -90,9 +90,9 @@ def plan_arms(baseline: Ran, params: str, overrides: tuple[str, ...]) -> list[Pl
 def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None) -> Ran:
     """One retraining without registration. A 'no' on the way (no lift, an alarm) is this arm's result.
 
-    Arms in one process, as threads of a worker are, wait for each other (tasks/parallel.py says why).
+    Arms in one process, as threads of a worker are, wait for each other (adapters/parallel.py says why).
     """
-    from kellet.reward_card import require_lift
+    from kellet.reward.card import require_lift
 
     config, stages = plan.config, dict[str, Artefact]()
     origin = lineage(config, data)
@@ -133,7 +133,7 @@ def score_all(config: Config, base: Artefact, arms: Sequence[Ran]) -> dict[str, 
 @task(name="rescoring", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def score(config: Config, base: Artefact, reward: Artefact, evaluations: dict[str, Artefact]) -> Artefact:
     """One reward model on the answers of all arms."""
-    from kellet import rescore as stage
+    from kellet.reward import rescore as stage
 
     files = {name: item.path / "evaluation.parquet" for name, item in evaluations.items()}
     path = folder("rescoring", config, {"base": base, "reward": reward, "evaluations": evaluations})
@@ -146,7 +146,7 @@ def compare(config: Config, arms: Sequence[Ran], scores: dict[str, Artefact], or
     """Measure every arm against baseline and reference."""
     import pandas as pd
 
-    from kellet.rescore import agreement
+    from kellet.reward.rescore import agreement
 
     tables = {hash_: pd.read_parquet(item.path / "scores.parquet") for hash_, item in scores.items()}
     names: dict[str, str] = {}
@@ -168,7 +168,8 @@ def compare(config: Config, arms: Sequence[Ran], scores: dict[str, Artefact], or
 @task(name="publish-remedies")
 def publish(config: Config, found: Remedies, arms: Sequence[Ran]) -> RemediesOutcome:
     """Write runs/NAME-remedies, the measured effects into diagnosis.json, and the table into Prefect."""
-    from kellet import remedies_page, remedies_text
+    from kellet.remedies import text as remedies_text
+    from kellet.report import remedies_page
 
     target = RUNS / f"{config.name}-remedies"
     with atomic_folder(target) as temporary:
@@ -191,11 +192,11 @@ def publish(config: Config, found: Remedies, arms: Sequence[Ran]) -> RemediesOut
 
 
 def _arm(ran: Ran, tables: Mapping[str, Any], names: Mapping[str, str], timed: Mapping[Path, float]) -> Arm:
-    """What kellet.remedies reads of an arm."""
+    """What kellet.remedies.measure reads of an arm."""
     import pandas as pd
 
-    from kellet.evaluation_file import check_evaluation
-    from kellet.rescore import rewards_of
+    from kellet.evaluation.file import check_evaluation
+    from kellet.reward.rescore import rewards_of
 
     card = read_card(ran.stages["reward_model"]) if "reward_model" in ran.stages else {}
     common: dict[str, Any] = {"name": ran.plan.name, "changes": ran.plan.changes, "patch": ran.plan.patch, "card": card}
@@ -222,14 +223,14 @@ def _copy(ran: Ran, out: Path) -> None:
 
 
 def _history(ran: Ran) -> list[dict[str, Any]]:
-    from kellet.history import read_history
+    from kellet.diagnosis.history import read_history
 
     return list(read_history(ran.stages["policy"].path / "history.jsonl", gaps=True)) if "policy" in ran.stages else []
 
 
 def _next(config: Config, chosen: Plan, found: Remedies) -> str:
     """The parameter file of the next retraining: the arm's, under the name of the baseline."""
-    from kellet.remedies_text import ready
+    from kellet.remedies.text import ready
 
     parameters = chosen.config.model_copy(update={"name": config.name})
     changed = yaml.safe_dump(chosen.patch, sort_keys=True).splitlines() if chosen.patch else ["nothing"]
@@ -239,8 +240,8 @@ def _next(config: Config, chosen: Plan, found: Remedies) -> str:
 
 def _with_measured(file: Path, found: Remedies) -> dict[str, Any]:
     """The baseline's diagnosis with measured effects in its recommendations."""
-    from kellet.remedies import FIRST, SECOND
-    from kellet.remedies_text import measured_effects
+    from kellet.remedies.measure import FIRST, SECOND
+    from kellet.remedies.text import measured_effects
 
     diagnosis = dict(json.loads(file.read_text(encoding="utf-8")))
     for name, recommendation in zip((FIRST, SECOND), diagnosis["recommendations"], strict=True):

@@ -1,6 +1,6 @@
 """The computing stages as Prefect tasks: each calls one function of kellet and gives an Artefact.
 
-A stage whose inputs, parameters and code are unchanged is not computed again (tasks/artefacts.py). None is retried: the
+A stage whose inputs, parameters and code are unchanged is not computed again (adapters/artefacts.py). None is retried: the
 same inputs would fail the same way. kellet's modules are imported where they are used, so that a retraining that
 recomputes nothing does not wait for torch.
 """
@@ -12,12 +12,12 @@ from typing import Any
 
 from prefect import task
 
-from kellet.config import Config
-from kellet.config_file import dump_config
+from adapters.artefacts import Artefact, cache_key, folder, make
+from adapters.log import logger, progress
+from kellet.config.file import dump_config
+from kellet.config.run import Config
 from kellet.files import atomic_folder, content_hash, write_json
-from tasks.artefacts import Artefact, cache_key, folder, make
 from tasks.data import Dataset
-from tasks.log import logger, progress
 
 
 def base_model(config: Config, data: Dataset) -> Artefact:
@@ -40,7 +40,7 @@ def given_base(config: Config) -> Artefact:
 @task(name="base_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def train_base(config: Config, data: Dataset) -> Artefact:
     """Train the small base model on the training texts."""
-    from kellet import base_model as stage
+    from kellet.models import base_model as stage
 
     path = folder("base_model", config, {"data": data})
     return make(path, lambda out: stage.train_base(config, data.preferences, out, progress("base_model")))
@@ -49,7 +49,7 @@ def train_base(config: Config, data: Dataset) -> Artefact:
 @task(name="reward_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
     """Train the reward model and write its card."""
-    from kellet import train_reward as stage
+    from kellet.reward import train as stage
 
     path = folder("reward_model", config, {"data": data, "base": base})
     report = progress("reward_model")
@@ -59,7 +59,7 @@ def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
 @task(name="policy", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact) -> Artefact:
     """Train the policy by PPO against the reward model."""
-    from kellet import train_policy as stage
+    from kellet.policy import train as stage
 
     path = folder("policy", config, {"data": data, "base": base, "reward": reward})
     report = progress("policy")
@@ -69,7 +69,7 @@ def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact
 @task(name="judge", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def train_judge(config: Config, data: Dataset, base: Artefact) -> Artefact:
     """Train the second reward model, which judges the answers of the evaluation; without lift it gives no scores."""
-    from kellet import judge as stage
+    from kellet.reward import judge_model as stage
 
     path = folder("judge", config, {"data": data, "base": base})
     report = progress("judge")
@@ -90,7 +90,7 @@ def evaluate(
     judge: Artefact | None = None,
 ) -> Artefact:
     """Let candidate, reference and champion answer the held-out prompts, and the judge, if any, read the answers."""
-    from kellet import evaluation as stage
+    from kellet.evaluation import evaluate as stage
 
     inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion, "judge": judge}
     rival, reader = (each.path if each else None for each in (champion, judge))
@@ -106,7 +106,7 @@ def evaluate(
 @task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
     """Judge the evaluation: promote, block or inconclusive (gate.json)."""
-    from kellet import gate as stage
+    from kellet.gate import verdict as stage
 
     def write(out: Path) -> None:
         rows = stage.read_evaluation(evaluation.path / "evaluation.parquet")
@@ -123,10 +123,10 @@ def diagnose(
     config: Config, data: Dataset, reward: Artefact, policy: Artefact, evaluation: Artefact, origin: dict[str, str]
 ) -> Artefact:
     """Say why it came out so, from the files of the other stages (diagnosis.json)."""
-    from kellet import diagnosis as stage
-    from kellet.evaluation_file import read_evaluation
-    from kellet.evidence import Evidence, read_pairs
-    from kellet.history import read_history
+    from kellet.diagnosis import diagnose as stage
+    from kellet.diagnosis.evidence import Evidence, read_pairs
+    from kellet.diagnosis.history import read_history
+    from kellet.evaluation.file import read_evaluation
 
     def write(out: Path) -> None:
         evidence = Evidence(
@@ -156,8 +156,8 @@ def write_report(
     champion: dict[str, Any] | None,
 ) -> Artefact:
     """Gather what a person reads after a retraining: report.html and the files it was made from."""
-    from kellet import gate as gating
-    from kellet import report as stage
+    from kellet.gate import verdict as gating
+    from kellet.report import page as stage
 
     inputs = {
         "data": data,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from kellet.config import Config, Tracking
-from kellet.config_file import dump_config
+from adapters import owner
+from adapters.artefacts import MODULES, RETRAINING, Artefact, code_version
+from kellet.config.file import dump_config
+from kellet.config.run import Config, Tracking
 from kellet.errors import NotPromoted
 from kellet.files import content_hash, value_hash
-from tasks import owner
-from tasks.artefacts import MODULES, RETRAINING, Artefact, code_version
 from tasks.data import Dataset
 from tasks.stages import read_history
 

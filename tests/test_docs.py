@@ -8,9 +8,9 @@ import re
 
 import click
 import pytest
-from project import ROOT
 
-from kellet.cli import main
+from kellet.cli.main import main
+from tests.helpers.project import ROOT
 
 KELLET = ROOT / "kellet"
 PAGES = sorted(str(page.relative_to(ROOT)) for page in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))

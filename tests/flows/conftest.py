@@ -4,8 +4,9 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-import project
 import pytest
+
+from tests.helpers import project
 
 
 class Smoke(NamedTuple):

@@ -3,10 +3,11 @@
 import json
 import sqlite3
 
-import project
 import psutil
 import pytest
 from mlflow import MlflowClient
+
+from tests.helpers import project
 
 MOMENTS = (
     "dvc: > python -m kellet prepare",

@@ -4,13 +4,13 @@ import json
 import shutil
 
 import pandas as pd
-import project
 import psutil
 import pytest
 from mlflow import MlflowClient
 
-from kellet.compare import read_runs
-from kellet.config_file import load_config
+from kellet.config.file import load_config
+from kellet.report.run import read_runs
+from tests.helpers import project
 
 ARMS = ("baseline", "first", "second", "both")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import project
 import pytest
 from mlflow import MlflowClient
 
-from tests.evaluations import evaluation
+from tests.helpers import project
+from tests.helpers.evaluations import evaluation
 
 REQUIRED = "gate.required=[reward_gain, length_inflation, controlled_gain, kl_budget, degeneration, independent_judge]"
 JUDGED = (*project.SMOKE, "--set", REQUIRED, "--set", "gate.judge=judge_reward")

@@ -10,13 +10,13 @@ import sys
 import urllib.request
 
 import pandas as pd
-import project
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
 
-from kellet.config_file import load_config
-from kellet.rollout import generate_text, load_policy
+from kellet.config.file import load_config
+from kellet.models.sampling import generate_text, load_policy
+from tests.helpers import project
 
 STAGES = ("base_model", "reward_model", "policy", "evaluation", "gate", "diagnosis", "report")
 VERDICTS = {0: "promote", 3: ("block", "inconclusive")}
@@ -142,7 +142,7 @@ def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
     ) as server:
         try:
             project.wait_for(server, "Uvicorn running on")
-            with urllib.request.urlopen(asked, timeout=120) as answer:  # noqa: S310
+            with urllib.request.urlopen(asked, timeout=120) as answer:
                 said = json.load(answer)["predictions"]
         finally:
             os.killpg(server.pid, signal.SIGTERM)  # mlflow starts its server as a process of its own

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from kellet.config import Config, Gate
-from kellet.config_file import load_config
+from adapters.artefacts import Artefact, folder
+from flows.cli import run_remedies
+from kellet.config.file import load_config
+from kellet.config.run import Config, Gate
 from kellet.errors import NotPromoted
-from kellet.remedies import BASELINE, BOTH, Remedies
-from tasks.artefacts import Artefact, folder
-from tasks.command import run_remedies
+from kellet.remedies.measure import BASELINE, BOTH, Remedies
 from tasks.remedies import Plan, Ran, RemediesOutcome, _next, _tell_run, plan_arms
 
 CONFIG = Config.model_validate({"name": "weekly", "tracking": {"registered_model": "ours"}})

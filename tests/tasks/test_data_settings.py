@@ -1,11 +1,11 @@
 """Data settings belong to DVC, and what a stage of DVC says reaches the user."""
 
 import pytest
-from project import ROOT, copy_project
 
 from kellet.errors import ConfigError, DataError, KelletError
 from tasks import data
 from tasks.config import load
+from tests.helpers.project import ROOT, copy_project
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +57,7 @@ def test_failures_of_dvc_keep_their_kind_and_message(output, error, message):
 def test_a_stage_reruns_when_any_code_that_makes_the_data_changes():
     import yaml
 
-    from tasks.artefacts import sources
+    from adapters.artefacts import sources
 
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for stage, module in (("prepare", "prepare"), ("synthesise", "world")):

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
-import project
 import pytest
 from mlflow import MlflowClient
 
@@ -15,7 +14,8 @@ from kellet.errors import DataError, InputError
 from tasks import ingest
 from tasks.config import load
 from tasks.data import dvc, fetch_raw
-from tests.rows import row, write_jsonl
+from tests.helpers import project
+from tests.helpers.rows import row, write_jsonl
 
 PROFILE = """name: mine
 data:

@@ -5,12 +5,13 @@ import json
 import pytest
 from mlflow import MlflowClient
 
-from kellet.config import Config
+from adapters.artefacts import Artefact
+from adapters.owner import is_gone, me
+from flows import cli as command
+from kellet.config.run import Config
 from kellet.errors import ConfigError, NoLift
-from tasks import command, tracking
-from tasks.artefacts import Artefact
+from tasks import tracking
 from tasks.outcome import Outcome, require_lift
-from tasks.owner import is_gone, me
 from tasks.regate import Verdicts
 
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from kellet import spot_check
-from kellet.config import Config
+from kellet.config.run import Config
 from kellet.errors import DataError, InputError
-from kellet.evaluation_file import read_evaluation
+from kellet.evaluation import spot_check
+from kellet.evaluation.file import read_evaluation
 from tasks.regate import FILES, Candidate, Verdicts, by_people, take_verdicts
-from tests.evaluations import evaluation
+from tests.helpers.evaluations import evaluation
 
 CONFIG = Config(name="mine")
 

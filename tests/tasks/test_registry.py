@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from kellet.config import Config
+from adapters import registered
+from adapters.artefacts import Artefact
+from kellet.config.run import Config
 from kellet.errors import InputError
-from tasks import registered, registry
-from tasks.artefacts import Artefact
+from tasks import registry
 
 
 @pytest.fixture(scope="module")

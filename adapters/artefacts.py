@@ -1,0 +1,201 @@
+"""Content-addressed outputs of the stages, and the cache keys that Prefect uses for them.
+
+artifacts/STAGE/KEY is the output of one stage; KEY names everything that decides it: the content of its inputs, the
+sections of the parameters that the stage reads, the seed, the source of the code, and the versions of the computing
+libraries. Prefect's record of the finished task lies in the same folder (CACHE_RECORD), so who deletes the folder
+deletes the record with it, and the stage is computed again.
+"""
+
+import ast
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from prefect.context import TaskRunContext
+from pydantic import BaseModel
+
+import kellet
+from adapters.log import logger
+from adapters.settings import ARTIFACTS, LOCKS
+from kellet.config.run import Config
+from kellet.files import content_hash, value_hash
+from kellet.policy.score_function import function_hash
+
+CACHE_RECORD = "prefect.json"
+"""Prefect's record of the task run that made a folder."""
+
+TIMED = {CACHE_RECORD, "history.jsonl"}
+"""Files that say how long things took: two runs that end in the same weights differ in them."""
+
+SECTIONS = {
+    "base_model": ("seed", "text", "base_model"),
+    "reward_model": ("seed", "text", "base_model", "reward_model"),
+    "policy": ("seed", "text", "base_model", "policy"),
+    "judge": ("seed", "text", "base_model", "reward_model"),
+    "evaluation": ("seed", "text", "base_model", "data", "reward_model", "policy", "evaluation"),
+    "gate": ("gate",),
+    "diagnosis": ("reward_model", "policy", "evaluation", "gate"),
+    "report": tuple(Config.model_fields),
+    "rescoring": ("text", "base_model", "evaluation"),
+    "verdicts": (),
+}
+"""The parameters that each stage reads."""
+
+MODULES = {
+    "base_model": "models.base_model",
+    "reward_model": "reward.train",
+    "policy": "policy.train",
+    "judge": "reward.judge_model",
+    "evaluation": "evaluation.evaluate",
+    "gate": "gate.verdict",
+    "diagnosis": "diagnosis.diagnose",
+    "report": "report.page",
+    "rescoring": "reward.rescore",
+    "verdicts": "evaluation.spot_check",
+}
+"""The module of kellet in which each stage starts, as ROOM.FILE."""
+
+RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "gate", "diagnosis", "report")
+"""The stages of a retraining; the others belong to flows/remedies.py and flows/regate.py."""
+
+NEUTRAL = {"config", "errors", "files", "progress"}
+"""Rooms and modules that carry or move values and decide none: a new parameter's description must not throw away a
+trained model."""
+
+LIBRARIES = ("numpy", "peft", "tokenizers", "torch", "transformers")
+
+
+class Artefact(BaseModel):
+    """The output of a stage."""
+
+    stage: str
+    path: Path
+    hash: str
+    """SHA-256 of its content when it was made, TIMED files left out."""
+    seconds: float = 0.0
+    """Time that making it took."""
+    cpu_seconds: float | None = None
+    """Processor time of this process while it was made; None where it was there already."""
+
+
+def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
+    """Where the stage's output for these inputs lies.
+
+    ``inputs`` are a Dataset, an Artefact, a string, a mapping of such, or None each.
+    """
+    # Whether a reward model without lift stops the run does not change the model, nor when checkpoints are written.
+    neutral = {
+        "reward_model": {"require_lift", "checkpoint_every"},
+        "policy": {"checkpoint_every", "stop_on", "alarm_patience"},
+    }
+    left_out: dict[str, set[str]] = {} if stage == "report" else neutral
+    key: dict[str, Any] = {
+        "inputs": {name: _content(value) for name, value in inputs.items()},
+        "parameters": config.model_dump(mode="json", include=set(SECTIONS[stage]), exclude=left_out),
+        "code": code_version(MODULES[stage]),
+    }
+    if "policy" in SECTIONS[stage] and config.policy.score.function:
+        key["score_function"] = function_hash(config.policy.score.function)
+    return ARTIFACTS / stage / value_hash(key)[:16]
+
+
+def cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
+    """Prefect's cache key of a stage, which is also where its record is kept below the result storage."""
+    inputs = {name: value for name, value in parameters.items() if name != "config"}
+    path = folder(context.task.name, parameters["config"], inputs)
+    return str((path / CACHE_RECORD).relative_to(ARTIFACTS))
+
+
+def make(path: Path, write: Callable[[Path], object]) -> Artefact:
+    """Give the artefact at ``path``; ``write(path)`` makes it where it does not exist, atomically, so it is whole.
+
+    A folder without Prefect's record is what a kill between the two leaves: it is used as it is. Processes that want
+    the same folder at once (arms of flows/remedies.py that share a stage) wait for the first of them.
+    """
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    with FileLock(LOCKS / f"{path.parent.name}-{path.name}.lock"):
+        start, processor = time.monotonic(), time.process_time()
+        there = path.is_dir()
+        if there:
+            logger().info("%s: already at %s", path.parent.name, path)
+        else:
+            logger().info("%s: computing %s", path.parent.name, path)
+            write(path)
+        seconds = time.monotonic() - start
+    used = None if there else round(time.process_time() - processor, 1)
+    logger().info("%s: done in %.1f s", path.parent.name, seconds)
+    return Artefact(stage=path.parent.name, path=path, hash=_hash(path), seconds=round(seconds, 1), cpu_seconds=used)
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """Hash of the sources that these modules import, of the data files they name, and of the computing libraries.
+
+    ``modules``: ROOM.FILE each. Files are told apart by their path in the package: reward/train.py is not
+    policy/train.py.
+    """
+    code = {file for module in modules for file in sources(module)}
+    text = "".join(file.read_text(encoding="utf-8") for file in code)
+    read = {file for file in _package().rglob("*") if file.suffix in {".yaml", ".html", ".css"} and file.name in text}
+    named = {str(file.relative_to(_package())): content_hash(file) for file in code | read}
+    return value_hash({"files": named, "libraries": {name: version(name) for name in LIBRARIES}})
+
+
+def sources(module: str) -> set[Path]:
+    """The files of kellet that ``module`` (ROOM.FILE) imports, directly or not, itself included, NEUTRAL ones left out.
+
+    Lazy imports inside functions count as well.
+    """
+    result: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        file = _file_of(name)
+        if file is None or file in result or name.split(".")[0] in NEUTRAL:
+            continue
+        result.add(file)
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kellet":
+                below = str(node.module).removeprefix("kellet").lstrip(".")
+                names = [".".join(filter(None, (below, alias.name))) for alias in node.names]
+                # `from kellet.gate import criteria` names a file; `import decide` from the room a name of its __init__
+                waiting += [each if _file_of(each) else below for each in names]
+            elif isinstance(node, ast.Import):
+                waiting += [alias.name.removeprefix("kellet.") for alias in node.names if alias.name != "kellet"]
+    return result
+
+
+def _file_of(module: str) -> Path | None:
+    """The file of ROOM.FILE or ROOM in the package; None where there is none."""
+    place = _package().joinpath(*module.split("."))
+    places = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+    return next((file for file in places if file.is_file()), None) if module else None
+
+
+def _content(value: Any) -> Any:
+    """What decides a stage: the hash of a data set or artefact, a value as it is."""
+    if isinstance(value, Mapping):
+        return {name: _content(item) for name, item in value.items()}
+    return getattr(value, "hash", value)
+
+
+def _hash(path: Path) -> str:
+    """Hash of the names and contents of a folder's files, without those that tell the time."""
+    files = (file for file in path.rglob("*") if file.is_file() and file.name not in TIMED)
+    return value_hash({str(file.relative_to(path)): _file_hash(file) for file in files})
+
+
+def _file_hash(file: Path) -> str:
+    if file.name == "adapter_config.json":  # peft writes the names of modules as a set, in any order
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return value_hash({key: sorted(value) if isinstance(value, list) else value for key, value in values.items()})
+    return content_hash(file)
+
+
+def _package() -> Path:
+    return Path(kellet.__file__).parent

@@ -1,0 +1,33 @@
+"""Environment switches and the project's folders.
+
+The switches must stand in the environment before prefect, mlflow or dvc is imported, and child processes inherit them.
+Prefect's own settings are in prefect.toml. All paths are relative to the project root, where every flow runs.
+"""
+
+import os
+import warnings
+from pathlib import Path
+
+ARTIFACTS = Path("artifacts")
+"""artifacts/STAGE/KEY: the output of a stage for one combination of inputs."""
+RUNS = Path("runs")
+"""runs/NAME: what a person reads after a retraining."""
+LOCKS = Path(".prefect/locks")
+"""Locks of this host; they end with the process that holds them."""
+
+SWITCHES = {
+    "DO_NOT_TRACK": "true",  # the word: MLflow does not understand "1"
+    "DVC_NO_ANALYTICS": "1",
+    "GIT_PYTHON_REFRESH": "quiet",  # MLflow's GitPython complains at import where git is missing
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # progress is told by adapters/log.py
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+for _name, _value in SWITCHES.items():
+    os.environ.setdefault(_name, _value)
+
+# peft 0.21 still asks transformers by the old name; nothing that a user of Kellet could do about it.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)

@@ -1,0 +1,132 @@
+"""The verbs of the data."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kellet.cli.options import (
+    FILE,
+    PARAMS,
+    in_project,
+    mapped_columns,
+    own_folder,
+    path_option,
+    prepared_folder,
+    warn,
+    with_params,
+)
+from kellet.errors import ConfigError, KelletError
+from kellet.progress import lines
+
+if TYPE_CHECKING:
+    from kellet.config.run import Config
+
+
+@click.command(epilog="Example: kellet synthesise --set data.world.length_bias=0")
+@with_params()
+@path_option("--out", "the first of data.files")
+def synthesise(config: "Config", out: Path | None) -> None:
+    """Make the preferences of the support world."""
+    from kellet.data.world import write_world
+
+    if config.data.source != "world":
+        raise ConfigError(f"data.source is {config.data.source!r}: its files are given; only 'world' is synthesised")
+    path = out or Path(config.data.files[0])
+    click.echo(f"{write_world(config.data.world, path):,} pairs in {path}")
+
+
+@click.command(epilog="Example: kellet prepare --params profiles/hh-rlhf.yaml")
+@with_params()
+@path_option("--out", "data/prepared/NAME")
+@path_option("--docs", "artifacts/data_docs/NAME")
+def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
+    """Check raw preferences, quarantine bad rows, split by prompt, and write the table."""
+    from kellet.data import prepare as stage
+
+    out = own_folder(out or prepared_folder(config), "summary.json")
+    docs = own_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
+    summary = stage.prepare(config.data, Path.cwd(), out, docs, lines("prepare", ("rows",)))
+    click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
+    warn(summary["warnings"])
+
+
+@click.command(epilog="Example: kellet validate export.csv --map prompt=question --set data.validation.min_pairs=50")
+@click.argument("files", type=FILE, nargs=-1, required=True)
+@with_params(optional=True)
+@click.option("--map", "mapped", multiple=True, metavar="OURS=THEIRS", help="Name a column, such as prompt=question.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs; none without it.")
+def validate(
+    config: "Config", files: tuple[Path, ...], mapped: tuple[str, ...], as_json: bool, docs: Path | None
+) -> None:
+    """Say whether preference FILES can be used, and what is wrong with them; writes nothing but --docs.
+
+    Columns are prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred (who won), and if given
+    annotator, created_at, margin. Exits with 0 when the files can be used together as one data set, 2 when not.
+    """
+    import tempfile
+
+    from kellet.data import prepare as stage
+
+    try:
+        data = mapped_columns(config.data, mapped)
+        docs = docs and own_folder(docs, "rows.html")
+        with tempfile.TemporaryDirectory() as folder:
+            named = [(str(path), path) for path in files]
+            found = stage.examine(named, data, Path(folder), docs, lines("validate", ("rows",)))
+    except KelletError as error:
+        if as_json:
+            click.echo(json.dumps({"usable": False, "error": str(error)}, indent=2, ensure_ascii=False))
+        raise
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for name, columns in found.columns.items():
+            click.echo(f"{name}: read " + ", ".join(f"{ours} from {theirs!r}" for ours, theirs in columns.items()))
+        click.echo(_counts(found.summary))
+        for check in found.report.checks:
+            click.echo(f"{'ok  ' if check.passed else 'FAIL' if check.severity == 'critical' else 'warn'} {check}")
+    found.raise_if_failed(docs)
+
+
+@click.group()
+def data() -> None:
+    """Versions of the prepared data: their history, and how to get one back. In the project root."""
+
+
+@data.command(epilog="Example: kellet data history --data hh-rlhf")
+@click.option("--params", type=FILE, default=PARAMS, show_default=True, help="Parameter file.")
+@click.option("--data", "name", help="Default: data.name of the parameter file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the versions as JSON, with each summary.")
+def history(params: Path, name: str | None, as_json: bool) -> None:
+    """List the versions of a data set: md5, size, length bias, and the models that learned from each."""
+    which = ("--data", name) if name else ()
+    in_project("adapters.data_history", "history", "--params", str(params), *which, *(["--json"] if as_json else []))
+
+
+@data.command(epilog="Example: kellet data restore kellet-support/3")
+@click.argument("model")
+@click.option("--params", type=FILE, default=PARAMS, show_default=True, help="Parameter file, for MLflow's address.")
+@click.option("--out", type=FILE, help="Default: data/restored/NAME-VERSION.")
+def restore(model: str, params: Path, out: Path | None) -> None:
+    """Bring back the data that a registered MODEL (NAME/VERSION) learned from, into a folder of its own."""
+    in_project(
+        "adapters.data_history", "restore", model, "--params", str(params), *(("--out", str(out)) if out else ())
+    )
+
+
+def _counts(summary: Mapping[str, Any]) -> str:
+    """The counts of summary.json as a phrase."""
+    text = (
+        f"{summary['rows_in']:,} rows: {summary['accepted']:,} pairs accepted, {summary['quarantined']:,} quarantined"
+    )
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary["reasons"].items())
+    text += f" ({reasons})" if reasons else ""
+    if prompts := summary.get("prompt_files"):
+        counts = prompts["accepted"]
+        text += f"; prompts: {counts['train']:,} for training, {counts['test']:,} for evaluation"
+        text += f", {prompts['quarantined']:,} quarantined"
+    return text

@@ -1,0 +1,139 @@
+"""The verbs that read what training left behind, here or elsewhere: ``kellet diagnose`` and ``kellet import-logs``."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kellet.cli.options import FILE, path_option, prepared_folder, run_folder, warn, with_params
+from kellet.errors import InputError
+
+if TYPE_CHECKING:
+    from kellet.config.run import Config
+    from kellet.diagnosis.diagnose import Diagnosis
+
+MARKS = {"supported": "yes", "not supported": "no", "cannot tell": "?"}
+
+
+@click.command(epilog="Example: kellet diagnose evaluation.parquet --history history.jsonl --json")
+@click.argument("evaluation", type=FILE, required=False)
+@with_params(optional=True)
+@path_option("--run", "runs/NAME of the parameter name; its files are read when none is named")
+@click.option("--history", type=FILE, help="Training history, JSON lines (see docs/metrics.md).")
+@click.option("--preferences", type=FILE, help="Preference table: prompt, chosen, rejected.")
+@click.option("--card", type=FILE, help="The reward model's card.json.")
+@click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON, as in diagnosis.json.")
+@path_option("--out", "RUN/diagnosis.json; with files named, nothing is written")
+def diagnose(
+    config: "Config",
+    evaluation: Path | None,
+    run: Path | None,
+    history: Path | None,
+    preferences: Path | None,
+    card: Path | None,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Say why a run came out as it did, from files alone: EVALUATION (.parquet, .csv) and the options, each optional.
+
+    Thirteen hypotheses, each with a statistic, an interval and a verdict; one explanation; two recommended changes.
+    What a file that is not there would have told is said. Writes RUN/diagnosis.json.
+    """
+    named = any((evaluation, history, preferences, card))
+    if not named:
+        folder = run_folder(config, run)
+        evaluation = _first(folder / "evaluation/evaluation.parquet", folder / "evaluation.parquet")
+        history = _first(folder / "policy/history.jsonl", folder / "history.jsonl")
+        card = _first(folder / "reward_model/card.json", folder / "card.json")
+        preferences = _first(prepared_folder(config) / "preferences.parquet")
+        if evaluation is None and history is None:
+            raise InputError(
+                f"{folder} has no evaluation and no history; name the files, or make them (kellet evaluate)"
+            )
+        out = out or folder / "diagnosis.json"
+    from kellet.diagnosis.diagnose import diagnose as judge
+    from kellet.diagnosis.evidence import read_evidence
+
+    found = judge(read_evidence(config, evaluation, history, preferences, card))
+    if out is not None:
+        found.write(out)
+    click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(found))
+
+
+@click.command(epilog="Example: kellet import-logs trainer_state.json --out runs/theirs")
+@click.argument("log", type=FILE, required=False)
+@with_params(optional=True)
+@click.option(
+    "--trainer",
+    type=click.Choice(["trl-ppo", "trl-grpo", "openrlhf", "verl"]),
+    help="Whose names the log has; recognised by them without it.",
+)
+@click.option("--kl-estimator", type=click.Choice(["k1", "k3"]), help="What their KL is; their default without it.")
+@click.option("--candidate", type=FILE, help="The trained policy's answers, one a row (.jsonl, .csv).")
+@click.option("--reference", type=FILE, help="The reference's answers to the same prompts.")
+@path_option("--out", "RUN, which is runs/NAME; gets history.jsonl and evaluation.parquet")
+def import_logs(
+    config: "Config",
+    log: Path | None,
+    trainer: str | None,
+    kl_estimator: Any,
+    candidate: Path | None,
+    reference: Path | None,
+    out: Path | None,
+) -> None:
+    """Translate a LOG of TRL, OpenRLHF or verl, and answers, for `kellet diagnose` and `kellet gate`.
+
+    LOG is JSON lines, CSV or trainer_state.json. Says which hypotheses can be judged from what is there, and what to
+    log to judge the rest.
+    """
+    if log is None and candidate is None:
+        raise InputError("nothing to import; give a LOG, or --candidate and --reference")
+    if (candidate is None) != (reference is None):
+        raise InputError("--candidate and --reference belong together: answers are compared")
+    from kellet.diagnosis import import_logs as stage
+    from kellet.diagnosis.diagnose import diagnose as judge
+    from kellet.diagnosis.evidence import Evidence
+    from kellet.evaluation.file import check_evaluation
+    from kellet.files import atomic_file
+
+    folder = out or run_folder(config, None)
+    history: list[dict[str, float | None]] = []
+    rows = None
+    if log is not None:
+        found = stage.import_history(stage.read_log(log), trainer, kl_estimator)
+        history = found.rows
+        with atomic_file(folder / "history.jsonl") as temporary:
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+        click.echo(f"{found.trainer.title}: {len(history)} iterations in {folder / 'history.jsonl'}")
+        for theirs, ours in found.names.items():
+            click.echo(f"  {theirs} -> {ours}")
+        warn(list(found.notes))
+    if candidate is not None and reference is not None:
+        table, notes = stage.import_samples(candidate, reference)
+        rows = check_evaluation(table)
+        with atomic_file(folder / "evaluation.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
+        click.echo(f"{len(rows):,} answers in {folder / 'evaluation.parquet'}")
+        warn(list(notes))
+    for item in judge(Evidence(rows, history, config=config)).hypotheses:
+        known = item.verdict if not item.needs else f"cannot be told; needs {item.needs}"
+        click.echo(f"{item.id}  {item.statement} {known}")
+
+
+def _text(found: "Diagnosis") -> str:
+    """The diagnosis for a terminal."""
+    lines = []
+    for item in found.hypotheses:
+        lines.append(f"{item.id}  {MARKS[item.verdict]:<4} {item.statement}")
+        lines += [f"         {text}" for text in (item.evidence, item.needs and f"Would tell: {item.needs}.") if text]
+    lines += ["", "\n\n".join(found.explanation), ""]
+    for number, advice in enumerate(found.recommendations, 1):
+        patch = " ".join(f"--set {key}={value}" for key, value in advice.patch.items())
+        lines += [f"{number}. {advice.change}", f"   {patch}"]
+        lines += [f"   Expected: {advice.expected_effect}", f"   Price: {advice.tradeoff}"]
+    return "\n".join(lines)
+
+
+def _first(*places: Path) -> Path | None:
+    return next((place for place in places if place.is_file()), None)

@@ -1,0 +1,134 @@
+"""The verbs of evaluation and gate."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kellet.cli.options import (
+    FILE,
+    base_of,
+    base_option,
+    own_folder,
+    path_option,
+    preferences_option,
+    run_folder,
+    run_option,
+    table_of,
+    there,
+    with_params,
+)
+from kellet.errors import ConfigError, NotPromoted
+from kellet.progress import lines
+
+if TYPE_CHECKING:
+    from kellet.config.run import Config
+
+
+@click.command(epilog="Example: kellet evaluate --champion runs/last-week/policy")
+@with_params()
+@run_option
+@preferences_option
+@base_option
+@path_option("--reward-model", "RUN/reward_model")
+@path_option("--policy", "RUN/policy")
+@click.option("--champion", type=FILE, help="Policy folder of the present champion; none without it.")
+@path_option("--judge", "RUN/judge when evaluation.judge is true, else none")
+@path_option("--out", "RUN/evaluation")
+def evaluate(
+    config: "Config",
+    run: Path | None,
+    preferences: Path | None,
+    base: Path | None,
+    reward_model: Path | None,
+    policy: Path | None,
+    champion: Path | None,
+    judge: Path | None,
+    out: Path | None,
+) -> None:
+    """Let candidate, reference and champion answer the held-out prompts."""
+    table = table_of(config, preferences)
+    base = base_of(config, run, base)
+    reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
+    policy = there(policy or run_folder(config, run) / "policy", "train-policy")
+    champion = there(champion, "train-policy") if champion else None
+    if judge or config.evaluation.judge:
+        judge = there(judge or run_folder(config, run) / "judge", "train-reward --judge")
+    from kellet.evaluation import evaluate as stage
+
+    out = own_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
+    stage.evaluate(config, table, base, reward_model, policy, champion, out, lines("evaluation"), judge)
+    click.echo(f"evaluation in {out / 'evaluation.parquet'}")
+
+
+@click.command(epilog="Example: kellet gate evaluation.parquet --json --set gate.kl_budget=8")
+@click.argument("file", type=FILE, required=False)
+@with_params(optional=True)
+@run_option
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON, as in gate.json.")
+@click.option(
+    "--card", type=FILE, help="The reward model's card.json, for the criterion reward_trust; none without it."
+)
+@path_option("--out", "RUN/gate.json without FILE; with FILE nothing is written")
+def gate(
+    config: "Config", file: Path | None, run: Path | None, as_json: bool, card: Path | None, out: Path | None
+) -> None:
+    """Judge an evaluation FILE (.parquet, .csv), whoever made it; default RUN/evaluation/evaluation.parquet.
+
+    Exits with 0 for promote, 3 for block and inconclusive.
+    """
+    evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
+    from kellet.gate import verdict as stage
+
+    own = run_folder(config, run) / "reward_model/card.json"
+    if card is None and file is None and own.exists():
+        card = own
+    told = _read_json(there(card, "train-reward")) if card else None
+    decision = stage.decide(stage.read_evaluation(evaluation), config.gate, card=told)
+    out = out or (None if file else run_folder(config, run) / "gate.json")
+    if out is not None:
+        decision.write(out)
+    if as_json:
+        click.echo(json.dumps(decision.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for criterion in decision.criteria:
+            mark = {True: "pass", False: "FAIL", None: "?"}[criterion.passed] if criterion.counted else "-"
+            click.echo(f"{mark:<5}{criterion.name:<18} {criterion.why}")
+        click.echo(f"     {'length':<18} {decision.length.sentence}")
+    if not decision.promote:
+        raise NotPromoted(f"{decision.verdict}: {decision.headline}")
+    click.echo(f"promote: {decision.headline}", err=as_json)
+
+
+@click.command(epilog="Example: kellet gate-power --prompts 256 --replicates 200 --set gate.judge_margin=0.05")
+@with_params(optional=True)
+@click.option("--prompts", default="64,256", show_default=True, help="Numbers of prompts, with commas.")
+@click.option("--replicates", default=1000, show_default=True, help="Evaluations drawn of each population and size.")
+@click.option("--population", "names", multiple=True, help="Only this one; may be given several times.")
+@click.option("--workers", default=1, show_default=True, help="Processes at once; the result does not depend on it.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def gate_power(
+    config: "Config", prompts: str, replicates: int, names: tuple[str, ...], workers: int, as_json: bool
+) -> None:
+    """Simulate policies whose truth is known, and say how often the gate errs with these settings."""
+    from kellet.gate import power as stage
+    from kellet.gate.populations import chosen
+
+    try:
+        sizes = [int(text) for text in prompts.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"--prompts got {prompts!r}; it takes numbers with commas, such as 64,256") from error
+    if min(*sizes, replicates, workers) < 1:
+        raise ConfigError("--prompts, --replicates and --workers take numbers from 1 on")
+    found = stage.measure(
+        config.gate, chosen(names), sizes, replicates, workers=workers, progress=lambda text: click.echo(text, err=True)
+    )
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        click.echo(f"{stage.verdict_table(found.rates)}\n\n{stage.coverage_table(found.coverages)}".rstrip())
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

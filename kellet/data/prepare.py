@@ -1,0 +1,208 @@
+"""Raw preference files -> the prepared table, its quarantine and a summary.
+
+Every row that comes in is either in preferences.parquet or, as it came, in quarantine.parquet. The bytes depend on the
+rows alone: pairs stand in the order of their content hash, and nothing tells the time.
+
+Memory does not grow with the texts: rows are read, judged and written some thousands at a time, with a copy on disk in
+between (kellet/data/spill.py). What is kept of each row are hashes and counts, about half a kilobyte (docs/data.md).
+"""
+
+import hashlib
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kellet.config.data import Data, Split
+from kellet.data.annotators import settle
+from kellet.data.columns import OPTIONAL
+from kellet.data.preferences import pair_ids, read_preferences
+from kellet.data.prompts import prepare_prompts, prompt_key
+from kellet.data.raw_files import SUFFIXES
+from kellet.data.spill import Spill
+from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, merged, row_keys
+from kellet.errors import DataError
+from kellet.files import atomic_folder, write_json
+from kellet.progress import Progress, quiet
+from kellet.stats.win_rate import wilson
+
+COLUMNS = ("pair_id", "prompt", "chosen", "rejected", *OPTIONAL, "weight", "source", "split")
+
+
+class Prepared(NamedTuple):
+    """What was found in raw rows; the tables are files."""
+
+    summary: dict[str, Any]
+    report: TableReport
+    first: dict[str, tuple[str, int]]
+    """(file, line) of the first row of each reason in quarantine."""
+    columns: dict[str, dict[str, str]]
+    """The contract's columns that have other names, for each file that has such."""
+
+    def raise_if_failed(self, docs: Path | None = None) -> None:
+        """Raise DataError naming the failing expectations, and what to look at: quarantine by reason, Data Docs."""
+        told = (
+            f"{count} × {reason} (first: {self.first[reason][0]} line {self.first[reason][1]})"
+            for reason, count in self.summary["reasons"].items()
+        )
+        hint = ". Quarantined: " + "; ".join(told) if self.summary["reasons"] else ""
+        self.report.raise_if_failed(hint + (f". Data Docs: {docs / 'index.html'}" if docs is not None else ""))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Whether the rows can be used, the summary and every check, for JSON."""
+        return {
+            "usable": not self.report.failed,
+            "columns": self.columns,
+            "summary": self.summary,
+            "checks": [asdict(check) for check in self.report.checks],
+        }
+
+
+def prepare(data: Data, root: Path, out: Path, docs: Path | None = None, progress: Progress = quiet) -> dict[str, Any]:
+    """Write preferences.parquet, quarantine.parquet and summary.json as the folder ``out``; return the summary.
+
+    With ``data.prompts`` also prompts.parquet and prompts_quarantine.parquet (kellet/data/prompts.py).
+    ``data.files`` are relative to ``root``. Data Docs go to ``docs`` if given, also when the table is refused.
+    Raises DataError when a file cannot be used or the table fails as a whole; ``out`` is then as it was.
+    """
+    files = raw_files(data, root)
+    with atomic_folder(out) as folder:
+        prepared = examine(files, data, folder, docs, progress)
+        prepared.raise_if_failed(docs)
+        if data.prompts.train:
+            prepared.summary["prompt_files"] = prepare_prompts(data, root, folder)
+        write_json(folder / "summary.json", prepared.summary)
+    return prepared.summary
+
+
+def raw_files(data: Data, root: Path) -> list[tuple[str, Path]]:
+    """(name, path) of ``data.files``; a folder stands for the preference files in it, in the order of their names.
+
+    Raises DataError when a folder has none.
+    """
+    found: list[tuple[str, Path]] = []
+    for name in data.files:
+        path = root / name
+        inside = sorted(file.name for file in path.iterdir() if _is_raw(file)) if path.is_dir() else None
+        if inside == []:
+            raise DataError(
+                f"{path} is a folder without preference files ({', '.join(SUFFIXES)}); ingest a batch first"
+            )
+        found += [(name, path)] if inside is None else [(f"{name.rstrip('/')}/{file}", path / file) for file in inside]
+    return found
+
+
+def examine(
+    files: Sequence[tuple[str, Path]], data: Data, folder: Path, docs: Path | None = None, progress: Progress = quiet
+) -> Prepared:
+    """Judge the rows of (name, path) files; write preferences.parquet and quarantine.parquet into ``folder``.
+
+    Raises DataError when a file cannot be used; whether the table can be used says ``report``. ``progress`` is told the
+    percentage of bytes read.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        spill = Spill(Path(temporary))
+        keys, results, columns = _read(files, data, spill, progress)
+        pairs = check_pairs(keys)
+        reasons = keys.pop("reason")
+        reasons = reasons.mask(
+            (reasons == "") & keys.index.isin(pairs.reasons.index), pairs.reasons.reindex(keys.index)
+        )
+        good = keys[reasons == ""]
+        aside, weights = settle(good.assign(winner=good["chosen"]), data.disagreement)
+        reasons[aside.index] = aside
+        accepted = (reasons == "").to_numpy()
+        rank = np.full(len(keys), -1, dtype=np.int64)
+        order = np.argsort(keys["pair_id"].to_numpy()[accepted], kind="stable")
+        rank[np.flatnonzero(accepted)[order]] = np.arange(len(order))
+        weight = np.ones(len(keys))
+        weight[good.index] = weights
+        kept = {column for column in COLUMNS if column != "weight" or data.disagreement == "weights"}
+        spill.write_accepted(folder / "preferences.parquet", rank, weight, [c for c in COLUMNS if c in kept])
+        first = spill.write_quarantine(folder / "quarantine.parquet", reasons.to_numpy(object))
+    table = keys[accepted].sort_values("pair_id", ignore_index=True)
+    counts = Counter(spill.refused) + Counter(reasons[reasons != ""])
+    summary = _summary(table, counts, len(keys) + spill.refused.total())
+    report, result = check_table(table, summary, data)
+    summary["warnings"] = list(report.warnings)
+    if docs is not None:
+        from kellet.data.data_docs import write_docs
+
+        rows = {"rows": merged(results), "pairs": pairs.result, "table": result}
+        write_docs(docs, report, summary["reasons"], rows)
+    return Prepared(summary, report, first, columns)
+
+
+def _read(
+    files: Sequence[tuple[str, Path]], data: Data, spill: Spill, progress: Progress
+) -> tuple[pd.DataFrame, list[Any], dict[str, dict[str, str]]]:
+    """Put all rows into ``spill``; give their keys with pair_id, split and reason, the row checks, and column names."""
+    sizes = [path.stat().st_size if path.is_file() else 0 for _, path in files]
+    keys: list[pd.DataFrame] = []
+    results: list[Any] = []
+    columns: dict[str, dict[str, str]] = {}
+    for number, (name, path) in enumerate(files):
+        for rows, refused, share, form in read_preferences(path, name, data.columns):
+            if form is not None and form.told():
+                columns[name] = form.told()
+            if len(rows):
+                judged = check_rows(rows, data.validation)
+                results.append(judged.result)
+                splits = {prompt: split_of(prompt, data.split) for prompt in rows["prompt"].dropna().unique()}
+                rows = rows.assign(pair_id=pair_ids(rows), split=rows["prompt"].map(splits).astype(object))
+                reason = judged.reasons.reindex(rows.index).fillna("")
+                of_all = row_keys(rows, prompt_key).assign(pair_id=rows["pair_id"], split=rows["split"], reason=reason)
+                keys.append(of_all)
+            spill.add(rows, refused)
+            done = (sum(sizes[:number]) + share * sizes[number]) / max(sum(sizes), 1)
+            progress(int(100 * done), 100, {"rows": float(spill.rows + spill.refused.total())})
+    table = pd.concat(keys, ignore_index=True)
+    for column in ("split", "reason"):
+        table[column] = table[column].astype("category").astype(object)  # one string object for equal values
+    return table, results, columns
+
+
+def split_of(prompt: str, split: Split) -> str:
+    """``test``, ``validation`` or ``train``, from the prompt alone.
+
+    The first 8 bytes of SHA-256 of the prompt (of its :func:`prompt_key` when ``split.normalise``), as a share u of
+    [0, 1): test if u < split.test, validation if it is below split.test + split.validation, else train. Data that are
+    added later move no prompt to another split.
+    """
+    key = prompt_key(prompt) if split.normalise else prompt
+    share = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    if share < split.test:
+        return "test"
+    return "validation" if share < split.test + split.validation else "train"
+
+
+def _is_raw(file: Path) -> bool:
+    return file.is_file() and file.name.endswith(SUFFIXES) and not file.name.startswith(".")
+
+
+def _summary(table: pd.DataFrame, reasons: Counter[str], rows_in: int) -> dict[str, Any]:
+    from kellet.data.expectations import longer_preferred
+
+    more, fewer, equal = longer_preferred(table)
+    low, high = wilson(more, more + fewer)
+    splits = [name for name in ("train", "validation", "test") if (table["split"] == name).any()]
+    return {
+        "rows_in": rows_in,
+        "accepted": len(table),
+        "quarantined": reasons.total(),
+        "reasons": {reason: reasons[reason] for reason in sorted(reasons)},
+        "splits": {name: int((table["split"] == name).sum()) for name in splits},
+        "prompts": {name: int(table.loc[table["split"] == name, "prompt"].nunique()) for name in splits},
+        "longer_preferred": {
+            "share": round(more / (more + fewer), 6) if more + fewer else None,
+            "interval": [round(low, 6), round(high, 6)],
+            "pairs": more + fewer,
+            "equal_length": equal,
+        },
+        "warnings": [],
+    }

@@ -1,0 +1,101 @@
+"""The rows of an evaluation as arrays, one record for each system, and which of them stand against each other.
+
+Legend: N = answers of a system; a prompt with all its answers is a cluster.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from kellet.config.run import Gate
+from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
+from kellet.stats.win_rate import corrected, win_rate
+
+
+class Answers(NamedTuple):
+    """One system's rows ``(N,)``, in the order of prompt and sample; NaN where unknown."""
+
+    prompt: Codes
+    """Number of the prompt, the same for all systems."""
+    sample: Codes
+    reward: Floats
+    reward_std: Floats
+    """Standard deviation of the reward between the members of an ensemble."""
+    length: Floats
+    """Tokens."""
+    kl: Floats
+    """Nats."""
+    truncated: Floats
+    query: list[str]
+    """The prompt's text."""
+    response: list[str]
+    judges: dict[str, Floats]
+
+
+def answers_of(rows: pd.DataFrame) -> dict[str, Answers]:
+    """Split checked rows (kellet/evaluation/file.py) by system."""
+    codes = pd.factorize(rows["prompt_id"], sort=True)[0].astype(np.int64)
+    judges = [str(name) for name in rows.columns if str(name).startswith("judge_")]
+    split = {}
+    for system in rows["system"].unique():
+        mine = (rows["system"] == system).to_numpy()
+        part = rows[mine]
+        unknown = np.full(len(part), np.nan)
+
+        def numbers(name: str, part: pd.DataFrame = part, unknown: Floats = unknown) -> Floats:
+            return part[name].to_numpy(np.float64) if name in part.columns else unknown
+
+        split[str(system)] = Answers(
+            codes[mine],
+            part["sample"].to_numpy(np.int64),
+            numbers("reward"),
+            numbers("reward_std"),
+            numbers("length_tokens"),
+            numbers("kl_nats"),
+            numbers("truncated"),
+            part["prompt"].tolist(),
+            part["response"].tolist(),
+            {name: numbers(name) for name in judges},
+        )
+    return split
+
+
+def pairs(a: Answers, b: Answers) -> tuple[Codes, Codes]:
+    """Rows of a and of b that answer the same prompt with the same sample number."""
+    samples = int(max(a.sample.max(), b.sample.max())) + 1
+    keys = (a.prompt * samples + a.sample, b.prompt * samples + b.sample)
+    _, rows_a, rows_b = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    return rows_a, rows_b
+
+
+def wins(a: Floats, b: Floats) -> Floats:
+    """1 where b is higher, 0 where a is, 0.5 for a tie."""
+    won: npt.NDArray[np.float64] = 0.5 + 0.5 * np.sign(b - a)
+    return won
+
+
+def judged(a: Answers, b: Answers, name: str, gate: Gate) -> dict[str, Estimate]:
+    """Win rate and mean gain of b over a by a judge's scores, over the pairs that have both; empty where none has.
+
+    The win rate of the judge that ``gate.judge`` names is corrected for ``gate.judge_error``.
+    """
+    rows_a, rows_b = judged_pairs(a, b, name)
+    if not len(rows_a):
+        return {}
+    score_a, score_b, prompt = a.judges[name][rows_a], b.judges[name][rows_b], a.prompt[rows_a]
+    rate = win_rate(wins(score_a, score_b), prompt, alpha=gate.alpha)
+    return {
+        "win_rate": corrected(rate, gate.judge_error) if name == gate.judge else rate,
+        "mean_gain": mean_difference(score_a, score_b, prompt, prompt, **gate.intervals),
+    }
+
+
+def judged_pairs(a: Answers, b: Answers, name: str) -> tuple[Any, Any]:
+    """Pairs (:func:`kellet.evaluation.answers.pairs`) of which both answers have a score of the judge ``name``."""
+    rows_a, rows_b = pairs(a, b)
+    if name not in a.judges:
+        return rows_a[:0], rows_b[:0]
+    known = ~np.isnan(a.judges[name][rows_a]) & ~np.isnan(b.judges[name][rows_b])
+    return rows_a[known], rows_b[known]

@@ -1,0 +1,161 @@
+"""Held-out evaluation: every system answers the same test prompts, and one file records what came of it.
+
+Reward is the reward model's, KL is the full KL of each response from the reference (nats per response), judges stand in
+columns ``judge_*``. In the support world ``judge_gold`` is the true helpfulness of every answer, for verification, and
+``judge_human`` what simulated reviewers gave a small blind sample; nothing of either was seen in training.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kellet.config.run import Config
+from kellet.data.prompts import prompts_of
+from kellet.errors import DataError
+from kellet.evaluation.token_kl import TRACES, token_kl
+from kellet.files import atomic_folder, value_hash, write_json
+from kellet.models import kl
+from kellet.models.next_token import compare
+from kellet.models.sampling import chances_of, sample, truncated
+from kellet.models.tokens import Batch, decode, encode_prompt
+from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, playing
+from kellet.progress import Progress, quiet
+from kellet.reward.judge_model import COLUMN, judge_scores
+from kellet.reward.model import Scorer, load_scorer
+
+CHAMPION = "champion"
+REVIEWER_NOISE = 0.2
+"""Standard deviation of a simulated reviewer's error, in units of gold."""
+
+
+def evaluate(
+    config: Config,
+    preferences: Path,
+    base: Path | str,
+    reward_model: Path,
+    policy: Path,
+    champion: Path | None,
+    out: Path,
+    progress: Progress = quiet,
+    judge: Path | None = None,
+) -> None:
+    """Let candidate, reference and champion (if any) answer the test prompts.
+
+    ``out`` gets evaluation.parquet and token_kl.json. ``policy`` and ``champion`` are folders of train_policy on the
+    same base, ``judge`` is one of train_judge. Raises DataError when there is no test prompt.
+    """
+    prompts = test_prompts(preferences, config)
+    model, tokenizer = load_base(base, config.base_model)
+    model = load_adapter(model, policy / "adapter")
+    scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
+    systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
+    if champion is not None:
+        load_adapter(model, champion / "adapter", CHAMPION)
+        systems["champion"] = CHAMPION
+    size = config.evaluation.batch_size
+    total = len(systems) * config.evaluation.samples * -(-len(prompts) // size)
+    rows: list[pd.DataFrame] = []
+    for system, adapter in systems.items():
+        # Each system has its own stream: adding a champion changes nobody else's answers.
+        generator = torch.Generator().manual_seed(stream_seed(config.seed, system))
+        for number in range(config.evaluation.samples):
+            for begin in range(0, len(prompts), size):
+                part = answer(model, tokenizer, scorer, adapter, prompts[begin : begin + size], config, generator)
+                rows.append(part.assign(system=system, sample=number))
+                progress(len(rows), total, {})
+    table = pd.concat(rows, ignore_index=True)
+    traced = token_kl(table, tokenizer)
+    table = table.drop(columns=TRACES)
+    if judge is not None:
+        table[COLUMN] = judge_scores(model, tokenizer, table, judge, config)
+    if config.data.source == "world":
+        table = judge_by_world(table, config)
+    with atomic_folder(out) as folder:
+        table.to_parquet(folder / "evaluation.parquet", index=False)
+        write_json(folder / "token_kl.json", traced)
+
+
+def test_prompts(preferences: Path, config: Config) -> list[str]:
+    """Up to ``evaluation.prompts`` prompts of the test split (kellet/data/prompts.py), in the order of their hashes."""
+    prompts = sorted(prompts_of(preferences, "test"), key=prompt_id)
+    if not prompts:
+        raise DataError(f"{preferences} has no prompt in split 'test'; prepare it again with more prompts")
+    return prompts[: config.evaluation.prompts]
+
+
+def prompt_id(prompt: str) -> str:
+    """First 16 hex digits of the prompt's SHA-256."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def stream_seed(seed: int, system: str) -> int:
+    """A seed for each system's own random stream."""
+    return int(value_hash([seed, system])[:8], 16)
+
+
+@torch.no_grad()
+def answer(
+    model: Any,
+    tokenizer: Any,
+    scorer: Scorer,
+    adapter: str | None,
+    prompts: list[str],
+    config: Config,
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """One system's sampled answers to ``prompts`` with reward, length, KL and truncation: a row for each prompt.
+
+    The columns TRACES hold each answer's tokens and their KL; null for the reference.
+    """
+    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
+    limit = config.text.max_response_tokens
+    with playing(model, adapter):
+        batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
+        states = all_response_states(model, batch)
+    scored = scorer.scores(batch)
+    nats = None if adapter is None else _kl_from_reference(model, batch, states)
+    return pd.DataFrame(
+        {
+            "prompt_id": [prompt_id(prompt) for prompt in prompts],
+            "prompt": prompts,
+            "response": decode(tokenizer, batch.responses, batch.response_mask),
+            "reward": scored.reward.double().numpy(),
+            "reward_std": None if scored.std is None else scored.std.double().numpy(),
+            "length_tokens": batch.response_mask.sum(1).numpy(),
+            "kl_nats": None if nats is None else kl.per_response(nats, batch.response_mask).double().numpy(),
+            "truncated": truncated(batch, tokenizer.eos_token_id).numpy(),
+            "token_ids": _traces(batch.responses, batch),
+            "token_kl": None if nats is None else _traces(nats, batch),
+        }
+    ).astype({"kl_nats": "float64", "reward_std": "float64"})
+
+
+def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:
+    """Add ``judge_gold`` to every row and, on a blind sample of prompts, ``judge_human`` to one answer a system."""
+    from kellet.data.world import gold
+
+    judged = table.assign(
+        judge_gold=[gold(prompt, response) for prompt, response in zip(table["prompt"], table["response"], strict=True)]
+    )
+    rng = np.random.default_rng([config.seed, 7])
+    ids = sorted(judged["prompt_id"].unique())
+    picked = rng.choice(ids, size=min(config.evaluation.spot_checks, len(ids)), replace=False)
+    noise = rng.normal(0.0, REVIEWER_NOISE, size=len(judged))
+    seen = judged["prompt_id"].isin(list(picked)) & (judged["sample"] == 0)
+    return judged.assign(judge_human=(judged["judge_gold"] + noise).where(seen))
+
+
+def _kl_from_reference(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
+    """(B, R) full KL from the reference at each response token, nats; ``states`` are the final ones of who wrote."""
+    with playing(model, None):
+        ref_states = all_response_states(model, batch)
+    return compare(model, states, ref_states, batch).kl_full
+
+
+def _traces(values: torch.Tensor, batch: Batch) -> list[Any]:
+    """Of (B, R) one array (tokens,) for each response, without padding."""
+    return [row[kept].cpu().numpy() for row, kept in zip(values, batch.response_mask, strict=True)]

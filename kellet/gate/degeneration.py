@@ -1,0 +1,92 @@
+"""Degeneration: shares of truncated, empty, repetitive and duplicate answers, which rewards rarely see."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm
+
+from kellet.config.run import Gate
+from kellet.evaluation.answers import Answers
+from kellet.gate.checks import Check, Criterion, cannot_tell, judge
+from kellet.stats.win_rate import share_difference
+
+REPEATED_SENTENCE_WORDS = 4
+"""A sentence of at least this many words, said twice, is a repetition; shorter ones ('Thank you.') are not."""
+REPEATED_GRAM = (4, 3)
+"""So are this many words in a row, said this many times."""
+STOCK_SHARE = 0.2
+"""An answer is a duplicate when the same text answers more than this share of the prompts (and at least three).
+
+Not 'the same text twice': a support policy that gives one good answer to all who ask the same is no worse for it, while
+one text for a fifth of all prompts means that the prompt is no longer read."""
+
+
+def degeneration(a: Answers, b: Answers, gate: Gate) -> Criterion:
+    """Shares of truncated, empty, repetitive and duplicate answers exceed a's by at most ``degeneration_tolerance``."""
+    required = "degeneration" in gate.required
+    limit = gate.degeneration_tolerance
+    checks: list[Check] = []
+    note = ""
+    if not np.isnan(np.concatenate([a.truncated, b.truncated])).any():
+        checks.append(_share_check("truncated", a, b, a.truncated, b.truncated, gate))
+    elif required:
+        why = "the column truncated is missing or has nulls; say for each answer whether it was cut at the limit"
+        checks.append(cannot_tell("truncated", limit, "at most", "share", why))
+    else:
+        note = "The column truncated has nulls and was left out."
+    for name, marks in (("empty", _empty), ("repetitive", repetitive)):
+        checks.append(_share_check(name, a, b, marks(a.response), marks(b.response), gate))
+    checks.append(_share_check("duplicate", a, b, duplicate(a), duplicate(b), gate))
+    return Criterion("degeneration", required, tuple(checks), note)
+
+
+def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, gate: Gate) -> Check:
+    change = share_difference(marks_a, marks_b, a.prompt, b.prompt, alpha=gate.alpha)
+    subject = f"share of {name} answers minus the reference's is"
+    limit, needed = gate.degeneration_tolerance, None
+    if limit > 0 and not np.any(marks_a) and not np.any(marks_b):
+        # never seen: the half-width is z·√2/(n + 2) then, which shrinks with n and not with √n
+        needed = int(np.ceil(norm.ppf(1 - gate.alpha) * np.sqrt(2) / limit)) - 2
+    return judge(name, subject, change, limit, "at most", "share", gate.alpha, needed=needed)
+
+
+def _empty(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return np.array([not text.strip() for text in responses])
+
+
+def repetitive(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Tell which responses repeat themselves: a sentence said twice, or a run of words said three times."""
+    known: dict[str, bool] = {}
+    for text in responses:
+        if text not in known:
+            known[text] = _repeats(text.lower())
+    return np.array([known[text] for text in responses])
+
+
+def _repeats(text: str) -> bool:
+    sentences = [tuple(part.split()) for part in re.split(r"[.!?]+(?:\s+|$)|\n+", text)]
+    long = [sentence for sentence in sentences if len(sentence) >= REPEATED_SENTENCE_WORDS]
+    if len(set(long)) < len(long):
+        return True
+    size, times = REPEATED_GRAM
+    words = text.split()
+    grams = list(zip(*(words[start:] for start in range(size)), strict=False))
+    if len(grams) - len(set(grams)) < times - 1:
+        return False
+    counts: dict[tuple[str, ...], int] = {}
+    for gram in grams:
+        counts[gram] = counts.get(gram, 0) + 1
+    return max(counts.values()) >= times
+
+
+def duplicate(answers: Answers) -> npt.NDArray[np.bool_]:
+    """Tell which answers have a text that the same system gave to more than STOCK_SHARE of its prompts."""
+    texts = pd.factorize(pd.Series([" ".join(text.split()) for text in answers.response], dtype=object))[0]
+    distinct = pd.DataFrame({"text": texts, "prompt": answers.prompt}).drop_duplicates()
+    prompts = np.bincount(distinct["text"].to_numpy(np.int64))
+    limit = max(2.0, STOCK_SHARE * len(np.unique(answers.prompt)))
+    return np.asarray(prompts[texts] > limit)

@@ -1,0 +1,139 @@
+"""What length alone would say, beside every result; and the results among pairs of matched length.
+
+A judge or a reward that agrees with 'the longer one is better' in 80% of comparisons has shown little about anything
+else. Nothing here decides; the gate reports it, so that nobody takes a result for more than length would give.
+
+Legend: a pair is the answers of reference (a) and candidate (b) to the same prompt and sample number.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kellet.config.run import Gate
+from kellet.evaluation.answers import Answers, judged_pairs, pairs, wins
+from kellet.gate.checks import MIN_PROMPTS
+from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
+from kellet.stats.equal_length import EqualLengthGain
+from kellet.stats.format import in_words
+from kellet.stats.win_rate import LengthControlled, length_controlled, win_rate
+
+
+@dataclass(frozen=True)
+class LengthAlone:
+    """One score's result (the reward's or a judge's) beside that of length."""
+
+    by: str
+    win_rate: Estimate
+    """Share of pairs in which b's score is higher."""
+    longer: Estimate
+    """Share of pairs in which b is longer: the win rate if length alone decided."""
+    agreement: Estimate
+    """Share of pairs in which the longer answer has the higher score; one half says nothing, ties count half."""
+    equal_length: LengthControlled
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name."""
+        told = {name: getattr(self, name).to_dict() for name in ("win_rate", "longer", "agreement", "equal_length")}
+        return {"by": self.by, **told}
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Pairs of matched length whose mean length lies in [shortest, longest] tokens."""
+
+    shortest: float
+    longest: float
+    pairs: int
+    gain: Estimate
+    win_rate: Estimate
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name."""
+        tokens = {"shortest": self.shortest, "longest": self.longest, "pairs": self.pairs}
+        return {**tokens, "gain": self.gain.to_dict(), "win_rate": self.win_rate.to_dict()}
+
+
+@dataclass(frozen=True)
+class LengthEvidence:
+    """The gain split by length, length alone beside each score, and pairs of matched length."""
+
+    decomposition: EqualLengthGain | None
+    alone: tuple[LengthAlone, ...]
+    matched: Stratum | None
+    """All pairs whose lengths differ by at most ``length_tolerance``."""
+    strata: tuple[Stratum, ...]
+    """The same pairs in thirds by length, those with MIN_PROMPTS prompts."""
+    sentence: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As gate.json has it under ``length``."""
+        return {
+            "decomposition": self.decomposition.to_dict() if self.decomposition else None,
+            "alone": [item.to_dict() for item in self.alone],
+            "matched": self.matched.to_dict() if self.matched else None,
+            "strata": [item.to_dict() for item in self.strata],
+            "sentence": self.sentence,
+        }
+
+
+def length_evidence(a: Answers, b: Answers, split: EqualLengthGain | None, gate: Gate) -> LengthEvidence:
+    """Gather it; ``split`` is the gain by the length slope (kellet/stats/equal_length.py), None where it cannot be told."""
+    rows_a, rows_b = pairs(a, b)
+    prompt = a.prompt[rows_a]
+    alone = [_beside("reward", a.reward[rows_a], b.reward[rows_b], a.length[rows_a], b.length[rows_b], prompt, gate)]
+    for name in a.judges:
+        judged_a, judged_b = judged_pairs(a, b, name)
+        if len(judged_a):
+            scores = a.judges[name][judged_a], b.judges[name][judged_b]
+            lengths = a.length[judged_a], b.length[judged_b]
+            alone.append(_beside(name, *scores, *lengths, a.prompt[judged_a], gate))
+    middle = (a.length[rows_a] + b.length[rows_b]) / 2
+    close = np.abs(b.length[rows_b] - a.length[rows_a]) <= gate.length_tolerance * middle
+    matched = _stratum(a, b, rows_a[close], rows_b[close], gate)
+    strata = []
+    if matched is not None:
+        thirds = np.digitize(middle, np.quantile(middle[close], [1 / 3, 2 / 3]), right=True)
+        strata = [_stratum(a, b, rows_a[close & (thirds == k)], rows_b[close & (thirds == k)], gate) for k in range(3)]
+    kept = tuple(item for item in strata if item is not None)
+    return LengthEvidence(split, tuple(alone), matched, kept, _sentence(split, alone[0], matched))
+
+
+def _beside(
+    by: str, a: Floats, b: Floats, length_a: Floats, length_b: Floats, prompt: Codes, gate: Gate
+) -> LengthAlone:
+    won, longer = wins(a, b), wins(length_a, length_b)
+    agrees = 0.5 + 2 * (won - 0.5) * (longer - 0.5)
+    rate, length, agreement = (win_rate(values, prompt, alpha=gate.alpha) for values in (won, longer, agrees))
+    controlled = length_controlled(won, length_a, length_b, prompt, alpha=gate.alpha)
+    return LengthAlone(by, rate, length, agreement, controlled)
+
+
+def _stratum(a: Answers, b: Answers, rows_a: Codes, rows_b: Codes, gate: Gate) -> Stratum | None:
+    """None with fewer than MIN_PROMPTS prompts."""
+    prompt = a.prompt[rows_a]
+    if len(np.unique(prompt)) < MIN_PROMPTS:
+        return None
+    middle = (a.length[rows_a] + b.length[rows_b]) / 2
+    gain = mean_difference(a.reward[rows_a], b.reward[rows_b], prompt, prompt, **gate.intervals)
+    rate = win_rate(wins(a.reward[rows_a], b.reward[rows_b]), prompt, alpha=gate.alpha)
+    return Stratum(float(middle.min()), float(middle.max()), len(rows_a), gain, rate)
+
+
+def _sentence(split: EqualLengthGain | None, reward: LengthAlone, matched: Stratum | None) -> str:
+    words = []
+    if split is not None:
+        part = f" ({in_words(split.share, 'share')} of it)" if split.share.finite else ""
+        words.append(
+            f"Length explains {in_words(split.explained, 'reward')} of the reward gain{part}, and "
+            f"{in_words(split.remaining, 'reward')} is left at equal length."
+        )
+    words.append(
+        f"The candidate wins {in_words(reward.win_rate, 'win rate')} by reward and would win "
+        f"{in_words(reward.longer, 'win rate')} if length alone decided; the longer answer has the higher reward in "
+        f"{in_words(reward.agreement, 'share')} of comparisons."
+    )
+    if matched is not None:
+        words.append(f"Among {matched.pairs:,} pairs of matched length the gain is {in_words(matched.gain, 'reward')}.")
+    return " ".join(words)

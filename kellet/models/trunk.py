@@ -1,0 +1,296 @@
+"""One trunk in memory that plays four parts.
+
+    reference  the base model, adapters off
+    policy     base + LoRA adapter ``default``
+    value      a linear head on the policy's hidden states
+    reward     base + LoRA adapter ``reward`` + a linear head on the last token's hidden state
+
+Legend: B rows, R response tokens, T all tokens, H hidden width, V vocabulary.
+"""
+
+import contextlib
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from kellet.config.run import BaseLM, Lora
+from kellet.errors import ConfigError, DataError
+from kellet.models.architecture import (
+    adapter_targets,
+    four_bit,
+    recompute_layers,
+    recomputing,
+    with_ends,
+    without_dropout,
+)
+from kellet.models.devices import device_of, dtype_for, whole
+from kellet.models.tokens import Batch, positions
+
+POLICY = "default"
+REWARD = "reward"
+CPU_TOKENS = 1024
+"""Of :func:`tokens_at_once`."""
+
+
+def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.device | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
+
+    The model's own dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` says
+    in which numbers it computes on ``device`` (None: the CPU), whether it is quantised and whether layers are computed
+    again in the backward pass. It is loaded into the machine's memory. Raises ConfigError when there is no such model
+    or the machine cannot load it so.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    settings = settings or BaseLM()
+    logging.disable_progress_bar()  # the weights load in a moment; the bar would cut through our own lines
+    more: dict[str, Any] = {"dtype": dtype_for(device or torch.device("cpu"), settings.dtype)}
+    if settings.quantise != "none":
+        more["quantization_config"] = four_bit()
+    try:
+        tokenizer = with_ends(AutoTokenizer.from_pretrained(base), base)
+        known = without_dropout(AutoConfig.from_pretrained(base))
+    except OSError as error:
+        raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
+    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, **more)
+    if settings.gradient_checkpointing:
+        recompute_layers(model)
+    return model.eval(), tokenizer
+
+
+def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
+    """``model`` with a fresh trainable adapter on all linear layers of its decoder; it starts as the identity.
+
+    The adapter becomes the active one, beside others that are there already.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    from kellet.models.fused_lora import fuse
+
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+        **adapter_targets(model),
+    )
+    with torch.random.fork_rng(), _old_name_allowed():
+        torch.manual_seed(seed)
+        if not isinstance(model, PeftModel):
+            return fuse(get_peft_model(model, settings, adapter_name=name))
+        model.add_adapter(name, settings)
+    model.set_adapter(name)
+    return model
+
+
+def adapter_tensors(model: Any, name: str = POLICY) -> dict[str, Tensor]:
+    """The weights of an adapter, whole; every process comes here."""
+    return {key: whole(weight.detach()) for key, weight in model.named_parameters() if f".{name}." in key}
+
+
+def save_adapter(model: Any, folder: Path, name: str = POLICY, tensors: dict[str, Tensor] | None = None) -> None:
+    """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes.
+
+    ``tensors`` of :func:`adapter_tensors`, where the model's own may be divided.
+    """
+    # 'auto' would ask the hub whether the vocabulary has grown; it never does.
+    model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, state_dict=tensors)
+    own = folder / name
+    if own.is_dir():  # peft gives every adapter but 'default' a folder of its own
+        for part in own.iterdir():
+            part.rename(folder / part.name)
+        own.rmdir()
+    file = folder / "adapter_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    for field in ("target_modules", "exclude_modules"):
+        settings[field] = settings[field] and sorted(settings[field])
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
+    """``model`` with the adapter of ``folder`` added under ``name``, for inference."""
+    from peft import PeftModel
+
+    from kellet.models.fused_lora import fuse
+
+    if isinstance(model, PeftModel):
+        model.load_adapter(str(folder), adapter_name=name)
+        return model
+    with _old_name_allowed():
+        return fuse(PeftModel.from_pretrained(model, str(folder), adapter_name=name)).eval()
+
+
+@contextlib.contextmanager
+def _old_name_allowed() -> Iterator[None]:
+    """Inside, nobody is warned that peft 0.21 asks transformers 5.23 for a property under its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
+
+
+@contextlib.contextmanager
+def playing(model: Any, adapter: str | None) -> Iterator[None]:
+    """Inside, the adapter named is the active one; None turns all off, which gives the reference bit for bit."""
+    if adapter is None:
+        with model.disable_adapter():
+            yield
+        return
+    before = model.active_adapter
+    model.set_adapter(adapter)
+    try:
+        yield
+    finally:
+        model.set_adapter(before)
+
+
+def response_states(model: Any, batch: Batch) -> Tensor:
+    """(B, R, H) the decoder's final hidden states that predict each response token."""
+    width = batch.response_mask.shape[1]
+    batch = batch.to(device_of(model))
+    return _final_states(model, batch.input_ids, batch.attention_mask)[:, -width - 1 : -1]
+
+
+@torch.no_grad()
+def all_response_states(model: Any, batch: Batch) -> Tensor:
+    """As :func:`response_states`, without gradient, rows of like length at a time; zero where no token counts."""
+    batch = batch.to(device_of(model))
+    found: Tensor | None = None
+    for rows in batch.like_lengths(tokens_at_once(batch.input_ids.device)):
+        part = batch.rows(rows)
+        states = response_states(model, part)
+        if found is None:
+            found = states.new_zeros(*batch.response_mask.shape, states.shape[-1])
+        found[rows, : states.shape[1]] = states * part.response_mask[..., None]
+    assert found is not None  # noqa: S101
+    return found
+
+
+def next_states(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
+    """(B, H) final hidden states of each row's last token, and the cache of keys and values with ``ids`` (B, n) added.
+
+    ``mask`` (B, T) is of all tokens so far, ``positions`` (B, n) of the new ones.
+    """
+    output = _causal_lm(model).get_decoder()(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+    )
+    return output.last_hidden_state[:, -1], output.past_key_values
+
+
+def drop_rows(cache: Any, kept: Tensor) -> None:
+    """Keep the rows of ``kept`` in a cache."""
+    cache.reorder_cache(kept)  # it may be given fewer rows than there are
+
+
+def logits_of(model: Any, states: Tensor) -> Tensor:
+    """(N, V) logits of final hidden states (N, H).
+
+    The causal LM's own forward is run on them in place of its decoder's output, since what comes after the decoder
+    differs: a bias, a scale, a soft cap.
+    """
+    causal = _causal_lm(model)
+    given = _DecoderOutput(states[None])
+    with _forward_replaced(causal.get_decoder(), lambda *_, **__: given):
+        logits: Tensor = causal(inputs_embeds=states[None], use_cache=False).logits
+    return logits[0]
+
+
+def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
+    states = response_states(model, batch)
+    return logits_of(model, states.flatten(0, 1)).unflatten(0, states.shape[:2]), states
+
+
+def last_hidden(model: Any, batch: Batch) -> Tensor:
+    """(B, H) hidden state at each row's last response token, rows of like length computed together; float32."""
+    batch = batch.to(device_of(model))
+    order = batch.like_lengths(tokens_at_once(batch.input_ids.device))
+    found = []
+    for part in map(batch.rows, order):
+        ids, mask = part.tight()
+        found.append(_final_states(model, ids, mask)[:, -1])
+    return torch.cat(found)[torch.cat(order).argsort()].float()
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """Tokens, padding included, in one pass where no parameter says how many.
+
+    A CPU is fastest while a layer's activations stay in its caches; elsewhere the batch is not cut.
+    """
+    return CPU_TOKENS if device.type == "cpu" else 2**62
+
+
+def _final_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, H) the decoder's last hidden states; those of the layers before it are not kept."""
+    with recomputing(model):
+        output = _causal_lm(model).get_decoder()(
+            input_ids=ids,
+            attention_mask=mask.long(),
+            position_ids=positions(mask),
+            use_cache=False,
+        )
+    states: Tensor = output.last_hidden_state
+    return states
+
+
+class _DecoderOutput:
+    """A decoder's output of which only the last hidden states are there, by name or as the first."""
+
+    def __init__(self, states: Tensor) -> None:
+        self.last_hidden_state = states
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+    def __getitem__(self, index: Any) -> Any:
+        return (self.last_hidden_state,)[index]
+
+
+def _causal_lm(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+@contextlib.contextmanager
+def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    own = module.__dict__.get("forward")  # there where a library has wrapped it
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
+
+
+def scalar_head(width: int, seed: int) -> nn.Linear:
+    """A linear head H -> 1 with small weights, so that its first outputs are near zero."""
+    head = nn.Linear(width, 1)
+    generator = torch.Generator().manual_seed(seed)
+    nn.init.normal_(head.weight, std=0.1 / (width + 1) ** 0.5, generator=generator)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def save_head(head: nn.Linear, path: Path, **more: float) -> None:
+    """Write the head, and further numbers by name, as safetensors."""
+    tensors = {"weight": head.weight.detach().cpu().contiguous(), "bias": head.bias.detach().cpu().contiguous()}
+    save_file(tensors | {name: torch.tensor(value) for name, value in more.items()}, path)
+
+
+def load_head(path: Path) -> tuple[nn.Linear, dict[str, float]]:
+    """Read what :func:`save_head` wrote. Raises DataError when it is missing."""
+    if not path.exists():
+        raise DataError(f"{path} does not exist; train the reward model first (kellet train-reward)")
+    state = load_file(path)
+    weight, bias = state.pop("weight"), state.pop("bias")
+    head = nn.Linear(weight.shape[1], 1)
+    head.load_state_dict({"weight": weight, "bias": bias})
+    return head.eval().requires_grad_(False), {name: float(value) for name, value in state.items()}

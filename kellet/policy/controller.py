@@ -1,0 +1,70 @@
+"""Controllers of β, the coefficient of the KL penalty."""
+
+import math
+from typing import Protocol
+
+
+class KLController(Protocol):
+    """Holds β, in reward units per nat."""
+
+    value: float
+    at_clip: bool | None
+    """Whether the last update's error was cut off; None where there is no error."""
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Tell the mean KL of the last batch, nats per response, and its number of responses."""
+
+
+class FixedKLController:
+    """β stays what it is."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+        self.at_clip: bool | None = None
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Ignore both."""
+
+
+class AdaptiveKLController:
+    """β follows the KL towards a target (Ziegler et al. 2019, section 2.2).
+
+        e = clip(KL/target - 1, -0.2, 0.2)        β <- β (1 + e n_steps/horizon)
+
+    ``target`` is in nats per response, ``horizon`` and ``n_steps`` in responses.
+    """
+
+    def __init__(self, init_kl_coef: float, target: float, horizon: float) -> None:
+        self.value, self.target, self.horizon = init_kl_coef, target, horizon
+        self.at_clip: bool | None = False
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Move β by the clipped proportional error."""
+        proportional = current / self.target - 1
+        error = min(max(proportional, -0.2), 0.2)
+        self.at_clip = error != proportional
+        self.value *= 1 + error * n_steps / self.horizon
+
+
+class DualKLController:
+    """β is the multiplier of the constraint KL <= target, found by dual ascent on its logarithm.
+
+        e = min(KL/target - 1, 1)        log β <- clamp( log β + e n_steps/horizon, log low, log high )
+
+    The slope of the dual in β is KL - target (Lagrangian control: Stooke et al. 2020, arXiv:2007.03964); the logarithm
+    keeps β positive and a step the same at every size. At a bound it does not integrate on beyond it (anti-windup), so
+    that β leaves the bound with the first error of the other sign. ``target`` is in nats per response, ``horizon`` and
+    ``n_steps`` in responses. e is not below -1, since KL is not below 0.
+    """
+
+    def __init__(self, init_kl_coef: float, target: float, horizon: float, bounds: tuple[float, float]) -> None:
+        self.value, self.target, self.horizon = init_kl_coef, target, horizon
+        self.low, self.high = bounds
+        self.at_clip: bool | None = False
+
+    def update(self, current: float, n_steps: int) -> None:
+        """Move log β by the relative error, within its bounds."""
+        error = min(current / self.target - 1, 1.0)
+        wanted = self.value * math.exp(error * n_steps / self.horizon)
+        self.value = min(max(wanted, self.low), self.high)
+        self.at_clip = self.value != wanted

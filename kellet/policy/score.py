@@ -1,0 +1,116 @@
+"""From raw scores to what PPO maximises. Nothing here is on by default: the raw score of the reward model is it.
+
+    raw       w_r·(reward model) + w_f·(a function of the user's)
+    shaped    raw | (raw - mean)/std of the reference's answers | σ(raw - raw of the reference's answer)
+    score     clip(shaped) - overlong ramp - penalty for a missing end of sequence
+
+Sources: standardised on the reference, Ziegler et al. 2019, section 2.1; sigmoid of the gain over the reference's
+answer (PAR), Fu et al. 2025, arXiv:2502.18770; overlong ramp, Yu et al. 2025 (DAPO), arXiv:2503.14476, eq. 13;
+missing end of sequence, Huang et al. 2024, arXiv:2403.17031. Legend: B responses; ``response_mask`` (B, R): True = this
+token counts.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kellet.config.run import Score, Text
+from kellet.errors import InputError
+from kellet.models.sampling import chances_of, sample, truncated
+from kellet.models.tokens import Batch, decode, encode_prompt
+from kellet.models.trunk import REWARD, playing
+from kellet.policy.score_function import load_function
+
+BASELINE_PROMPTS = 256
+"""Prompts whose answers by the reference give the mean and spread of ``standardised``."""
+
+
+class Judge:
+    """Raw scores of answers: by the reward model, by a function of the user's, or by both, weighted."""
+
+    def __init__(self, settings: Score, scorer: Callable[[Batch], Tensor], tokenizer: Any) -> None:
+        self.settings, self.scorer, self.tokenizer = settings, scorer, tokenizer
+        self.function = load_function(settings.function) if settings.function else None
+
+    def __call__(self, batch: Batch, prompts: Sequence[str]) -> Tensor:
+        """(B,) raw scores. Raises InputError when the function does not give one finite number for each answer."""
+        settings = self.settings
+        if self.function is None:
+            return self.scorer(batch)
+        found = list(self.function(list(prompts), decode(self.tokenizer, batch.responses, batch.response_mask)))
+        if len(found) != len(prompts) or not all(math.isfinite(score) for score in found):
+            raise InputError(
+                f"{settings.function} gave {len(found)} scores for {len(prompts)} answers"
+                + (", not all of them finite" if len(found) == len(prompts) else "")
+                + "; policy.score.function takes lists of prompts and responses and gives a finite number for each"
+            )
+        scores = settings.function_weight * torch.tensor([float(score) for score in found])
+        return scores + settings.reward_weight * self.scorer(batch) if settings.reward_weight else scores
+
+
+def shape(settings: Score, raw: Tensor, reference: Tensor | None, baseline: tuple[float, float] | None) -> Tensor:
+    """(B,) raw scores shaped and clipped.
+
+    ``reference`` (B,) are raw scores of the reference's answers to the same prompts (``gain``), ``baseline`` the mean
+    and standard deviation of such scores (``standardised``).
+    """
+    if settings.shaping == "gain":
+        assert reference is not None  # noqa: S101
+        raw = torch.sigmoid(raw - reference)
+    elif settings.shaping == "standardised":
+        assert baseline is not None  # noqa: S101
+        mean, deviation = baseline
+        raw = (raw - mean) / deviation
+    return raw if settings.clip is None else raw.clamp(-settings.clip, settings.clip)
+
+
+def penalise(settings: Score, scores: Tensor, response_mask: Tensor, ended: Tensor, max_response_tokens: int) -> Tensor:
+    """(B,) scores less the overlong ramp, and less the penalty where ``ended`` (B,) is False."""
+    # ramp: 0 up to max - width, then linearly to 1 at max                     Yu et al. 2025, eq. 13
+    if settings.overlong_tokens:
+        over = response_mask.sum(1) - (max_response_tokens - settings.overlong_tokens)
+        scores = scores - settings.overlong_penalty * (over / settings.overlong_tokens).clamp(0, 1)
+    return scores - settings.missing_eos_penalty * (~ended) if settings.missing_eos_penalty else scores
+
+
+@torch.no_grad()
+def reference_scores(
+    model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], chances: Tensor
+) -> Tensor:
+    """(B,) raw scores of an answer that the reference samples to each prompt, by ``chances`` (B, max_new_tokens)."""
+    with playing(model, None):
+        batch = sample(model, judge.tokenizer, queries, chances.shape[1], chances)
+    with playing(model, REWARD):
+        return judge(batch, prompts)
+
+
+def baseline_of(model: Any, judge: Judge, prompts: Sequence[str], text: Text, seed: int) -> tuple[float, float]:
+    """Mean and standard deviation of the raw scores of the reference's answers to up to BASELINE_PROMPTS prompts.
+
+    Raises InputError when they are all the same.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = [prompts[i] for i in torch.randperm(len(prompts), generator=generator)[:BASELINE_PROMPTS]]
+    queries = [encode_prompt(judge.tokenizer, prompt, text) for prompt in chosen]
+    chances = chances_of(len(queries), text.max_response_tokens, generator)
+    raw = reference_scores(model, judge, queries, chosen, chances)
+    if not float(raw.std(correction=0)) > 0:
+        raise InputError("the reference's answers all score the same; set policy.score.shaping to none or gain")
+    return float(raw.mean()), float(raw.std(correction=0))
+
+
+def score_of(
+    settings: Score,
+    raw: Tensor,
+    batch: Batch,
+    reference: Tensor | None,
+    baseline: tuple[float, float] | None,
+    eos_token_id: int,
+    max_response_tokens: int,
+) -> Tensor:
+    """(B,) what PPO maximises, but for the KL penalty."""
+    shaped = shape(settings, raw, reference, baseline)
+    return penalise(settings, shaped, batch.response_mask, ~truncated(batch, eos_token_id), max_response_tokens)

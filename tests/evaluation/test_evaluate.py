@@ -1,0 +1,207 @@
+"""Held-out evaluation: the contract's file, what is null in it, and whose random numbers are whose."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from kellet.config.run import Lora
+from kellet.data.world import gold
+from kellet.errors import DataError
+from kellet.evaluation.evaluate import answer, evaluate, judge_by_world, prompt_id, stream_seed, test_prompts
+from kellet.evaluation.file import check_evaluation, read_evaluation
+from kellet.files import content_hash
+from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+from kellet.reward.model import Member, Scorer
+from kellet.reward.train import train_reward
+from tests.helpers import tiny
+from tests.helpers.tiny import perturb
+
+test_prompts.__test__ = False  # a function of the package, not a test
+COLUMNS = {
+    *("prompt_id", "prompt", "system", "sample", "response", "reward", "length_tokens", "kl_nats", "truncated"),
+    *("reward_std", "judge_gold", "judge_human"),
+}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Folders of a reward model, of a policy that has moved, and of one that has not."""
+    root = tmp_path_factory.mktemp("parts")
+    train_reward(tiny.config(), tiny.folder() / "preferences.parquet", tiny.folder() / "base", root / "reward_model")
+    fresh = add_adapter(tiny.base()[0], Lora(rank=2), 0)
+    save_adapter(fresh, root / "still" / "adapter")
+    save_adapter(perturb(fresh), root / "policy" / "adapter")
+    save_adapter(perturb(fresh, seed=5), root / "champion" / "adapter")
+    return root
+
+
+def run(parts, out, policy="policy", champion=None, **sections):
+    base, preferences = tiny.folder() / "base", tiny.folder() / "preferences.parquet"
+    champion = parts / champion if champion else None
+    evaluate(tiny.config(**sections), preferences, base, parts / "reward_model", parts / policy, champion, out)
+    return pd.read_parquet(out / "evaluation.parquet")
+
+
+@pytest.fixture(scope="module")
+def table(parts, tmp_path_factory):
+    return run(parts, tmp_path_factory.mktemp("evaluation") / "out")
+
+
+def rows_of(table, system):
+    return table[table["system"] == system].reset_index(drop=True)
+
+
+def test_the_file_keeps_the_contract(table, parts, tmp_path):
+    assert set(table.columns) == COLUMNS
+    checked = check_evaluation(table)
+    assert len(checked) == len(table) == 12 * 2 * 2
+    table.to_parquet(tmp_path / "evaluation.parquet", index=False)
+    assert read_evaluation(tmp_path / "evaluation.parquet").equals(checked)
+
+
+def test_every_system_answers_the_same_test_prompts_and_no_other(table):
+    pairs = tiny.pairs()
+    held_out = set(pairs[pairs["split"] == "test"]["prompt"])
+    for system in ("candidate", "reference"):
+        rows = rows_of(table, system)
+        assert set(rows["prompt"]) <= held_out
+        assert sorted(rows.groupby("prompt")["sample"].apply(tuple)) == [(0, 1)] * 12
+    assert (rows_of(table, "candidate")["prompt"] == rows_of(table, "reference")["prompt"]).all()
+    # of one text: printf 'hello' | sha256sum
+    assert prompt_id("hello") == "2cf24dba5fb0a30e"
+
+
+def test_kl_is_null_for_the_reference_and_a_divergence_for_the_candidate(table):
+    assert rows_of(table, "reference")["kl_nats"].isna().all()
+    kl = rows_of(table, "candidate")["kl_nats"]
+    assert (kl >= 0).all()
+    assert kl.mean() > 0.01
+
+
+def test_a_policy_that_has_not_moved_has_no_kl(parts, tmp_path):
+    table = run(parts, tmp_path / "out", policy="still")
+    assert (rows_of(table, "candidate")["kl_nats"] == 0).all()
+
+
+def test_lengths_and_cuts_are_those_of_the_answers(table):
+    assert table["length_tokens"].between(1, 10).all()
+    assert (table.loc[table["truncated"], "length_tokens"] == 10).all()
+    assert table["truncated"].dtype == bool
+
+
+def test_reviewers_see_a_few_prompts_and_one_answer_of_each_system(table):
+    judged = table[table["judge_human"].notna()]
+    by_system = judged.groupby("system")["prompt_id"].apply(lambda ids: tuple(sorted(ids)))
+    assert [len(set(ids)) for ids in by_system] == [5, 5]
+    assert len(judged) == 10
+    assert by_system["candidate"] == by_system["reference"]
+    assert (judged["sample"] == 0).all()
+
+
+def test_no_more_than_forty_prompts_are_reviewed():
+    config = tiny.config(evaluation={"spot_checks": 40})
+    prompts = list(tiny.pairs(100)["prompt"])
+    made = pd.DataFrame(
+        [
+            {"prompt_id": prompt_id(prompt), "prompt": prompt, "system": system, "sample": 0, "response": "yes"}
+            for prompt in prompts
+            for system in ("candidate", "reference")
+        ]
+    )
+    judged = judge_by_world(made, config)
+    assert list(judged[judged["judge_human"].notna()].groupby("system").size()) == [40, 40]
+    assert judge_by_world(made, config).equals(judged)
+    assert not judge_by_world(made, tiny.config(seed=1))["judge_human"].equals(judged["judge_human"])
+    error = (judged["judge_human"] - judged["judge_gold"]).dropna()
+    # 80 draws of deviation 0.2: the mean within 4 standard errors, the deviation within a third
+    assert abs(error.mean()) < 4 * 0.2 / 80**0.5
+    assert 0.13 < error.std() < 0.27
+
+
+def test_gold_stands_beside_every_answer(table):
+    expected = [gold(prompt, response) for prompt, response in zip(table["prompt"], table["response"], strict=True)]
+    assert list(table["judge_gold"]) == expected
+
+
+def test_other_data_have_no_judges_of_the_world(parts, tmp_path):
+    table = run(parts, tmp_path / "out", data={"source": "files"})
+    assert set(table.columns) == COLUMNS - {"judge_gold", "judge_human"}
+    check_evaluation(table)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(parts, table, tmp_path):
+    run(parts, tmp_path / "one")
+    run(parts, tmp_path / "two")
+    assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
+    other = run(parts, tmp_path / "other", seed=1)
+    assert list(other["response"]) != list(table["response"])
+
+
+def test_a_champion_changes_nobody_elses_answers(parts, table, tmp_path):
+    with_champion = run(parts, tmp_path / "out", champion="champion")
+    champion = rows_of(with_champion, "champion")
+    assert len(champion) == 24
+    assert (champion["kl_nats"] >= 0).all()
+    for system in ("candidate", "reference"):
+        columns = ["prompt", "response", "reward", "length_tokens", "kl_nats", "truncated", "judge_gold"]
+        assert rows_of(with_champion, system)[columns].equals(rows_of(table, system)[columns])
+    check_evaluation(with_champion)
+
+
+def test_the_kl_of_an_evaluation_is_that_of_torch(parts):
+    model, tokenizer = tiny.base()
+    model = load_adapter(model, parts / "policy" / "adapter")
+    load_adapter(model, parts / "champion" / "adapter", REWARD)
+    prompts = list(tiny.pairs()["prompt"][:4])
+
+    class Watched(Scorer):
+        def scores(self, batch):
+            seen.append(batch)
+            return super().scores(batch)
+
+    seen = []
+    scorer = Watched(model, [Member(scalar_head(16, 0), REWARD)], tokenizer.eos_token_id)
+    found = answer(model, tokenizer, scorer, POLICY, prompts, tiny.config(), torch.Generator().manual_seed(0))
+    batch, query = seen[0], seen[0].input_ids.shape[1] - seen[0].response_mask.shape[1]
+    plain = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
+    with torch.no_grad():
+        p = model(**plain, position_ids=batch.position_ids).logits[:, query - 1 : -1].log_softmax(-1)
+        q = tiny.base()[0](**plain, position_ids=batch.position_ids).logits[:, query - 1 : -1].log_softmax(-1)
+    tokens = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
+    assert found["kl_nats"].tolist() == pytest.approx((tokens * batch.response_mask).sum(1).tolist(), abs=1e-4)
+
+
+def test_the_kl_of_a_few_answers_is_kept_token_by_token(parts, tmp_path):
+    table = run(parts, tmp_path / "out")
+    traced = json.loads((tmp_path / "out" / "token_kl.json").read_text())["answers"]
+    candidate = rows_of(table, "candidate").set_index(["prompt_id", "sample"])
+    assert len({(one["prompt_id"], one["sample"]) for one in traced}) == len(traced) == 5
+    end = tiny.base()[1].eos_token
+    for one in traced:
+        row = candidate.loc[(one["prompt_id"], one["sample"])]
+        assert "".join(one["tokens"]).removesuffix(end).strip() == row["response"]
+        assert (one["tokens"][-1] == end) == (not row["truncated"])
+        assert len(one["tokens"]) == len(one["nats"]) == row["length_tokens"]
+        assert sum(one["nats"]) == pytest.approx(row["kl_nats"], abs=1e-4 * len(one["nats"]))
+    assert max(max(one["nats"]) for one in traced) > 0.01
+    most = candidate["kl_nats"].idxmax()
+    assert most in {(one["prompt_id"], one["sample"]) for one in traced}
+
+
+def test_prompts_come_in_the_order_of_their_hashes_up_to_the_number_asked(tmp_path):
+    path = tiny.folder() / "preferences.parquet"
+    few, many = (test_prompts(path, tiny.config(evaluation={"prompts": number})) for number in (4, 999))
+    assert len(many) == 32
+    assert few == many[:4]
+    assert [prompt_id(prompt) for prompt in many] == sorted(prompt_id(prompt) for prompt in many)
+    pairs = tiny.pairs()
+    pairs[pairs["split"] != "test"].to_parquet(tmp_path / "none.parquet")
+    with pytest.raises(DataError, match="no prompt in split 'test'"):
+        test_prompts(tmp_path / "none.parquet", tiny.config())
+
+
+def test_each_system_has_its_own_stream():
+    seeds = {stream_seed(seed, system) for seed in (0, 1) for system in ("candidate", "reference", "champion")}
+    assert len(seeds) == 6

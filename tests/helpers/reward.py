@@ -1,0 +1,31 @@
+"""Trainings of the tiny reward model."""
+
+from kellet.reward.train import (
+    train_reward,
+)
+from tests.helpers import tiny
+
+
+def train(out, table=None, seed=0, **settings):
+    """Train on ``table`` (the tiny pairs unless given); the card."""
+    config = tiny.config(seed=seed, reward_model=settings)
+    path = tiny.folder() / "preferences.parquet"
+    if table is not None:
+        path = out.with_suffix(".parquet")
+        table.to_parquet(path, index=False)
+    return train_reward(config, path, tiny.folder() / "base", out)
+
+
+RESUMED = {"checkpoint_every": 3, "lora": {"rank": 4, "dropout": 0.3}, "ensemble": {"members": 2}}
+
+
+def resumable(out, at=print, **settings):
+    """Train two members of eight steps, calling ``at`` with the number of steps that this process has made."""
+    made = []
+
+    def progress(done, total, metrics):
+        made.append(done)
+        at(len(made))
+
+    config = tiny.config(reward_model={**RESUMED, **settings})
+    train_reward(config, out.parent / "p.parquet", out.parent / "base", out, progress)

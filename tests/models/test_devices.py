@@ -1,0 +1,142 @@
+"""A training on two processes is the training on one, and goes on after one of them died; only the first one writes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from safetensors.torch import load_file
+
+from kellet.errors import ConfigError, InputError
+from kellet.models.devices import Devices, dtype_for
+from kellet.policy.train import train_policy
+from kellet.reward.train import train_reward
+from tests.helpers import killed, processes, tiny
+from tests.helpers.project import ROOT
+
+POLICY = {
+    "iterations": 5,
+    "checkpoint_every": 2,
+    "micro_batch_size": 3,  # on two processes parts of 3 and 1 responses, on one of 3, 3 and 2
+    "kl": {"controller": "adaptive", "target": 0.01, "horizon": 32},
+    "score": {"shaping": "gain", "function": "tests.processes:words"},
+}
+CONFIG = tiny.config(policy=POLICY, reward_model={"micro_batch_size": 5, "batch_size": 9})
+SETTINGS = CONFIG.model_dump(mode="json")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("reward") / "model"
+    train_reward(CONFIG, tiny.folder() / "preferences.parquet", tiny.folder() / "base", out)
+    return tiny.folder() / "preferences.parquet", tiny.folder() / "base", out
+
+
+@pytest.fixture(scope="module")
+def alone(inputs, tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone") / "policy"
+    train_policy(CONFIG, *inputs, out)
+    return out
+
+
+def history(out):
+    rows = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    timeless = [{name: value for name, value in row.items() if not name.startswith("time/")} for row in rows]
+    return [{name: -1e9 if value is None else value for name, value in row.items()} for row in timeless]
+
+
+def same(out, alone, steps):
+    """Within 1e-4 in every metric; the weights of the last step too."""
+    found, expected = history(out), history(alone)
+    assert len(found) == len(expected) == steps
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-4, rel=0)
+    weights, others = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (out, alone))
+    assert all(torch.allclose(weights[name], others[name], atol=1e-4) for name in others)
+
+
+def test_launched_on_two_processes_it_is_the_training_on_one_and_one_process_tells(inputs, alone, tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
+    paths = dict(zip(("--preferences", "--base", "--reward-model"), inputs, strict=True)) | {"--out": tmp_path / "out"}
+    options = [str(part) for pair in paths.items() for part in pair]
+    launch = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    verb = ["-m", "kellet", "train-policy", "--params", str(tmp_path / "params.yaml"), *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "accelerate.commands.launch", *launch, *verb],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"policy in {tmp_path / 'out'}"]
+    assert done.stderr.count("policy: 5/5") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "out"}  # nothing of the second process
+    same(tmp_path / "out", alone, 5)
+
+
+def test_when_one_process_dies_the_other_says_so_and_both_go_on_from_the_checkpoint(inputs, alone, tmp_path, capfd):
+    out = tmp_path / "policy"
+    # a score of the policy's answers and one of the reference's in each iteration: the seventh is in the fourth
+    ended = processes.run(killed.train, SETTINGS, *inputs, out, DIES_IN_CALL="7")
+    assert ended == [1, -9]
+    assert "KelletError: another process of this training is gone" in capfd.readouterr().err
+    assert [path.name for path in sorted(out.with_name("policy.checkpoints").glob("0*"))] == ["00000002"]
+    assert not out.exists()
+    assert processes.run(killed.train, SETTINGS, *inputs, out) == [0, 0]
+    same(out, alone, 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+
+
+def test_a_reward_model_of_two_processes_is_that_of_one(inputs, tmp_path):
+    out = (
+        tmp_path / "reward"
+    )  # 64 pairs in batches of 9: one process has 5 and the other 4, and of the last pair one has none
+    assert processes.run(processes.reward, SETTINGS, *inputs[:2], out) == [0, 0]
+    same(out, inputs[2], 16)
+    cards = [json.loads((folder / "card.json").read_text()) for folder in (out, inputs[2])]
+    assert cards[0]["accuracy"] == cards[1]["accuracy"]
+    assert cards[0]["gamma"] == pytest.approx(cards[1]["gamma"], abs=1e-4)
+
+
+def of_three(rank):
+    devices = Devices()
+    devices.count, devices.rank = 3, rank
+    return devices
+
+
+def test_rows_are_spread_by_hand():
+    rows = torch.tensor([5, 7, 9, 11, 13, 15])
+    assert [of_three(rank).spread(rows)[0].tolist() for rank in range(3)] == [[5, 7], [9, 11], [13, 15]]
+    assert [of_three(rank).share(6, "x") for rank in range(3)] == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    # four rows in parts of two: nothing is left for the third, which repeats one that does not count
+    spread = [of_three(rank).spread(rows[:4]) for rank in range(3)]
+    assert [(part.tolist(), counts) for part, counts in spread] == [([5, 7], True), ([9, 11], True), ([5], False)]
+
+
+def test_a_batch_that_processes_cannot_share_is_refused():
+    with pytest.raises(InputError, match=r"policy\.batch_size is 64, which 3 processes cannot share"):
+        of_three(0).share(64, "policy.batch_size")
+
+
+@pytest.mark.parametrize("name", ["ddp", "ddp-2-nodes", "fsdp"])
+def test_accelerate_reads_the_example(name):
+    found = load_config_from_file(str(ROOT / f"profiles/accelerate/{name}.yaml"))
+    assert found.distributed_type.value == ("FSDP" if name == "fsdp" else "MULTI_GPU")
+    assert found.num_processes == 8 * found.num_machines
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
+def test_a_cpu_computes_in_bfloat16_only_where_that_is_asked_for_and_it_can(name, monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: True})
+    assert dtype_for(cpu) is dtype_for(cpu, "float32") is torch.float32
+    assert dtype_for(cpu, "bfloat16") is torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, name: False})
+    with pytest.raises(ConfigError, match=r"base_model\.dtype is bfloat16, .* set it to float32"):
+        dtype_for(cpu, "bfloat16")

@@ -1,0 +1,94 @@
+"""Numbers read off the next-token distributions chunk by chunk, against torch's own functions on all logits."""
+
+import pytest
+import torch
+
+from kellet.config.run import Lora
+from kellet.models import next_token
+from kellet.models.next_token import compare, logprobs_and_kl, logprobs_of
+from kellet.models.tokens import pad
+from kellet.models.trunk import add_adapter, logits_of, playing, response_states
+from tests.helpers import tiny
+from tests.helpers.tiny import QUERIES, RESPONSES, perturb
+
+
+@pytest.fixture(scope="module")
+def model():
+    return perturb(add_adapter(tiny.base()[0], Lora(rank=2), seed=0).eval())
+
+
+@pytest.fixture
+def batch():
+    return pad(QUERIES, RESPONSES, 0)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(next_token, "CHUNK", 1)
+    monkeypatch.setattr(next_token, "CHUNK_TOKENS", 4)  # 10 tokens count: chunks of 4, 4 and 2
+
+
+def textbook(model, batch):
+    """(logits, reference's log-probabilities) at once, (B, R, V)."""
+    logits = model(
+        input_ids=batch.input_ids, attention_mask=batch.attention_mask.long(), position_ids=batch.position_ids
+    ).logits
+    return logits[:, -batch.response_mask.shape[1] - 1 : -1]
+
+
+@torch.no_grad()
+def test_what_is_compared_is_what_torch_finds_on_all_logits(model, batch):
+    mask = batch.response_mask
+    policy = torch.distributions.Categorical(logits=textbook(model, batch))
+    states = response_states(model, batch)
+    with playing(model, None):
+        reference = torch.distributions.Categorical(logits=textbook(model, batch))
+        found = compare(model, states, response_states(model, batch), batch)
+    expected = {
+        "logprobs": policy.log_prob(batch.responses),
+        "ref_logprobs": reference.log_prob(batch.responses),
+        "entropy": policy.entropy(),
+        "kl_full": torch.distributions.kl_divergence(policy, reference),
+    }
+    for name, values in expected.items():
+        assert torch.allclose(getattr(found, name), values * mask, atol=1e-4), name
+    assert float(found.kl_full.max()) > 0.1
+
+
+def test_gradients_are_those_of_all_logits_at_once(model, batch):
+    mask = batch.response_mask
+    generator = torch.Generator().manual_seed(0)
+    weights, others = (torch.randn(mask.shape, generator=generator) * mask for _ in range(2))
+    with torch.no_grad(), playing(model, None):
+        ref_states, log_q = response_states(model, batch), textbook(model, batch).log_softmax(-1)
+    states = response_states(model, batch).detach().requires_grad_()
+    log_p = logits_of(model, states.flatten(0, 1)).unflatten(0, mask.shape).log_softmax(-1)
+    picked = log_p.gather(-1, batch.responses[..., None]).squeeze(-1)
+    full = torch.nn.functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+    alone = torch.autograd.grad((picked * weights).sum(), states, retain_graph=True)[0]
+    both = torch.autograd.grad((picked * weights + full * others).sum(), states)[0]
+    found = logprobs_of(model, states, batch)
+    assert torch.allclose(torch.autograd.grad((found * weights).sum(), states)[0], alone, atol=1e-5)
+    logprobs, kl_full = logprobs_and_kl(model, states, ref_states, batch)
+    assert torch.allclose(
+        torch.autograd.grad((logprobs * weights + kl_full * others).sum(), states)[0], both, atol=1e-5
+    )
+    assert float(both.abs().max()) > 0.1
+
+
+def test_no_tensor_of_the_vocabularys_size_is_kept_for_the_backward_pass(model, batch):
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept = []
+
+    def note(tensor):
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept.append(tensor.shape)
+        return tensor
+
+    states = response_states(model, batch)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logprobs_of(model, states, batch).sum().backward()
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    assert kept
+    # no more than a chunk's own, which goes with it
+    assert max(shape.numel() for shape in kept if shape and shape[-1] == vocabulary) == 4 * vocabulary

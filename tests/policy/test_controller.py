@@ -1,0 +1,110 @@
+"""Controllers of β, worked by hand and against the code of the papers' authors."""
+
+import math
+
+import numpy as np
+import pytest
+
+from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController
+
+
+def test_fixed_stays():
+    controller = FixedKLController(0.2)
+    controller.update(100.0, 64)
+    assert controller.value == 0.2
+
+
+@pytest.mark.parametrize(
+    ("current", "value"),
+    [
+        (6.05, 0.102),  # 10% above the target: 0.1·(1 + 0.1·64/320)
+        (4.95, 0.098),  # 10% below
+        (5.5, 0.1),
+        (55.0, 0.104),  # the error is clipped at 0.2
+        (0.0, 0.096),  # and at -0.2
+        (6.6, 0.104),  # 20% above: just at the clip
+    ],
+)
+def test_adaptive_by_hand(current, value):
+    controller = AdaptiveKLController(0.1, target=5.5, horizon=320)
+    controller.update(current, 64)
+    assert controller.value == pytest.approx(value, abs=1e-9)
+
+
+def test_adaptive_multiplies_from_step_to_step():
+    controller = AdaptiveKLController(1.0, target=1.0, horizon=10)
+    for _ in range(3):
+        controller.update(1.1, 10)  # each time 1 + 0.1
+    assert controller.value == pytest.approx(1.331)
+
+
+def test_adaptive_holds_a_kl_that_falls_as_the_coefficient_rises():
+    controller = AdaptiveKLController(0.05, target=3.0, horizon=300)
+    for _ in range(200):
+        controller.update(1 / controller.value, 64)
+    assert 1 / controller.value == pytest.approx(3.0, rel=0.01)
+
+
+def test_whether_the_error_was_cut_is_said():
+    adaptive = AdaptiveKLController(0.1, target=5.5, horizon=320)
+    flags = []
+    for kl in (6.05, 55.0, 5.0, 0.0):
+        adaptive.update(kl, 64)
+        flags.append(adaptive.at_clip)
+    assert flags == [False, True, False, True]
+    assert FixedKLController(0.1).at_clip is None
+
+
+def test_adaptive_agrees_with_the_code_of_the_papers_authors():
+    """openai/lm-human-preferences, train_policy.py: np.clip(current / target - 1, -0.2, 0.2), value *= 1 + e·n/h."""
+    generator = np.random.default_rng(0)
+    ours, theirs = AdaptiveKLController(0.15, target=6.0, horizon=10_000), 0.15
+    for kl in generator.gamma(2.0, 4.0, size=200):
+        ours.update(kl, 64)
+        theirs *= 1.0 + np.clip(kl / 6.0 - 1, -0.2, 0.2) * 64 / 10_000
+        assert ours.value == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("current", "value", "cut"),
+    [
+        (4.0, 0.1 * math.e**0.2, False),  # twice the target: e = 1, and n/horizon = 0.2
+        (40.0, 0.1 * math.e**0.2, False),  # no more than that
+        (3.0, 0.1 * math.e**0.1, False),
+        (2.0, 0.1, False),
+        (0.0, 0.1 * math.e**-0.2, False),
+    ],
+)
+def test_dual_by_hand(current, value, cut):
+    controller = DualKLController(0.1, target=2.0, horizon=320, bounds=(0.01, 1.0))
+    controller.update(current, 64)
+    assert controller.value == pytest.approx(value)
+    assert controller.at_clip == cut
+
+
+def test_dual_does_not_wind_up_at_its_bounds():
+    controller = DualKLController(0.1, target=2.0, horizon=320, bounds=(0.05, 1.0))
+    for _ in range(1000):
+        controller.update(0.0, 64)
+    assert (controller.value, controller.at_clip) == (0.05, True)
+    controller.update(4.0, 64)  # the first error of the other sign moves it at once
+    assert (controller.value, controller.at_clip) == (pytest.approx(0.05 * math.e**0.2), False)
+    for _ in range(1000):
+        controller.update(99.0, 64)
+    assert controller.value == 1.0
+    controller.update(0.0, 64)
+    assert controller.value == pytest.approx(math.e**-0.2)
+
+
+def test_dual_finds_the_multiplier_of_its_constraint():
+    """For r = (2, 0) and a uniform reference the best policy at β is σ(2/β), whose KL has one β at which it is 0.2."""
+
+    def drift(coef):
+        p = 1 / (1 + math.exp(-2 / coef))
+        return p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
+
+    controller = DualKLController(5.0, target=0.2, horizon=300, bounds=(1e-3, 100.0))
+    for _ in range(400):
+        controller.update(drift(controller.value), 64)
+    assert drift(controller.value) == pytest.approx(0.2, rel=1e-3)
+    assert not controller.at_clip
