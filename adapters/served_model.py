@@ -19,7 +19,7 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]  # mlflow is not typed
         """Load the weights; the parameters of the text border come from the model's configuration."""
         from pathlib import Path
 
-        from kellet.config.run import Text
+        from kellet.config.training import Text
         from kellet.models.sampling import load_policy
 
         self.text = Text.model_validate(dict(context.model_config["text"]))

@@ -4,7 +4,7 @@
 
 Eight causes and a run without one. CAUSES says, for each, which hypotheses must be supported (``names``) and which
 must not (``absent``); it was written before these seeds were run. Seeds 0 to 4 served to find what was wrong with the
-plants and with the diagnosis (docs/diagnosis.md) and are not evidence. What is in neither list may follow from the
+plants and with the diagnosis (docs/measured/diagnosis.md) and are not evidence. What is in neither list may follow from the
 cause (a policy that drifts far is asked outside the data, and does so in many small steps) and is shown, not counted.
 To save time all runs share the world, the base model and the reward models (but that of few pairs); a seed decides PPO,
 the evaluation's answers and who judges which of them. Model and training are smaller than the default's.
@@ -68,7 +68,7 @@ SETTINGS: dict[str, Any] = {
     "evaluation": {"prompts": 128, "batch_size": 256},
     "gate": {"kl_budget": 4.0},
 }
-"""What differs from kellet/config/run.py in every run."""
+"""What differs from the defaults (kellet/config/) in every run."""
 HELD = {"controller": "fixed", "init_coef": 0.3}
 """A penalty that keeps KL within the budget of 4 nats, which is half of the default's in so short a training: there is
 no drift to explain. An adaptive controller does not do it here: KL is near 0 in the first ten of so few iterations, and

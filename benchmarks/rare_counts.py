@@ -1,4 +1,4 @@
-"""How often 90% intervals of a rare count hold the truth, and how long they become (docs/gate.md).
+"""How often 90% intervals of a rare count hold the truth, and how long they become (docs/measured/gate.md).
 
     PYTHONPATH=. python benchmarks/rare_counts.py
 

@@ -1,4 +1,4 @@
-"""Both retrainings of ``make demo`` for several seeds, each in a clone of its own, and the table of docs/demo.md.
+"""Both retrainings of ``make demo`` for several seeds, each in a clone of its own, and the table of docs/measured/demo.md.
 
 python benchmarks/seeds.py 0 1 2 3 4        about seven minutes a seed on two cores; --jobs 2 runs two at a time
 

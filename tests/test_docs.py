@@ -56,8 +56,8 @@ def code_metrics():
 
 
 def documented():
-    """Names in the first column of the tables of docs/metrics.md."""
-    text = (ROOT / "docs/metrics.md").read_text()
+    """Names in the first column of the tables of docs/reference/metrics.md."""
+    text = (ROOT / "docs/reference/metrics.md").read_text()
     return {
         name for cell in re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE) for name in re.findall(r"`([^`]+)`", cell)
     }
@@ -65,7 +65,7 @@ def documented():
 
 @pytest.mark.parametrize("metric", sorted(code_metrics()))
 def test_every_metric_that_the_code_logs_is_documented(metric):
-    assert metric in documented(), f"{metric} ({code_metrics()[metric]}) is not in the tables of docs/metrics.md"
+    assert metric in documented(), f"{metric} ({code_metrics()[metric]}) is not in the tables of docs/reference/metrics.md"
 
 
 def test_the_search_finds_what_is_known_to_be_logged():
@@ -94,7 +94,7 @@ def undescribed(tree):
 
 
 def test_every_parameter_says_what_it_means():
-    source = "".join((KELLET / name).read_text() for name in ("config_data.py", "config.py"))
+    source = "".join(file.read_text() for file in sorted((KELLET / "config").glob("*.py")))
     assert list(undescribed(ast.parse(source))) == []
 
 
@@ -118,7 +118,7 @@ def test_every_make_target_of_the_readme_exists():
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/operations.md", "docs/gate.md", "docs/diagnosis.md", "data/README.md"]
+    "page", ["README.md", "docs/use/operations.md", "docs/use/gate.md", "docs/use/diagnosis.md", "data/README.md"]
 )
 def test_every_verb_and_option_of_a_page_exists(page):
     for command in re.findall(r"\bkellet ([a-z][^`\n|#]*)", "\n".join(code_of((ROOT / page).read_text()))):

@@ -20,7 +20,7 @@ MARKS = {"supported": "yes", "not supported": "no", "cannot tell": "?"}
 @click.argument("evaluation", type=FILE, required=False)
 @with_params(optional=True)
 @path_option("--run", "runs/NAME of the parameter name; its files are read when none is named")
-@click.option("--history", type=FILE, help="Training history, JSON lines (see docs/metrics.md).")
+@click.option("--history", type=FILE, help="Training history, JSON lines (see docs/reference/metrics.md).")
 @click.option("--preferences", type=FILE, help="Preference table: prompt, chosen, rejected.")
 @click.option("--card", type=FILE, help="The reward model's card.json.")
 @click.option("--json", "as_json", is_flag=True, help="Print the diagnosis as JSON, as in diagnosis.json.")

@@ -11,7 +11,8 @@ from kellet.cli.options import FILE, base_of, evaluation_of, in_project, path_op
 from kellet.errors import InputError
 
 if TYPE_CHECKING:
-    from kellet.config.run import Config, Text
+    from kellet.config.run import Config
+    from kellet.config.training import Text
 
 
 @click.command(epilog="Example: kellet chat --policy runs/support/policy --blind --seed 1")
@@ -68,7 +69,7 @@ def _registered(config: "Config", model: str | None) -> "tuple[Path, Path, Text,
     """Policy, base, text parameters and name of a registered model, as the project's registry tells them."""
     import json
 
-    from kellet.config.run import Text
+    from kellet.config.training import Text
 
     wanted = model or config.tracking.registered_model
     told = json.loads(in_project("adapters.registered", wanted, "--uri", config.tracking.uri, read=True))

@@ -1,6 +1,6 @@
 """The section ``data`` of the parameters: what the preferences are, what is refused, how they are split.
 
-DVC tracks it by file. The other sections stand in kellet/config/run.py.
+DVC tracks it by file. kellet/config/run.py has the whole configuration.
 """
 
 from typing import Annotated, Literal

@@ -4,7 +4,7 @@ Every row that comes in is either in preferences.parquet or, as it came, in quar
 rows alone: pairs stand in the order of their content hash, and nothing tells the time.
 
 Memory does not grow with the texts: rows are read, judged and written some thousands at a time, with a copy on disk in
-between (kellet/data/spill.py). What is kept of each row are hashes and counts, about half a kilobyte (docs/data.md).
+between (kellet/data/spill.py). What is kept of each row are hashes and counts, about half a kilobyte (docs/use/data.md).
 """
 
 import hashlib

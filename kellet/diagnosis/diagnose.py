@@ -1,7 +1,7 @@
 """Why a retraining came out as it did: thirteen hypotheses, one explanation, two recommended changes (DESIGN §8).
 
 Everything comes from files, each of them optional: an evaluation, a training history, a preference table, the reward
-model's card. What a missing file would have told is said. docs/diagnosis.md has every statistic and how often the
+model's card. What a missing file would have told is said. docs/reference/hypotheses.md has every statistic and how often the
 verdicts are right on runs whose cause is known.
 """
 

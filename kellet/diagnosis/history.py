@@ -12,7 +12,7 @@ uncertain they are:
 The low polynomials see slow noise as well as the coefficient does, so ω is the long-run variance, and Student's t has
 only B degrees of freedom. Independent Gaussian noise makes it exact. Sources: Sun 2011, Robust trend inference with
 series variance estimator; Lazarus, Lewis, Stock and Watson 2018, HAR Inference (the rule for B). Coverage for runs of
-10, 30 and 100 iterations stands in docs/diagnosis.md. The interval is about this run's own course, not about what
+10, 30 and 100 iterations stands in docs/measured/diagnosis.md. The interval is about this run's own course, not about what
 another seed would do.
 
 Legend: T iterations. ``alpha`` is one-sided, as everywhere (kellet/stats/bootstrap.py); ``clusters`` counts iterations.

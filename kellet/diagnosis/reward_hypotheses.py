@@ -1,6 +1,6 @@
 """A1 to A5: whether the reward model, which was trained on rankings, is biased or exploited.
 
-Each function takes the run's files and gives one hypothesis; docs/diagnosis.md has the statistics and thresholds. The
+Each function takes the run's files and gives one hypothesis; docs/reference/hypotheses.md has the statistics and thresholds. The
 thresholds say from where on an effect matters, not whether it exists: with enough data any difference is shown.
 """
 

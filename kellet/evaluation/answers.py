@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
 from kellet.stats.win_rate import corrected, win_rate
 

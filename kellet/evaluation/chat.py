@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kellet.config.run import Text
+from kellet.config.training import Text
 from kellet.data.conversation import Messages, to_prompt
 from kellet.evaluation.evaluate import stream_seed
 from kellet.models.sampling import generate_text

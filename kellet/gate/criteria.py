@@ -1,4 +1,4 @@
-"""Criteria of the gate, each from two systems' answers to checks. docs/gate.md has formulas and sources.
+"""Criteria of the gate, each from two systems' answers to checks. docs/reference/statistics.md has formulas and sources.
 
 Those that read text stand in kellet/gate/degeneration.py and kellet/gate/style_shift.py.
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.errors import DataError
 from kellet.evaluation.answers import Answers, judged, pairs, wins
 from kellet.gate.checks import Criterion, cannot_tell, judge, judged_needed

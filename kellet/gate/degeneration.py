@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Check, Criterion, cannot_tell, judge
 from kellet.stats.win_rate import share_difference

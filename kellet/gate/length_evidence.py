@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers, judged_pairs, pairs, wins
 from kellet.gate.checks import MIN_PROMPTS
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import gamma, norm
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.errors import ConfigError
 from kellet.evaluation.answers import wins
 from kellet.stats.win_rate import length_controlled

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.gate.populations import Population, draw, settings, truths
 from kellet.gate.verdict import GateDecision, decide
 from kellet.stats.bootstrap import Estimate

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Criterion, cannot_tell, judge
 from kellet.stats.bootstrap import Codes, Estimate, Floats, linearised, paired_means

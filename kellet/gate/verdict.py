@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers, answers_of, judged
 from kellet.evaluation.file import check_evaluation, evaluation_hash
 from kellet.evaluation.file import read_evaluation as read_evaluation

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from kellet.config.run import BaseLM, Config
+from kellet.config.run import Config
+from kellet.config.training import BaseLM
 from kellet.data.conversation import as_text
 from kellet.errors import DataError
 from kellet.files import atomic_folder

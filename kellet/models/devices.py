@@ -53,7 +53,7 @@ class Devices:
         # several processes without a GPU would each train alone if Accelerate were not told that the CPU is meant
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[ddp])
         if self.accelerator.distributed_type.value == "DEEPSPEED":
-            raise InputError("DeepSpeed cannot train here yet; take an accelerate config of FSDP (docs/scale.md)")
+            raise InputError("DeepSpeed cannot train here yet; take an accelerate config of FSDP (docs/use/scale.md)")
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
         self.device: torch.device = self.accelerator.device
         self.prepared: Any = None

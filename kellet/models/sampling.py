@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kellet.config.run import Text
+from kellet.config.training import Text
 from kellet.models.devices import device_of, everywhere
 from kellet.models.tokens import Batch, decode, encode_prompt, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kellet.config.run import Text
+from kellet.config.training import Text
 from kellet.data.conversation import Messages, as_text, messages_of
 from kellet.errors import DataError
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kellet.config.run import BaseLM, Lora
+from kellet.config.training import BaseLM, Lora
 from kellet.errors import ConfigError, DataError
 from kellet.models.architecture import (
     adapter_targets,

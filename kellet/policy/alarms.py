@@ -6,7 +6,8 @@ for a warning and not for a verdict: that is the gate's. ``policy.stop_on`` name
 
 from collections.abc import Sequence
 
-from kellet.config.run import Alarm, Config
+from kellet.config.run import Config
+from kellet.config.training import Alarm
 from kellet.policy.metrics import Metrics
 
 ENTROPY_LEFT = 0.25

@@ -1,4 +1,4 @@
-"""What is measured in each iteration of PPO, beside the losses: docs/metrics.md says what each figure means.
+"""What is measured in each iteration of PPO, beside the losses: docs/reference/metrics.md says what each figure means.
 
 Legend: B responses, R response tokens; per-token tensors are (B, R), ``response_mask`` (B, R): True = this token
 counts. Every function gives numbers by their name in the history; None where there is nothing to measure.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kellet.config.run import Score, Text
+from kellet.config.training import Score, Text
 from kellet.errors import InputError
 from kellet.models.sampling import chances_of, sample, truncated
 from kellet.models.tokens import Batch, decode, encode_prompt

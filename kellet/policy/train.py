@@ -2,7 +2,7 @@
 
 One trunk plays policy, reference, value and reward (kellet/models/trunk.py). Legend: B responses, R response tokens. The KL in
 the reward is k1 at β; what is reported, what moves the controller and what the gate reads is the full KL, in nats per
-response. Metrics of each iteration are described in docs/metrics.md.
+response. Metrics of each iteration are described in docs/reference/metrics.md.
 
 Every ``policy.checkpoint_every`` iterations all that changes is saved (kellet/models/checkpoint.py): a training that is killed
 and started again by the same command ends in the same bytes. The reference is never part of it: it stays the base.

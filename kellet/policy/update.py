@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kellet.config.run import Policy
+from kellet.config.training import Policy
 from kellet.models import kl
 from kellet.models.devices import Devices, device_of
 from kellet.models.next_token import compare, logprobs_and_kl, logprobs_of

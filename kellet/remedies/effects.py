@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers, judged, judged_pairs, pairs, wins
 from kellet.gate import criteria
 from kellet.gate.degeneration import repetitive

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.errors import DataError
 from kellet.evaluation.answers import Answers, answers_of, judged
 from kellet.remedies.effects import Effect, effects, judges_of

@@ -19,7 +19,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         "# Reward model card",
         "",
         f"On {card['pairs']:,} held-out pairs of {card['prompts']:,} prompts; brackets are 90% intervals over prompts.",
-        f"Length control: {card['length_control']}. What each figure is: docs/metrics.md of Kellet.",
+        f"Length control: {card['length_control']}. What each figure is: docs/reference/metrics.md of Kellet.",
         "",
         *[f"- **Warning:** {warning}" for warning in card["warnings"] or ["none"]],
         "",

@@ -28,7 +28,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from kellet.config.run import Config, Ensemble
+from kellet.config.run import Config
+from kellet.config.training import Ensemble
 from kellet.errors import DataError
 from kellet.files import write_json
 from kellet.models.devices import device_of

@@ -20,7 +20,7 @@ from kellet.stats.bootstrap import Codes, Estimate, Floats, cluster_codes, clust
 MIN_OVERLAP = 0.20
 """Equal length is identified when at least this share of pairs has b no longer than a, and as many no shorter ...
 
-Measured on public annotations of AlpacaEval 2, 49 systems against one baseline (docs/gate.md has the table): above this
+Measured on public annotations of AlpacaEval 2, 49 systems against one baseline (docs/measured/gate.md has the table): above this
 share the result is within 1.8 points of the published length-controlled win rate; between 0.10 and 0.20 it is off by up
 to 9 points, and below 0.10 by up to 21."""
 MIN_OVERLAP_PROMPTS = 5
@@ -119,7 +119,7 @@ def count_difference(difference: Floats, *, alpha: float, resamples: int, seed: 
     then sees more than these few: a count that was never seen would be impossible, and three that fell on one side a
     proof, though by chance alone that happens in one of four. The two made-up prompts of :func:`share_difference` stand
     in there; with them it takes about five on one side to show a difference at alpha = 0.05, as in the sign test
-    (2⁻⁵ = 3%). Coverage is measured by benchmarks/rare_counts.py (docs/gate.md).
+    (2⁻⁵ = 3%). Coverage is measured by benchmarks/rare_counts.py (docs/measured/gate.md).
     """
     if np.count_nonzero(difference) < min(FEW, len(difference) / 2):
         return _adjusted_wald(difference, alpha)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.evaluation.chat import Chat, beside, printable, talk, talk_blind
 from kellet.models.sampling import generate_text
 from kellet.models.trunk import add_adapter, save_adapter

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.data.world import gold
 from kellet.errors import DataError
 from kellet.evaluation.evaluate import answer, evaluate, judge_by_world, prompt_id, stream_seed, test_prompts

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import answers_of
 from kellet.evaluation.file import check_evaluation
 from kellet.gate.criteria import equal_length

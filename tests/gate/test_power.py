@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.errors import ConfigError
 from kellet.gate import populations
 from kellet.gate import power as gate_power

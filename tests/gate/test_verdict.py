@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kellet.config.run import Criterion, Gate
+from kellet.config.judgement import Criterion, Gate
 from kellet.errors import DataError
 from kellet.evaluation.answers import answers_of
 from kellet.evaluation.file import check_evaluation
@@ -292,7 +292,7 @@ def test_truncation_above_the_reference_blocks():
 
 
 def test_the_documentation_names_every_criterion_and_setting_and_its_example_reads(tmp_path):
-    text = (ROOT / "docs/gate.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/use/gate.md").read_text(encoding="utf-8")
     names = [*Gate.model_fields, *get_args(Criterion)]
     assert [name for name in names if f"`{name}`" not in text] == []
     example = text.split("```csv\n")[1].split("```")[0]

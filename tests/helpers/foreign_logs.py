@@ -1,4 +1,4 @@
-"""Logs in the formats of TRL, OpenRLHF and verl that docs/diagnosis.md shows: made up, 30 steps, KL rises to 24 nats.
+"""Logs in the formats of TRL, OpenRLHF and verl that docs/use/elsewhere.md shows: made up, 30 steps, KL rises to 24 nats.
 
 PYTHONPATH=tests python tests/foreign_logs.py FOLDER
 """

@@ -245,7 +245,7 @@ def hidden(per_token: float, iterations: int = 30) -> bool:
 
 
 def truth(causes: Causes) -> dict[str, bool]:
-    """Which hypotheses hold in a run of these causes, by the thresholds that docs/diagnosis.md states.
+    """Which hypotheses hold in a run of these causes, by the thresholds that docs/reference/hypotheses.md states.
 
     A2: reward and length correlate with p·8/√((p·8)² + p_c²/2 + 1). A3: 10% of N(33 + longer, 8) exceed the 95%
     quantile of N(33, 10).

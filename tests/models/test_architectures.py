@@ -31,7 +31,7 @@ from transformers import (
     SiglipVisionConfig,
 )
 
-from kellet.config.run import BaseLM, Lora
+from kellet.config.training import BaseLM, Lora
 from kellet.data.conversation import to_prompt
 from kellet.errors import ConfigError
 from kellet.evaluation.evaluate import evaluate

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.errors import DataError, KelletError
 from kellet.models import export as stage
 from kellet.models.export import export

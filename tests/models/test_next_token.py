@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.models import next_token
 from kellet.models.next_token import compare, logprobs_and_kl, logprobs_of
 from kellet.models.tokens import pad

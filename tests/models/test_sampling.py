@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.models.base_model import SPECIAL
 from kellet.models.sampling import _draw, chances_of, generate_text, load_policy, sample, sample_states, truncated
 from kellet.models.tokens import Batch, encode_prompt, pad

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kellet.config.run import Text
+from kellet.config.training import Text
 from kellet.data.conversation import to_prompt
 from kellet.errors import DataError
 from kellet.models.base_model import train_tokenizer

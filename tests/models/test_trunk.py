@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.errors import ConfigError, DataError
 from kellet.files import content_hash
 from kellet.models import trunk

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter
 from tests.helpers import tiny
 from tests.helpers.tiny import perturb

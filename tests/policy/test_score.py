@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from kellet.config.run import Score
+from kellet.config.training import Score
 from kellet.errors import ConfigError, InputError
 from kellet.models.sampling import chances_of, sample
 from kellet.models.tokens import encode_response, pad

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.errors import DataError
 from kellet.files import content_hash
 from kellet.models.sampling import sample

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import pad
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.models.sampling import chances_of, sample
 from kellet.models.tokens import encode_prompt
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers, answers_of
 from kellet.evaluation.file import check_evaluation
 from kellet.remedies.effects import Effect, effects, judges_of

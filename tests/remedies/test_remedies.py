@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from kellet.config.run import Gate
+from kellet.config.judgement import Gate
 from kellet.errors import DataError
 from kellet.evaluation.file import check_evaluation
 from kellet.gate.verdict import decide

@@ -7,7 +7,8 @@ import yaml
 from click.testing import CliRunner
 
 from kellet.cli.main import main
-from kellet.config.run import Config, Gate
+from kellet.config.judgement import Gate
+from kellet.config.run import Config
 from kellet.errors import DataError, InputError
 from kellet.gate.verdict import decide
 from kellet.report.compare import differing, notes

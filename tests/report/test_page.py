@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from kellet.config.run import Config, Gate
+from kellet.config.judgement import Gate
+from kellet.config.run import Config
 from kellet.diagnosis.diagnose import diagnose
 from kellet.diagnosis.evidence import Evidence
 from kellet.evaluation.highlights import choose

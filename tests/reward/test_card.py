@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.errors import NoLift
 from kellet.models.trunk import add_adapter, load_head
 from kellet.reward.card import require_lift, style_slopes, warnings_of

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kellet.config.run import Config, Lora
+from kellet.config.run import Config
+from kellet.config.training import Lora
 from kellet.evaluation.evaluate import evaluate
 from kellet.files import content_hash
 from kellet.gate import verdict as gate

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kellet.config.run import Ensemble, Lora
+from kellet.config.training import Ensemble, Lora
 from kellet.errors import DataError
 from kellet.models.tokens import pad
 from kellet.models.trunk import POLICY, add_adapter, scalar_head

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from kellet.config.run import Lora
+from kellet.config.training import Lora
 from kellet.errors import DataError, InputError, NoLift
 from kellet.files import content_hash
 from kellet.models.trunk import add_adapter, load_head, scalar_head

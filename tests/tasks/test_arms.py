@@ -7,7 +7,8 @@ import pytest
 from adapters.artefacts import Artefact, folder
 from flows.cli import run_remedies
 from kellet.config.file import load_config
-from kellet.config.run import Config, Gate
+from kellet.config.judgement import Gate
+from kellet.config.run import Config
 from kellet.errors import NotPromoted
 from kellet.remedies.measure import BASELINE, BOTH, Remedies
 from tasks.remedies import Plan, Ran, RemediesOutcome, _next, _tell_run, plan_arms

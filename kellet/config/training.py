@@ -1,0 +1,223 @@
+"""The sections of the parameters that decide what is trained: text, base model, reward model, policy."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from kellet.config.data import Count, Positive, Section, Share
+
+
+class Text(Section):
+    """How prompts and responses become tokens."""
+
+    prompt_template: str = "{prompt}\n"
+    """The text that the model continues; must contain ``{prompt}``."""
+    max_prompt_tokens: Count = 48
+    """Longer prompts lose their beginning."""
+    max_response_tokens: Count = 96
+    """Tokens of a response, end of sequence included; longer training answers lose their end."""
+
+    @model_validator(mode="after")
+    def _template_has_a_slot(self) -> "Text":
+        if "{prompt}" not in self.prompt_template:
+            raise ValueError("prompt_template must contain {prompt}")
+        return self
+
+
+class BaseLM(Section):
+    """The base model, which is also the reference policy."""
+
+    path: str | None = None
+    """A local folder or hub name of a causal LM; null trains a small Llama on the training texts."""
+    quantise: Literal["none", "4bit"] = "none"
+    """``4bit``: the base's linear layers in NF4 (QLoRA, Dettmers et al. 2023); needs bitsandbytes."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the frozen weights and what is computed with them: auto is bfloat16 on a GPU that has it, else float32. A CPU
+    with bfloat16 instructions trains nearly three times as fast in it; one without them is refused."""
+    gradient_checkpointing: bool = False
+    """Compute each layer again in the backward pass: far less memory for activations, about a third more time."""
+    vocab_size: Annotated[int, Field(ge=300)] = 1024
+    """Tokens of the BPE tokenizer (the trained model only, like all that follow)."""
+    layers: Count = 2
+    """Transformer blocks."""
+    width: Count = 160
+    """Size of the hidden state; a multiple of 2 · heads."""
+    heads: Count = 4
+    """Attention heads of each block."""
+    steps: Count = 420
+    """Optimizer steps."""
+    batch_size: Count = 32
+    """Texts per step."""
+    learning_rate: Positive = 4e-3
+    """Peak of a cosine schedule with linear warm-up (AdamW)."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "BaseLM":
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width ({self.width}) must be a multiple of 2 * heads ({2 * self.heads})")
+        return self
+
+
+class Lora(Section):
+    """Low-rank adaptation (Hu et al. 2021)."""
+
+    rank: Count = 8
+    """Rank of each update; more is a more flexible adapter."""
+    alpha: Positive = 16.0
+    """Scale: the adapter's output is multiplied by alpha / rank."""
+    dropout: Share = 0.0
+    """Share of the adapter's inputs that is dropped while the reward model is trained; PPO drops none."""
+
+
+class Ensemble(Section):
+    """Several reward models on one base, each an adapter and a head of its own; where they differ, they do not know."""
+
+    members: Count = 1
+    """Reward models; with two or more, each is fitted to a bootstrap resample of the training prompts."""
+    score: Literal["mean", "minimum", "mean_minus_std"] = "mean"
+    """What the policy is paid, of the members' rewards (Coste et al. 2023: the latter two distrust disagreement)."""
+    std_coef: Annotated[float, Field(ge=0)] = 1.0
+    """mean_minus_std: standard deviations taken off the mean."""
+
+
+class RewardModel(Section):
+    """Reward model (kellet/reward/model.py): Bradley-Terry on pairs."""
+
+    length_control: Literal["none", "covariate", "two_head"] = "covariate"
+    """``covariate``: P(chosen) = σ(Δr + γ·Δlength), γ dropped when scoring; ``two_head``: a second head drawn to
+    length, dropped when scoring (ODIN, Chen et al. 2024)."""
+    two_head_weight: Positive = 1.0
+    """two_head: weight of the losses that part the two heads, λ_L = λ_O of ODIN."""
+    require_lift: bool = True
+    """Stop the run when the lift over 'always the longer one' is not shown to be above zero."""
+    lora: Lora = Lora()
+    ensemble: Ensemble = Ensemble()
+    epochs: Count = 2
+    """Passes over the training pairs."""
+    batch_size: Count = 16
+    """Pairs per step."""
+    micro_batch_size: Count | None = None
+    """Pairs in one forward and backward pass; a step sums the gradients of its passes. Null: all its pairs at once."""
+    learning_rate: Positive = 1e-3
+    """Of adapter and head (AdamW); falls linearly to a tenth."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Of adapter and head; γ has none."""
+    margin_scale: Annotated[float, Field(ge=0)] = 0.0
+    """Logits by which one unit of a pair's ``margin`` parts its answers (Llama 2, eq. 2); 0 ignores the column."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """Share of labels that is taken to be wrong."""
+    centring: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean of (r⁺ + r⁻)², which holds rewards near zero (Eisenstein et al. 2023 use 0.01)."""
+    calibrate: bool = False
+    """Divide rewards by the temperature that fits the held-out pairs best, so that one logit is one logit."""
+    checkpoint_every: Count = 200
+    """Steps between two checkpoints, from which a stopped training goes on."""
+
+    @model_validator(mode="after")
+    def _two_heads_need_the_whole_batch(self) -> "RewardModel":
+        if self.length_control == "two_head" and self.micro_batch_size is not None:
+            raise ValueError("length_control two_head correlates rewards over the batch; set micro_batch_size to null")
+        return self
+
+
+class KL(Section):
+    """The KL penalty and its controller (kellet/models/kl.py)."""
+
+    controller: Literal["fixed", "adaptive", "dual"] = "adaptive"
+    """``fixed``: β stays; ``adaptive``, ``dual``: β follows the KL towards ``target`` (``dual``: by its logarithm)."""
+    penalty: Literal["reward", "loss_k2", "loss_full"] = "reward"
+    """``reward``: β·k1 off each token's reward; ``loss_*``: β times this estimator in the loss, over the advantages'
+    standard deviation so that β keeps its unit; it misses what a token does to the prefixes after it."""
+    init_coef: Positive = 0.15
+    """β at the start (and for ever when fixed): reward units per nat."""
+    target: Positive = 3.0
+    """Adaptive, dual: the mean full KL to hold, nats per response."""
+    horizon: Positive = 300.0
+    """Responses; adaptive: an iteration moves β by at most 0.2·batch_size/horizon of itself (Ziegler et al. 2019);
+    dual: log β by at most batch_size/horizon."""
+    min_coef: Positive = 1e-3
+    """Dual: the least β, reward units per nat."""
+    max_coef: Positive = 10.0
+    """Dual: the largest β, reward units per nat."""
+
+    @model_validator(mode="after")
+    def _start_is_within_the_bounds(self) -> "KL":
+        if self.controller == "dual" and not self.min_coef <= self.init_coef <= self.max_coef:
+            raise ValueError(f"init_coef ({self.init_coef}) must lie between min_coef and max_coef")
+        return self
+
+
+class Score(Section):
+    """What PPO maximises, made of raw scores (kellet/policy/score.py); by default it is the reward model's score."""
+
+    function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """``module:function`` that takes lists of prompts and responses and gives a score each; null for none."""
+    function_weight: float = 1.0
+    """Of the function's score."""
+    reward_weight: float = 1.0
+    """Of the reward model's score beside the function's; 0 leaves the function alone."""
+    shaping: Literal["none", "standardised", "gain"] = "none"
+    """``standardised``: over mean and spread of the reference's answers (Ziegler et al. 2019); ``gain``: sigmoid of the
+    gain over an answer of the reference to the same prompt (PAR, Fu et al. 2025)."""
+    clip: Positive | None = None
+    """The shaped score is cut off at ± this; null for no limit."""
+    overlong_tokens: Annotated[int, Field(ge=0)] = 0
+    """Width, tokens, of the ramp of a penalty that ends at max_response_tokens (Yu et al. 2025); 0 for none."""
+    overlong_penalty: Positive = 1.0
+    """At the end of that ramp, score units."""
+    missing_eos_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Off the score of an answer that was cut, score units."""
+
+
+Alarm = Literal[
+    "kl_tail", "controller_at_clip", "entropy_collapse", "value_blind", "all_truncated", "reward_with_length"
+]
+
+
+class Policy(Section):
+    """PPO (kellet/policy/ppo.py, kellet/policy/train.py)."""
+
+    iterations: Count = 30
+    """Rounds of sampling and updating."""
+    batch_size: Count = 64
+    """Responses sampled for each iteration."""
+    minibatch_size: Count = 32
+    """Responses in one optimizer step; divides batch_size."""
+    micro_batch_size: Count | None = None
+    """Responses in one forward and backward pass; the gradient is that of the minibatch. Null: as many as make 1,024
+    tokens on a CPU, which is fastest so, else the whole minibatch."""
+    epochs: Count = 2
+    """Passes over each batch."""
+    learning_rate: Positive = 1e-3
+    """Of adapter and value head (Adam), constant."""
+    gamma: Share = 1.0
+    """Discount per token; 1 values the reward at the end the same from every token."""
+    lam: Share = 0.95
+    """λ of generalised advantage estimation."""
+    clip_range: Positive = 0.2
+    """ε of the clipped surrogate."""
+    value_clip_range: Positive = 0.2
+    """Beyond this distance from its old value, reward units, moving a value further gains nothing."""
+    value_coef: Positive = 0.1
+    """Weight of the value loss."""
+    critic_warmup: Annotated[int, Field(ge=0)] = 0
+    """First iterations in which only the value head learns and the policy stays the reference."""
+    max_grad_norm: Positive = 1.0
+    """The gradient is scaled down to this Euclidean norm."""
+    stop_kl: Positive = 0.05
+    """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
+    checkpoint_every: Count = 5
+    """Iterations from one checkpoint to the next; a killed training goes on from the newest."""
+    alarm_patience: Annotated[int, Field(ge=3)] = 10
+    """Iterations that a state has to last before it is called out, where one bad iteration says nothing."""
+    stop_on: tuple[Alarm, ...] = ()
+    """Alarms (kellet/policy/alarms.py) that end the training, with a checkpoint; the others only warn."""
+    lora: Lora = Lora()
+    kl: KL = KL()
+    score: Score = Score()
+
+    @model_validator(mode="after")
+    def _minibatches_divide_the_batch(self) -> "Policy":
+        if self.batch_size % self.minibatch_size:
+            raise ValueError(f"batch_size ({self.batch_size}) must be a multiple of minibatch_size")
+        return self
