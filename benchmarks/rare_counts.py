@@ -3,8 +3,8 @@
     PYTHONPATH=. python benchmarks/rare_counts.py
 
 A prompt has one answer of each system; counts are Poisson. ``former`` is the bootstrap-t whose vanishing standard
-errors were held at a thousandth of the sample's; ``bootstrap`` is kellet.stats.bootstrap.mean, and ``counts`` what the gate's
-style axes have, kellet.stats.win_rate.count_difference.
+errors were held at a thousandth of the sample's; ``bootstrap`` is kellet.stats.bootstrap.mean, and ``counts`` what the
+gate's style axes have, kellet.stats.win_rate.count_difference.
 """
 
 import argparse
