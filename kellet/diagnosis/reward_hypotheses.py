@@ -24,14 +24,13 @@ from kellet.diagnosis.hypothesis import (
     fact,
     missing,
 )
-from kellet.evaluation.answers import judged_pairs
+from kellet.evaluation.answers import pairs_scored_by
 from kellet.gate.style_shift import style_shift
 from kellet.stats.bootstrap import Codes, Estimate, Floats, cluster_means, ratio_of_means
-from kellet.stats.equal_length import equal_length_gain
-from kellet.stats.format import percent, told
+from kellet.stats.format import percent, rounded
 from kellet.stats.style import style
 from kellet.stats.win_rate import win_rate
-from kellet.stats.within_prompt import correlation
+from kellet.stats.within_prompt import correlation, equal_length_gain
 
 LONGER_WINS = 0.55
 """A1: labels prefer longer answers when more than this share of pairs of different length went to the longer one."""
@@ -90,7 +89,7 @@ def a2_learned(evidence: Evidence) -> Hypothesis:
     if slope is None:
         needs = "two or more answers of the reference to each prompt in the evaluation, or the reward model's card"
         return any_of("A2", statement, [missing("reward_length_correlation", needs)])
-    text = f"Within a pair, ten more tokens are worth {told(_times(slope, 10))} reward (card)."
+    text = f"Within a pair, ten more tokens are worth {rounded(_times(slope, 10))} reward (card)."
     finding = above("length_slope", slope, 0.0, text, "more held-out pairs")
     return any_of("A2", statement, [finding], _of_card(evidence, None))
 
@@ -101,13 +100,13 @@ def _correlations(evidence: Evidence) -> list[Finding]:
     plain = correlation(own.length, own.reward, own.prompt, **evidence.bootstrap())
     if plain is None:
         return []
-    text = f"Within a prompt, reward and length of the reference's answers correlate with {told(plain)}."
+    text = f"Within a prompt, reward and length of the reference's answers correlate with {rounded(plain)}."
     findings = [above("reward_length_correlation", plain, SMALL, text, "more prompts")]
     read = slice(0, MAX_STYLED)
     axes = np.array([style(*pair) for pair in zip(own.query[read], own.response[read], strict=True)], float)
     held = correlation(own.length[read], own.reward[read], own.prompt[read], axes, **evidence.bootstrap())
     if held is not None:
-        text = f"With courtesy, lists, hedging, certainty, echo and repetition held, with {told(held)}."
+        text = f"With courtesy, lists, hedging, certainty, echo and repetition held, with {rounded(held)}."
         findings.append(above("correlation_at_equal_style", held, SMALL, text, "more prompts"))
     return findings
 
@@ -115,9 +114,9 @@ def _correlations(evidence: Evidence) -> list[Finding]:
 def _of_card(evidence: Evidence, slope: Estimate | None) -> list[str]:
     beside = []
     if slope is not None:
-        beside.append(f"On held-out pairs ten more tokens are worth {told(_times(slope, 10))} reward.")
+        beside.append(f"On held-out pairs ten more tokens are worth {rounded(_times(slope, 10))} reward.")
     if filler := evidence.of_card("filler_probe"):
-        beside.append(f"A courtesy sentence that adds nothing changes the reward by {told(filler)}.")
+        beside.append(f"A courtesy sentence that adds nothing changes the reward by {rounded(filler)}.")
     if lost := evidence.of_card("accuracy_longer_rejected"):
         overall = evidence.of_card("accuracy_reward")
         more = f", over all pairs {percent(overall)}" if overall else ""
@@ -165,7 +164,7 @@ def _judged(evidence: Evidence) -> tuple[Floats, Floats, Codes] | None:
     if not evidence.answers or name not in evidence.answers["candidate"].judges:
         return None
     a, b = evidence.answers["reference"], evidence.answers["candidate"]
-    rows_a, rows_b = judged_pairs(a, b, name)
+    rows_a, rows_b = pairs_scored_by(a, b, name)
     if len(np.unique(a.prompt[rows_a])) < MIN_CLUSTERS:
         return None
     judge: Floats = b.judges[name][rows_b] - a.judges[name][rows_a]
@@ -211,7 +210,7 @@ def _promise(evidence: Evidence, parts: int) -> Finding:
     over = Estimate(promised - won.value, promised - won.high, promised - won.low, won.clusters)
     text = (
         f"In these comparisons the reward promises the candidate {promised:.0%} and "
-        f"{evidence.config.gate.judge} gives it {won.value:.0%}, a difference of {told(over, 0, 100.0)} points."
+        f"{evidence.config.gate.judge} gives it {won.value:.0%}, a difference of {rounded(over, 0, 100.0)} points."
     )
     return above("promised_and_not_found", over, MATERIAL, text, "more judged prompts")
 
@@ -220,7 +219,7 @@ def _by_heart(card: Estimate, evidence: Evidence, parts: int) -> Finding:
     """As :func:`_promise`, of held-out pairs: how much more often the reward model is sure than the labels say."""
     over = at_level(card, CARD_ALPHA, evidence.alpha / parts)
     text = (
-        f"On held-out labelled pairs the reward model is surer than it is right, by {told(over, 0, 100.0)} points "
+        f"On held-out labelled pairs the reward model is surer than it is right, by {rounded(over, 0, 100.0)} points "
         "(card): what it learned does not reach beyond its own pairs."
     )
     return above("overconfidence", over, OVERSURE, text, "more held-out pairs")
@@ -230,7 +229,7 @@ def _unsure(evidence: Evidence, parts: int) -> Finding:
     """Disagreement of an ensemble on the candidate's answers over that on the reference's."""
     a, b = evidence.answers["reference"], evidence.answers["candidate"]
     ratio = ratio_of_means(a.reward_std, b.reward_std, a.prompt, b.prompt, **evidence.bootstrap(parts))
-    text = f"The ensemble's members differ {told(ratio)} times as much as on the reference's answers."
+    text = f"The ensemble's members differ {rounded(ratio)} times as much as on the reference's answers."
     return above("ensemble_disagreement", ratio, UNSURE, text, "more prompts")
 
 
@@ -294,8 +293,8 @@ def a5_style(evidence: Evidence) -> Hypothesis:
             continue
         share = _times(axis.explained, 1 / evidence.gain.value)
         text = (
-            f"{axis.axis.capitalize()} moved by {told(axis.shift)} an answer; at its price with length and the other "
-            f"axes held this is worth {percent(share)} of the gain."
+            f"{axis.axis.capitalize()} moved by {rounded(axis.shift)} an answer; at its price with length and the "
+            f"other axes held this is worth {percent(share)} of the gain."
         )
         if axis.shift.high < 0:
             less.append(f"{text} Less of a style is not paid for as a style.")

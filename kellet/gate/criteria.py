@@ -12,12 +12,12 @@ import numpy as np
 
 from kellet.config.judgement import Gate
 from kellet.errors import DataError
-from kellet.evaluation.answers import Answers, judged, pairs, wins
-from kellet.gate.checks import Criterion, cannot_tell, judge, judged_needed
+from kellet.evaluation.answers import Answers, win_rate_by, pairs, wins
+from kellet.gate.checks import Criterion, cannot_tell, judge, comparisons_needed
 from kellet.stats.bootstrap import Estimate, mean_difference, paired_means, ratio, ratio_of_means
-from kellet.stats.equal_length import EqualLengthGain, equal_length_gain
 from kellet.stats.format import in_words
 from kellet.stats.win_rate import LengthControlled, length_controlled, quantile
+from kellet.stats.within_prompt import EqualLengthGain, equal_length_gain
 
 TAIL = 0.95
 """The quantile of KL that the tail budget limits."""
@@ -135,7 +135,7 @@ def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
     required = "independent_judge" in gate.required
     name, limit = gate.judge, 0.5 - gate.judge_margin
     missing = np.full(len(b.reward), np.nan)
-    sizes = [judged_needed(rate - limit, rate, gate.alpha) for rate in (0.5, 0.6) if rate > limit]
+    sizes = [comparisons_needed(rate - limit, rate, gate.alpha) for rate in (0.5, 0.6) if rate > limit]
     sizes_told = (
         f"About {sizes[0]:,} judged prompts are enough where the judge is indifferent, {sizes[-1]:,} where it prefers "
         "the candidate in 60%."
@@ -144,7 +144,7 @@ def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
     )
     if np.isnan(a.judges.get(name, missing)).all() and np.isnan(b.judges.get(name, missing)).all():
         return Criterion("independent_judge", required, (), sizes_told)
-    rate = judged(a, b, name, gate).get("win_rate")
+    rate = win_rate_by(a, b, name, gate).get("win_rate")
     note = ""
     if name == "judge_reward":
         note = "judge_reward is a second reward model, on other pairs of the same labels: it shares their bias."

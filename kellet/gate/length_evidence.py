@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, judged_pairs, pairs, wins
+from kellet.evaluation.answers import Answers, pairs_scored_by, pairs, wins
 from kellet.gate.checks import MIN_PROMPTS
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
-from kellet.stats.equal_length import EqualLengthGain
 from kellet.stats.format import in_words
 from kellet.stats.win_rate import LengthControlled, length_controlled, win_rate
+from kellet.stats.within_prompt import EqualLengthGain
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class LengthEvidence:
 
 
 def length_evidence(a: Answers, b: Answers, split: EqualLengthGain | None, gate: Gate) -> LengthEvidence:
-    """Gather it; ``split`` is the gain by the length slope (kellet/stats/equal_length.py), None where it cannot be told."""
+    """Gather it; ``split`` is the gain by the length slope (kellet/stats/within_prompt.py), None where it cannot be told."""
     rows_a, rows_b = pairs(a, b)
     prompt = a.prompt[rows_a]
     alone = [_beside("reward", a.reward[rows_a], b.reward[rows_b], a.length[rows_a], b.length[rows_b], prompt, gate)]
     for name in a.judges:
-        judged_a, judged_b = judged_pairs(a, b, name)
+        judged_a, judged_b = pairs_scored_by(a, b, name)
         if len(judged_a):
             scores = a.judges[name][judged_a], b.judges[name][judged_b]
             lengths = a.length[judged_a], b.length[judged_b]

@@ -25,17 +25,15 @@ from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Criterion, cannot_tell, judge
 from kellet.stats.bootstrap import Codes, Estimate, Floats, linearised, paired_means
-from kellet.stats.equal_length import MIN_SLOPE_PROMPTS
 from kellet.stats.format import in_words
 from kellet.stats.style import Style, style
 from kellet.stats.win_rate import count_difference
+from kellet.stats.within_prompt import MIN_PROMPTS, MIN_UNEXPLAINED, centred
 
 MAX_ANSWERS = 5_000
 """Answers of each system that are read: of evenly spaced prompts when there are more. Reading takes 0.2 ms each."""
 MATCHED = 0.5
 """The least share of prompts that must be alike on the axes without a price: fewer say little about the policy."""
-OWN_VARIATION = 0.02
-"""The least share of a regressor's variation within prompt that the others must leave unexplained."""
 
 AXES = (*Style._fields, "length")
 UNPRICED = "what style earns takes two answers of a system that differ, on ten prompts (evaluation.samples)"
@@ -100,8 +98,8 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     )
     gain = np.diff(paired_means(a.reward, b.reward, a.prompt, b.prompt))[:, 0]
     cluster = np.concatenate([a.prompt, b.prompt + n])
-    u = _centred(np.vstack(counts), cluster)
-    y = _centred(np.concatenate([a.reward, b.reward])[:, None], cluster)[:, 0]
+    u = np.column_stack([centred(column, cluster, 2 * n) for column in np.vstack(counts).T])
+    y = centred(np.concatenate([a.reward, b.reward]), cluster, 2 * n)
     kept = _varied(u, cluster % n)
     shifts = [count_difference(column, **gate.intervals) for column in moved.T]
     if not kept:
@@ -185,25 +183,16 @@ def _styles(answers: Answers) -> Floats:
     return np.array([_counts(query, response) for query, response in texts], dtype=np.float64)
 
 
-def _centred(values: Floats, cluster: Codes) -> Floats:
-    """``values`` ``(N, k)`` less their cluster's mean."""
-    size = int(cluster.max()) + 1
-    counts = np.maximum(np.bincount(cluster, minlength=size), 1)
-    means = np.column_stack([np.bincount(cluster, column, size) / counts for column in values.T])
-    centred: Floats = values - means[cluster]
-    return centred
-
-
 def _varied(u: Floats, prompt: Codes) -> list[int]:
-    """Columns that differ on MIN_SLOPE_PROMPTS prompts and are not explained by those before them."""
+    """Columns that differ on MIN_PROMPTS prompts and are not explained by those before them."""
     kept: list[int] = []
     for place in reversed(range(u.shape[1])):  # length first: an axis that is nothing but length is left out
         column = u[:, place]
-        if len(np.unique(prompt[np.abs(column) > 1e-12])) < MIN_SLOPE_PROMPTS:
+        if len(np.unique(prompt[np.abs(column) > 1e-12])) < MIN_PROMPTS:
             continue
         rest = column
         if kept:
             rest = column - u[:, kept] @ np.linalg.lstsq(u[:, kept], column, rcond=None)[0]
-        if (rest**2).sum() >= OWN_VARIATION * (column**2).sum():
+        if (rest**2).sum() >= MIN_UNEXPLAINED * (column**2).sum():
             kept.append(place)
     return sorted(kept)

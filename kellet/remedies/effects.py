@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, judged, judged_pairs, pairs, wins
+from kellet.evaluation.answers import Answers, win_rate_by, pairs_scored_by, pairs, wins
 from kellet.gate import criteria
 from kellet.gate.degeneration import repetitive
 from kellet.stats.bootstrap import Estimate, Floats, mean_difference, paired_means, ratio_of_means
@@ -65,7 +65,7 @@ def effects(
 ) -> dict[str, Effect]:
     """Measure b against a.
 
-    ``slopes`` are the reference's answers, whose length slope the equal-length gain takes (kellet/stats/equal_length.py).
+    ``slopes`` are the reference's answers, whose length slope the equal-length gain takes (kellet/stats/within_prompt.py).
     ``rewards`` has, by reward model, the rewards of the answers of a, b and ``slopes``.
     """
     found = [*_judges(a, b, gate), _length(a, b, gate), _kl(a, b, gate), *_shares(a, b, gate), *_styles(a, b, gate)]
@@ -77,18 +77,18 @@ def effects(
 
 def judges_of(a: Answers, b: Answers) -> list[str]:
     """Judges that scored both answers of a pair somewhere."""
-    return [name for name in b.judges if len(judged_pairs(a, b, name)[0])]
+    return [name for name in b.judges if len(pairs_scored_by(a, b, name)[0])]
 
 
 def _judges(a: Answers, b: Answers, gate: Gate) -> list[Effect]:
     found = []
     for name in judges_of(a, b):
-        told = judged(a, b, name, gate)
+        told = win_rate_by(a, b, name, gate)
         found += [
             Effect(f"{name}/win_rate", f"win rate by {name}", "win rate", "higher", 0.5, told["win_rate"]),
             Effect(f"{name}/gain", f"gain by {name}", "reward", "higher", 0.0, told["mean_gain"]),
         ]
-        rows_a, rows_b = judged_pairs(a, b, name)
+        rows_a, rows_b = pairs_scored_by(a, b, name)
         won = wins(a.judges[name][rows_a], b.judges[name][rows_b])
         level = length_controlled(won, a.length[rows_a], b.length[rows_b], a.prompt[rows_a], alpha=gate.alpha)
         title = f"win rate by {name} at equal length"

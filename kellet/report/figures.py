@@ -10,7 +10,7 @@ from markupsafe import Markup
 from kellet.report import svg
 from kellet.report.judgements import settings
 from kellet.stats.bootstrap import Estimate
-from kellet.stats.equal_length import length_slope
+from kellet.stats.within_prompt import length_slope
 
 MAX_POINTS = 1500
 """Dots of each system in the scatter; a fixed draw when there are more answers."""

@@ -23,10 +23,9 @@ from kellet.models.tokens import encode_response
 from kellet.reward.model import Pairs, Scorer, Scores, encode_pairs, score_all, scores_of_pairs
 from kellet.stats.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean
 from kellet.stats.calibration import calibration
-from kellet.stats.equal_length import length_slope
 from kellet.stats.style import Style, sentences, style
-from kellet.stats.style_slope import slope_at_equal_length
 from kellet.stats.win_rate import win_rate
+from kellet.stats.within_prompt import length_slope, slope_at_equal_length
 
 FILLER = (
     "Thank you so very much for taking the time to write to us today.",

@@ -7,8 +7,8 @@ r"""Style of an answer as counts: what a reward model may pay for beside helpful
     echo          runs of three words that are taken from the prompt
     repetition    runs of three words that the answer has used before
 
-Pure functions of text. The counts grow with length: compare them at equal length, or within a prompt with length
-held (``slope_at_equal_length`` in kellet/stats/style_slope.py). The word lists are English and short on purpose: an axis
+Pure functions of text. The counts grow with length: compare them at equal length, or within a prompt with length held
+(``slope_at_equal_length`` of kellet/stats/within_prompt.py). The word lists are English and short on purpose: an axis
 shows that something moved, the answers show what. Hedges and boosters follow the lists of Hyland, Metadiscourse (2005),
 without the words that are mostly meant literally in support answers (may, usually, always, clearly).
 """

@@ -1,13 +1,11 @@
-"""Style counts worked by hand, and the partial slope against least squares with a dummy for each prompt."""
+"""Style counts worked by hand."""
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kellet.data.world import texts
 from kellet.stats.style import Style, sentences, style
-from kellet.stats.style_slope import slope_at_equal_length
 
 NONE = Style(0, 0, 0, 0, 0, 0)
 
@@ -57,40 +55,3 @@ def test_sentences_end_at_punctuation_and_at_line_ends():
         "5.6 is a number.",
     ]
     assert sentences(" \n ") == []
-
-
-def answers(n, seed, slope=0.5):
-    """``n`` prompts with three answers: an axis that goes with length, and a reward that pays for both."""
-    rng = np.random.default_rng(seed)
-    prompt = np.repeat(np.arange(n), 3)
-    length = rng.integers(10, 60, 3 * n).astype(float)
-    axis = np.floor(length / 20) + rng.integers(0, 3, 3 * n)
-    reward = rng.normal(0, 1, n)[prompt] + slope * axis + 0.03 * length + rng.normal(0, 0.4, 3 * n)
-    return reward, axis, length, prompt
-
-
-def test_the_slope_is_that_of_least_squares_with_a_dummy_for_each_prompt():
-    reward, axis, length, prompt = answers(40, 0)
-    design = np.column_stack([axis, length, prompt[:, None] == np.arange(40)])
-    reference = np.linalg.lstsq(design, reward, rcond=None)[0][0]
-    found = slope_at_equal_length(reward, axis, length, prompt)
-    assert found.value == pytest.approx(reference, abs=1e-9)
-    assert found.low < 0.5 < found.high
-    alone = np.linalg.lstsq(np.delete(design, 1, axis=1), reward, rcond=None)[0][0]
-    assert alone > reference + 0.1  # without length held, the axis is paid for length too
-
-
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    found = [slope_at_equal_length(*answers(60, seed), resamples=400) for seed in range(150)]
-    held = np.mean([estimate.low <= 0.5 <= estimate.high for estimate in found])
-    assert 0.84 <= held <= 0.96  # 0.90 with three standard errors of 150 draws
-
-
-def test_what_cannot_be_told_is_none():
-    reward, axis, length, prompt = answers(40, 0)
-    assert slope_at_equal_length(reward, np.zeros_like(axis), length, prompt) is None
-    assert slope_at_equal_length(reward, 2 * length, length, prompt) is None  # the axis is length
-    assert slope_at_equal_length(reward, np.where(prompt < 9, axis, 0), length, prompt) is None  # nine prompts
-    same = slope_at_equal_length(reward, axis, np.full_like(length, 30.0), prompt)
-    assert same is not None
-    assert same.finite
