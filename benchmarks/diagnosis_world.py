@@ -37,7 +37,7 @@ from kellet.data.world import gold, synthesise
 from kellet.diagnosis.diagnose import HYPOTHESES, diagnose
 from kellet.diagnosis.evidence import read_evidence
 from kellet.diagnosis.reward_hypotheses import words
-from kellet.evaluation.evaluate import evaluate
+from kellet.evaluation.evaluate import Models, evaluate
 from kellet.files import atomic_file, atomic_folder, write_json
 from kellet.models import sampling as rollout
 from kellet.models.base_model import train_base
@@ -275,7 +275,7 @@ def run(name: str, seed: int, into: Path) -> None:
     prompts, base, model = into / "labels-honest.parquet", into / "base", given_to(cause, seed, into)[1]
     if not (home / "policy").exists():
         train(cause, config, prompts, base, model, home / "policy")
-    evaluate(config, prompts, base, model, home / "policy", None, home / "evaluation")
+    evaluate(config, prompts, Models(base, model, home / "policy"), home / "evaluation")
     used = time.process_time() - started
     print(f"seed {seed}, {name}: {used:.0f} s of processor, {shared:.0f} s of it for what runs share", flush=True)
 

@@ -215,7 +215,7 @@ def _collected(config: Config, candidate: Candidate, verdicts: Verdicts) -> "pd.
 def _judged(config: Config, candidate: Candidate, verdicts: Verdicts) -> "pd.DataFrame":
     """The candidate's evaluation that the sheets were drawn from, with their verdicts."""
     from kellet.evaluation.file import evaluation_hash, read_evaluation
-    from kellet.evaluation.spot_check import judged, read_key, read_verdicts
+    from kellet.evaluation.spot_check import add_verdicts, read_key, read_verdicts
 
     sheets = [Path(sheet) for sheet in verdicts.sheets]
     for sheet in sheets:
@@ -229,7 +229,7 @@ def _judged(config: Config, candidate: Candidate, verdicts: Verdicts) -> "pd.Dat
     for report in candidate.reports:
         rows = read_evaluation(report / "evaluation.parquet")
         if evaluation_hash(rows) == key["evaluation_rows_sha256"]:
-            return judged(rows, key, said)
+            return add_verdicts(rows, key, said)
     raise DataError(
         f"the sheets of {place} were drawn from another evaluation than that of {candidate.model}; name the version "
         "with --version, or the sheets' key with --key"

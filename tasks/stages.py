@@ -93,23 +93,20 @@ def evaluate(
     from kellet.evaluation import evaluate as stage
 
     inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion, "judge": judge}
-    rival, reader = (each.path if each else None for each in (champion, judge))
-    report = progress("evaluation")
-    return make(
-        folder("evaluation", config, inputs),
-        lambda out: stage.evaluate(
-            config, data.preferences, base.path, reward.path, policy.path, rival, out, report, reader
-        ),
-    )
+    optional = (artefact.path if artefact else None for artefact in (champion, judge))
+    models, report = stage.Models(base.path, reward.path, policy.path, *optional), progress("evaluation")
+    path = folder("evaluation", config, inputs)
+    return make(path, lambda out: stage.evaluate(config, data.preferences, models, out, report))
 
 
 @task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
     """Judge the evaluation: promote, block or inconclusive (gate.json)."""
+    from kellet.evaluation.file import read_evaluation
     from kellet.gate import verdict as stage
 
     def write(out: Path) -> None:
-        rows = stage.read_evaluation(evaluation.path / "evaluation.parquet")
+        rows = read_evaluation(evaluation.path / "evaluation.parquet")
         facts = {**origin, "evaluation": evaluation.hash}
         decision = stage.decide(rows, config.gate, facts, read_card(reward))
         with atomic_folder(out) as temporary:
@@ -156,7 +153,7 @@ def write_report(
     champion: dict[str, Any] | None,
 ) -> Artefact:
     """Gather what a person reads after a retraining: report.html and the files it was made from."""
-    from kellet.gate import verdict as gating
+    from kellet.evaluation.file import read_evaluation
     from kellet.report import page as stage
 
     inputs = {
@@ -185,7 +182,7 @@ def write_report(
             stage.write_report(
                 temporary / "report.html",
                 read_decision(gate),
-                gating.read_evaluation(evaluation.path / "evaluation.parquet"),
+                read_evaluation(evaluation.path / "evaluation.parquet"),
                 read_history(policy),
                 config.model_dump(mode="json"),
                 read_card(reward),

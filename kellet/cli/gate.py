@@ -58,7 +58,8 @@ def evaluate(
     from kellet.evaluation import evaluate as stage
 
     out = own_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
-    stage.evaluate(config, table, base, reward_model, policy, champion, out, lines("evaluation"), judge)
+    models = stage.Models(base, reward_model, policy, champion, judge)
+    stage.evaluate(config, table, models, out, lines("evaluation"))
     click.echo(f"evaluation in {out / 'evaluation.parquet'}")
 
 
@@ -79,13 +80,14 @@ def gate(
     Exits with 0 for promote, 3 for block and inconclusive.
     """
     evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
+    from kellet.evaluation.file import read_evaluation
     from kellet.gate import verdict as stage
 
     own = run_folder(config, run) / "reward_model/card.json"
     if card is None and file is None and own.exists():
         card = own
     told = _read_json(there(card, "train-reward")) if card else None
-    decision = stage.decide(stage.read_evaluation(evaluation), config.gate, card=told)
+    decision = stage.decide(read_evaluation(evaluation), config.gate, card=told)
     out = out or (None if file else run_folder(config, run) / "gate.json")
     if out is not None:
         decision.write(out)

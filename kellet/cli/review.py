@@ -115,7 +115,7 @@ def export_sheet(
     """
     from kellet.evaluation import spot_check as stage
     from kellet.evaluation.file import read_evaluation
-    from kellet.gate.checks import judged_needed
+    from kellet.gate.checks import comparisons_needed
 
     source = evaluation or evaluation_of(config, run)
     name = run_folder(config, run).name
@@ -124,7 +124,7 @@ def export_sheet(
     stage.write(sheet, {**told, "evaluation": str(source)}, out, key)
     click.echo(f"{len(sheet)} comparisons in {out}, {len(told['ties'])} more are ties (equal answers); key in {key}")
     margin, alpha = config.gate.judge_margin, config.gate.alpha
-    even, better = (judged_needed(rate - 0.5 + margin, rate, alpha) for rate in (0.5, 0.6))
+    even, better = (comparisons_needed(rate - 0.5 + margin, rate, alpha) for rate in (0.5, 0.6))
     click.echo(f"the gate will need about {better} where people prefer the candidate in 60%, {even} where in 50%")
 
 
@@ -150,7 +150,7 @@ def import_sheets(
     """
     from kellet.evaluation import reviewers
     from kellet.evaluation import spot_check as stage
-    from kellet.evaluation.answers import answers_of, judged
+    from kellet.evaluation.answers import answers_of, win_rate_by
     from kellet.evaluation.file import check_evaluation, read_evaluation
     from kellet.files import atomic_file
     from kellet.stats.format import in_words
@@ -158,14 +158,14 @@ def import_sheets(
     name = run_folder(config, run).name
     told = stage.read_key(key or Path("spot_checks", f"{name}.key.json"))
     verdicts = stage.read_verdicts(sheets, told)
-    rows = stage.judged(read_evaluation(evaluation or Path(told["evaluation"])), told, verdicts)
+    rows = stage.add_verdicts(read_evaluation(evaluation or Path(told["evaluation"])), told, verdicts)
     out = out or Path("spot_checks", f"{name}.parquet")
     with atomic_file(out) as temporary:
         rows.to_csv(temporary, index=False) if out.suffix == ".csv" else rows.to_parquet(temporary, index=False)
-    for sentence in reviewers.told(verdicts, len(told["items"]), told["against"], config.gate.alpha):
+    for sentence in reviewers.summary(verdicts, len(told["items"]), told["against"], config.gate.alpha):
         click.echo(sentence)
     answers = answers_of(check_evaluation(rows))
-    rate = judged(answers[told["against"]], answers[stage.CANDIDATE], stage.JUDGE, config.gate)["win_rate"]
+    rate = win_rate_by(answers[told["against"]], answers[stage.CANDIDATE], stage.JUDGE, config.gate)["win_rate"]
     click.echo(
         f"win rate of the candidate over the {told['against']}: {in_words(rate, 'win rate')}, equal answers as ties"
     )

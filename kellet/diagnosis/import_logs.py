@@ -7,7 +7,6 @@ the two do not go together. And none of them logs the full KL: what they call KL
 """
 
 import csv
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from kellet.errors import DataError
+from kellet.evaluation.file import prompt_id
 
 Estimator = Literal["k1", "k3"]
 PER_TOKEN = "objective/kl_per_token"  # noqa: S105 -- a metric
@@ -213,7 +213,7 @@ def import_samples(candidate: Path, reference: Path) -> tuple[pd.DataFrame, tupl
         if "length_tokens" not in part:
             part["length_tokens"] = [len(str(text).split()) for text in part["response"]]
             notes.append(f"{path.name} has no length column: words are counted, not tokens")
-        part["prompt_id"] = [hashlib.sha256(str(text).encode()).hexdigest()[:16] for text in part["prompt"]]
+        part["prompt_id"] = [prompt_id(str(text)) for text in part["prompt"]]
         part["sample"] = part.groupby("prompt_id").cumcount()
         parts.append(part)
     both = set(parts[0]["prompt_id"]) & set(parts[1]["prompt_id"])

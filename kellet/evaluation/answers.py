@@ -1,6 +1,6 @@
-"""The rows of an evaluation as arrays, one record for each system, and which of them stand against each other.
+"""The rows of an evaluation as arrays, one record for each system, and how two systems compare by a judge.
 
-Legend: N = answers of a system; a prompt with all its answers is a cluster.
+Legend: N = answers of a system; all answers to one prompt are a cluster.
 """
 
 from typing import Any, NamedTuple
@@ -15,10 +15,10 @@ from kellet.stats.win_rate import corrected, win_rate
 
 
 class Answers(NamedTuple):
-    """One system's rows ``(N,)``, in the order of prompt and sample; NaN where unknown."""
+    """One system's answers ``(N,)``, sorted by prompt and sample; NaN where a value is unknown."""
 
     prompt: Codes
-    """Number of the prompt, the same for all systems."""
+    """The prompt's number from 0, the same for all systems."""
     sample: Codes
     reward: Floats
     reward_std: Floats
@@ -26,29 +26,30 @@ class Answers(NamedTuple):
     length: Floats
     """Tokens."""
     kl: Floats
-    """Nats."""
+    """Full KL of the response from the reference, nats."""
     truncated: Floats
     query: list[str]
     """The prompt's text."""
     response: list[str]
     judges: dict[str, Floats]
+    """By column ``judge_*``: scores, higher is better."""
 
 
 def answers_of(rows: pd.DataFrame) -> dict[str, Answers]:
-    """Split checked rows (kellet/evaluation/file.py) by system."""
+    """Split checked rows (:func:`kellet.evaluation.file.check_evaluation`) by system."""
     codes = pd.factorize(rows["prompt_id"], sort=True)[0].astype(np.int64)
     judges = [str(name) for name in rows.columns if str(name).startswith("judge_")]
     split = {}
     for system in rows["system"].unique():
-        mine = (rows["system"] == system).to_numpy()
-        part = rows[mine]
+        selected = (rows["system"] == system).to_numpy()
+        part = rows[selected]
         unknown = np.full(len(part), np.nan)
 
         def numbers(name: str, part: pd.DataFrame = part, unknown: Floats = unknown) -> Floats:
             return part[name].to_numpy(np.float64) if name in part.columns else unknown
 
         split[str(system)] = Answers(
-            codes[mine],
+            codes[selected],
             part["sample"].to_numpy(np.int64),
             numbers("reward"),
             numbers("reward_std"),
@@ -63,7 +64,7 @@ def answers_of(rows: pd.DataFrame) -> dict[str, Answers]:
 
 
 def pairs(a: Answers, b: Answers) -> tuple[Codes, Codes]:
-    """Rows of a and of b that answer the same prompt with the same sample number."""
+    """Indices of the rows of a and of b that answer the same prompt with the same sample number."""
     samples = int(max(a.sample.max(), b.sample.max())) + 1
     keys = (a.prompt * samples + a.sample, b.prompt * samples + b.sample)
     _, rows_a, rows_b = np.intersect1d(*keys, assume_unique=True, return_indices=True)
@@ -71,17 +72,17 @@ def pairs(a: Answers, b: Answers) -> tuple[Codes, Codes]:
 
 
 def wins(a: Floats, b: Floats) -> Floats:
-    """1 where b is higher, 0 where a is, 0.5 for a tie."""
+    """1 where b is higher, 0 where a is higher, 0.5 where they tie."""
     won: npt.NDArray[np.float64] = 0.5 + 0.5 * np.sign(b - a)
     return won
 
 
-def judged(a: Answers, b: Answers, name: str, gate: Gate) -> dict[str, Estimate]:
-    """Win rate and mean gain of b over a by a judge's scores, over the pairs that have both; empty where none has.
+def win_rate_by(a: Answers, b: Answers, name: str, gate: Gate) -> dict[str, Estimate]:
+    """Win rate and mean gain of b over a by the judge in column ``name``, over the pairs in which it scored both.
 
-    The win rate of the judge that ``gate.judge`` names is corrected for ``gate.judge_error``.
+    Empty when there is no such pair. The win rate of ``gate.judge`` is corrected for ``gate.judge_error``.
     """
-    rows_a, rows_b = judged_pairs(a, b, name)
+    rows_a, rows_b = pairs_scored_by(a, b, name)
     if not len(rows_a):
         return {}
     score_a, score_b, prompt = a.judges[name][rows_a], b.judges[name][rows_b], a.prompt[rows_a]
@@ -92,10 +93,10 @@ def judged(a: Answers, b: Answers, name: str, gate: Gate) -> dict[str, Estimate]
     }
 
 
-def judged_pairs(a: Answers, b: Answers, name: str) -> tuple[Any, Any]:
-    """Pairs (:func:`kellet.evaluation.answers.pairs`) of which both answers have a score of the judge ``name``."""
+def pairs_scored_by(a: Answers, b: Answers, name: str) -> tuple[Any, Any]:
+    """The :func:`pairs` of which the judge in column ``name`` scored both answers."""
     rows_a, rows_b = pairs(a, b)
     if name not in a.judges:
         return rows_a[:0], rows_b[:0]
-    known = ~np.isnan(a.judges[name][rows_a]) & ~np.isnan(b.judges[name][rows_b])
-    return rows_a[known], rows_b[known]
+    scored = ~np.isnan(a.judges[name][rows_a]) & ~np.isnan(b.judges[name][rows_b])
+    return rows_a[scored], rows_b[scored]

@@ -1,7 +1,7 @@
-"""A chat with a policy and its reference: both answer every message, and what they say stands side by side.
+"""A chat with a policy and its reference: both answer every message, and their answers are shown side by side.
 
-The reference is the policy's own base model with the adapter off (kellet/models/trunk.py). Blind, the two are called A and B
-in an order drawn for each message, and whoever reads says which is better before the names are told.
+The reference is the policy's base model with the adapter switched off (kellet/models/trunk.py). In a blind chat the two
+are called A and B, in an order drawn for each message, and the reader votes before the names are revealed.
 """
 
 import random
@@ -12,23 +12,24 @@ from typing import Any
 
 from kellet.config.training import Text
 from kellet.data.conversation import Messages, to_prompt
-from kellet.evaluation.evaluate import stream_seed
 from kellet.models.sampling import generate_text
+from kellet.models.seeds import derived_seed
 from kellet.models.trunk import POLICY, playing
 
 Read = Callable[[str], str]
-"""Gives the next line after showing this text; raises EOFError at the end."""
-Say = Callable[[str], None]
+"""Shows a prompt and returns the next line of the input; raises EOFError at its end."""
+Show = Callable[[str], None]
 
 REFERENCE = "reference"
 VOTES = ("a", "b", "tie")
 
 
 class Chat:
-    """A policy (adapter of ``model``) and its reference, and what each has said so far.
+    """A policy (an adapter of ``model``) and its reference, with the messages of each so far.
 
-    Greedy when ``seed`` is None, else sampled: the same seed and messages give the same answers. As a ``conversation``
-    each system reads the messages so far with its own answers; otherwise every message is a prompt by itself.
+    Answers are greedy when ``seed`` is None, else sampled: the same seed and messages give the same answers. In a
+    ``conversation`` each system reads all messages so far, with its own answers among them; otherwise every message is
+    a prompt by itself.
     """
 
     def __init__(
@@ -37,62 +38,62 @@ class Chat:
         self.model, self.tokenizer, self.text, self.seed, self.conversation = model, tokenizer, text, seed, conversation
         self.systems: dict[str, str | None] = {policy: POLICY, REFERENCE: None}
         self.turns = 0
-        self.said: dict[str, Messages] = {}
+        self.messages: dict[str, Messages] = {}
         self.forget()
 
     def forget(self) -> None:
         """Begin a new conversation."""
-        self.said = {system: [] for system in self.systems}
+        self.messages = {system: [] for system in self.systems}
 
     def ask(self, message: str) -> dict[str, str]:
         """Each system's answer, the policy's first."""
         self.turns += 1
         answers = {}
         for system, adapter in self.systems.items():
-            heard = [*self.said[system], {"role": "user", "content": message}]
-            prompt = to_prompt(heard) if self.conversation else message
-            seed = None if self.seed is None else stream_seed(self.seed, f"{system} {self.turns}")
+            messages = [*self.messages[system], {"role": "user", "content": message}]
+            prompt = to_prompt(messages) if self.conversation else message
+            seed = None if self.seed is None else derived_seed(self.seed, f"{system} {self.turns}")
             with playing(self.model, adapter):
                 (answers[system],) = generate_text(self.model, self.tokenizer, [prompt], self.text, seed)
-            self.said[system] = [*heard, {"role": "assistant", "content": answers[system]}]
+            self.messages[system] = [*messages, {"role": "assistant", "content": answers[system]}]
         return answers
 
 
-def talk(chat: Chat, read: Read, say: Say, width: int | None) -> None:
-    """Answer messages until the input ends; empty lines are passed over, ``/new`` begins a new conversation.
+def talk(chat: Chat, read: Read, show: Show, width: int | None) -> None:
+    """Answer messages until the input ends; empty lines are skipped, ``/new`` begins a new conversation.
 
-    ``width``: characters of the terminal; None writes one answer below the other, for files and pipes.
+    ``width`` is the terminal's in characters; None writes one answer below the other, for files and pipes.
     """
-    while (message := _next(read, "> ")) is not None:
+    while (message := _line(read, "> ")) is not None:
         if message == "/new":
             chat.forget()
         elif message:
-            say(beside(chat.ask(message), width))
+            show(side_by_side(chat.ask(message), width))
 
 
-def talk_blind(chat: Chat, read: Read, say: Say, width: int | None) -> Counter[str]:
+def talk_blind(chat: Chat, read: Read, show: Show, width: int | None) -> Counter[str]:
     """As :func:`talk`, but the answers are called A and B, and after each pair a vote is read: a, b or tie.
 
-    Any other line passes. The names are told after the vote. Gives the votes by system, and for ``tie``.
+    The names are revealed after the vote; any other line is not counted. Returns the votes by system and for ``tie``.
     """
     order, votes = random.Random(f"blind {chat.seed}"), Counter[str]()  # noqa: S311  # a coin, no secret
-    while (message := _next(read, "> ")) is not None:
+    while (message := _line(read, "> ")) is not None:
         if message == "/new":
             chat.forget()
         if message in ("", "/new"):
             continue
         answers = chat.ask(message)
         names = order.sample(list(answers), k=2)
-        say(beside({"A": answers[names[0]], "B": answers[names[1]]}, width))
-        vote = (_next(read, "better: a, b or tie? ") or "").lower()
+        show(side_by_side({"A": answers[names[0]], "B": answers[names[1]]}, width))
+        vote = (_line(read, "better: a, b or tie? ") or "").lower()
         if vote in VOTES:
             votes["tie" if vote == "tie" else names[VOTES.index(vote)]] += 1
-        say(f"A was the {names[0]}, B the {names[1]}" + ("" if vote in VOTES else "; not counted"))
+        show(f"A was the {names[0]}, B the {names[1]}" + ("" if vote in VOTES else "; not counted"))
     return votes
 
 
-def beside(answers: dict[str, str], width: int | None) -> str:
-    """Two named texts in two columns of a terminal ``width`` wide, or one below the other when it is None."""
+def side_by_side(answers: dict[str, str], width: int | None) -> str:
+    """Two named texts in two columns of a terminal ``width`` characters wide; one below the other when it is None."""
     texts = {name: printable(answer) or "(nothing)" for name, answer in answers.items()}
     if width is None:
         return "\n".join(f"{name}: " + text.replace("\n", "\n  ") for name, text in texts.items())
@@ -105,7 +106,7 @@ def beside(answers: dict[str, str], width: int | None) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters spelled out: an answer must not move the cursor or colour the terminal."""
+    """Escape control characters: an answer must not move the cursor or colour the terminal."""
     return "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
         for letter in text
@@ -120,8 +121,8 @@ def _filled(lines: Sequence[str], rows: int) -> list[str]:
     return [*lines, *[""] * (rows - len(lines))]
 
 
-def _next(read: Read, prompt: str) -> str | None:
-    """The next line without white space around it; None at the end of the input."""
+def _line(read: Read, prompt: str) -> str | None:
+    """The next line of the input, stripped; None at its end."""
     try:
         return read(prompt).strip()
     except EOFError:

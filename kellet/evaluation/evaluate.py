@@ -1,13 +1,12 @@
-"""Held-out evaluation: every system answers the same test prompts, and one file records what came of it.
+"""Held-out evaluation: every system answers the same test prompts, and each answer is one row of the evaluation file.
 
-Reward is the reward model's, KL is the full KL of each response from the reference (nats per response), judges stand in
-columns ``judge_*``. In the support world ``judge_gold`` is the true helpfulness of every answer, for verification, and
-``judge_human`` what simulated reviewers gave a small blind sample; nothing of either was seen in training.
+``reward`` is the reward model's, ``kl_nats`` the full KL of the response from the reference (nats per response), and
+each judge fills a column ``judge_*``. In the support world ``judge_gold`` is the true helpfulness of every answer, for
+verification, and ``judge_human`` the scores of simulated reviewers on a small blind sample; training sees neither.
 """
 
-import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +15,13 @@ import torch
 from kellet.config.run import Config
 from kellet.data.prompts import prompts_of
 from kellet.errors import DataError
+from kellet.evaluation.file import prompt_id
 from kellet.evaluation.token_kl import TRACES, token_kl
-from kellet.files import atomic_folder, value_hash, write_json
+from kellet.files import atomic_folder, write_json
 from kellet.models import kl
 from kellet.models.next_token import compare
 from kellet.models.sampling import chances_of, sample, truncated
+from kellet.models.seeds import derived_seed
 from kellet.models.tokens import Batch, decode, encode_prompt
 from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, playing
 from kellet.progress import Progress, quiet
@@ -32,51 +33,54 @@ REVIEWER_NOISE = 0.2
 """Standard deviation of a simulated reviewer's error, in units of gold."""
 
 
-def evaluate(
-    config: Config,
-    preferences: Path,
-    base: Path | str,
-    reward_model: Path,
-    policy: Path,
-    champion: Path | None,
-    out: Path,
-    progress: Progress = quiet,
-    judge: Path | None = None,
-) -> None:
-    """Let candidate, reference and champion (if any) answer the test prompts.
+class Models(NamedTuple):
+    """The models that an evaluation needs, by their folders."""
 
-    ``out`` gets evaluation.parquet and token_kl.json. ``policy`` and ``champion`` are folders of train_policy on the
-    same base, ``judge`` is one of train_judge. Raises DataError when there is no test prompt.
+    base: Path | str
+    """The base model, which is also the reference; a hub name is allowed."""
+    reward_model: Path
+    policy: Path
+    """The candidate, as train_policy wrote it on this base."""
+    champion: Path | None = None
+    """The present champion, another policy on this base."""
+    judge: Path | None = None
+    """The second reward model, as train_judge wrote it; it fills the column ``judge_reward``."""
+
+
+def evaluate(config: Config, preferences: Path, models: Models, out: Path, progress: Progress = quiet) -> None:
+    """Let candidate, reference and champion (if any) answer the test prompts of ``preferences``.
+
+    Writes evaluation.parquet and token_kl.json into ``out``. Raises DataError when there is no test prompt.
     """
     prompts = test_prompts(preferences, config)
-    model, tokenizer = load_base(base, config.base_model)
-    model = load_adapter(model, policy / "adapter")
-    scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
+    model, tokenizer = load_base(models.base, config.base_model)
+    model = load_adapter(model, models.policy / "adapter")
+    scorer = load_scorer(model, models.reward_model, tokenizer.eos_token_id)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
-    if champion is not None:
-        load_adapter(model, champion / "adapter", CHAMPION)
+    if models.champion is not None:
+        load_adapter(model, models.champion / "adapter", CHAMPION)
         systems["champion"] = CHAMPION
     size = config.evaluation.batch_size
     total = len(systems) * config.evaluation.samples * -(-len(prompts) // size)
     rows: list[pd.DataFrame] = []
     for system, adapter in systems.items():
-        # Each system has its own stream: adding a champion changes nobody else's answers.
-        generator = torch.Generator().manual_seed(stream_seed(config.seed, system))
+        # Each system has its own random stream, so adding a champion does not change the other systems' answers.
+        generator = torch.Generator().manual_seed(derived_seed(config.seed, system))
         for number in range(config.evaluation.samples):
             for begin in range(0, len(prompts), size):
                 part = answer(model, tokenizer, scorer, adapter, prompts[begin : begin + size], config, generator)
                 rows.append(part.assign(system=system, sample=number))
                 progress(len(rows), total, {})
     table = pd.concat(rows, ignore_index=True)
-    traced = token_kl(table, tokenizer)
+    highlights = token_kl(table, tokenizer)
     table = table.drop(columns=TRACES)
-    if judge is not None:
-        table[COLUMN] = judge_scores(model, tokenizer, table, judge, config)
+    if models.judge is not None:
+        table[COLUMN] = judge_scores(model, tokenizer, table, models.judge, config)
     if config.data.source == "world":
         table = judge_by_world(table, config)
     with atomic_folder(out) as folder:
         table.to_parquet(folder / "evaluation.parquet", index=False)
-        write_json(folder / "token_kl.json", traced)
+        write_json(folder / "token_kl.json", highlights)
 
 
 def test_prompts(preferences: Path, config: Config) -> list[str]:
@@ -85,16 +89,6 @@ def test_prompts(preferences: Path, config: Config) -> list[str]:
     if not prompts:
         raise DataError(f"{preferences} has no prompt in split 'test'; prepare it again with more prompts")
     return prompts[: config.evaluation.prompts]
-
-
-def prompt_id(prompt: str) -> str:
-    """First 16 hex digits of the prompt's SHA-256."""
-    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
-
-
-def stream_seed(seed: int, system: str) -> int:
-    """A seed for each system's own random stream."""
-    return int(value_hash([seed, system])[:8], 16)
 
 
 @torch.no_grad()
@@ -107,9 +101,9 @@ def answer(
     config: Config,
     generator: torch.Generator,
 ) -> pd.DataFrame:
-    """One system's sampled answers to ``prompts`` with reward, length, KL and truncation: a row for each prompt.
+    """Sample one answer of a system to each prompt: a row each with reward, length, KL and whether it was cut.
 
-    The columns TRACES hold each answer's tokens and their KL; null for the reference.
+    The columns TRACES hold each answer's tokens and the KL at each of them (null for the reference).
     """
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     limit = config.text.max_response_tokens
@@ -143,19 +137,19 @@ def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     )
     rng = np.random.default_rng([config.seed, 7])
     ids = sorted(judged["prompt_id"].unique())
-    picked = rng.choice(ids, size=min(config.evaluation.spot_checks, len(ids)), replace=False)
+    drawn = rng.choice(ids, size=min(config.evaluation.spot_checks, len(ids)), replace=False)
     noise = rng.normal(0.0, REVIEWER_NOISE, size=len(judged))
-    seen = judged["prompt_id"].isin(list(picked)) & (judged["sample"] == 0)
-    return judged.assign(judge_human=(judged["judge_gold"] + noise).where(seen))
+    reviewed = judged["prompt_id"].isin(list(drawn)) & (judged["sample"] == 0)
+    return judged.assign(judge_human=(judged["judge_gold"] + noise).where(reviewed))
 
 
 def _kl_from_reference(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
-    """(B, R) full KL from the reference at each response token, nats; ``states`` are the final ones of who wrote."""
+    """(B, R) full KL from the reference at each response token, nats; ``states`` are the policy's hidden states."""
     with playing(model, None):
         ref_states = all_response_states(model, batch)
     return compare(model, states, ref_states, batch).kl_full
 
 
 def _traces(values: torch.Tensor, batch: Batch) -> list[Any]:
-    """Of (B, R) one array (tokens,) for each response, without padding."""
+    """Split (B, R) into one array (tokens,) for each response, without padding."""
     return [row[kept].cpu().numpy() for row, kept in zip(values, batch.response_mask, strict=True)]

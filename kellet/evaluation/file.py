@@ -1,4 +1,4 @@
-"""The evaluation file: one answer of one system to one held-out prompt in each row. Read, checked, never repaired.
+"""The evaluation file: each row is one answer of one system to one held-out prompt. It is checked, never repaired.
 
     prompt_id      names the prompt; all systems answer the same prompts
     prompt         its text
@@ -12,7 +12,7 @@
     truncated      whether the response was cut at the token limit; null where unknown
     judge_*        any number of judges' scores, higher is better; null where not judged
 
-Other columns are allowed and left out. A row is named by its number among the data rows, counted from 1.
+Other columns are allowed and ignored. Errors name a row by its number among the data rows, counted from 1.
 """
 
 import hashlib
@@ -32,18 +32,18 @@ TEXTS = ("prompt_id", "prompt", "system", "response")
 NEEDED = (*TEXTS, "sample", "reward", "length_tokens")
 OPTIONAL = ("kl_nats", "truncated")
 KL_NOISE = 1e-6
-"""Rounding may leave a full KL this far below zero, nats."""
+"""A full KL may be this far below zero by rounding, nats."""
 LARGEST = 1e100
-"""Larger numbers cannot be squared and summed, as every interval does."""
+"""Larger values are refused: every interval squares and sums them, which would overflow."""
 BOOLEANS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 
 Mask = npt.NDArray[np.bool_]
 
 
 def read_evaluation(path: Path) -> pd.DataFrame:
-    """Read ``.parquet`` or ``.csv`` (UTF-8), check it, and give it in a fixed order of rows and columns.
+    """Read ``.parquet`` or ``.csv`` (UTF-8), check it, and return it with rows and columns in a fixed order.
 
-    Raises DataError naming the row and the column of the first thing that is wrong; see :func:`check_evaluation`.
+    Raises DataError with the row and the column of the first error; see :func:`check_evaluation`.
     """
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
@@ -65,7 +65,7 @@ def read_evaluation(path: Path) -> pd.DataFrame:
 
 
 def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
-    """Check ``table`` and give the contract's columns, typed, sorted by prompt_id, system and sample.
+    """Check ``table`` and return the columns above, typed, sorted by prompt_id, system and sample.
 
     Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
     a reward or length that is not finite, a negative length, a KL or reward_std that is infinite or negative, a key
@@ -90,8 +90,13 @@ def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
 
 
+def prompt_id(prompt: str) -> str:
+    """First 16 hex digits of the SHA-256 of a prompt's text: the ``prompt_id`` that Kellet writes."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
 def evaluation_hash(rows: pd.DataFrame) -> str:
-    """SHA-256 (hex) of checked rows: the same for CSV and Parquet and for any order of rows."""
+    """SHA-256 (hex) of checked rows; it does not depend on the file format or on the order of the rows."""
     digest = hashlib.sha256()
     for name in rows.columns:
         values = rows[name]
@@ -112,7 +117,7 @@ def _texts(table: pd.DataFrame, name: str) -> npt.NDArray[np.object_]:
 
 
 def _numbers(table: pd.DataFrame, name: str, nullable: bool) -> npt.NDArray[np.float64]:
-    """Turn a column into floats, null into NaN; text that is not a number is refused."""
+    """Convert a column to floats, null to NaN; text that is not a number is refused."""
     values = table[name]
     if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -167,18 +172,18 @@ def _check_keys(rows: pd.DataFrame) -> None:
     for name in present:
         absent = ~rows["prompt_id"].isin(list(ids[name])).to_numpy()
         _refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike")
-    mine = rows["system"] == "candidate"
+    candidate = rows["system"] == "candidate"
     for name in present[1:]:
-        keys = [rows.loc[part, ["prompt_id", "sample"]] for part in (mine, rows["system"] == name)]
+        keys = [rows.loc[part, ["prompt_id", "sample"]] for part in (candidate, rows["system"] == name)]
         if keys[0].merge(keys[1]).empty:
             wanted = f"no answer of {name!r} to the same prompt has this number; number each system's samples alike"
-            _refuse(mine.to_numpy(), "sample", rows["sample"], wanted)
+            _refuse(candidate.to_numpy(), "sample", rows["sample"], wanted)
 
 
 def _refuse(wrong: Mask, column: str, values: "pd.Series[Any]", why: str) -> None:
-    """Raise DataError for the first True of ``wrong``."""
+    """Raise DataError for the first row at which ``wrong`` is True, if any."""
     if not wrong.any():
         return
-    place = int(np.argmax(wrong))
+    row = int(np.argmax(wrong))
     more = f" (and {int(wrong.sum()) - 1} more rows)" if wrong.sum() > 1 else ""
-    raise DataError(f"row {place + 1}, column {column!r}: {str(values.iloc[place])[:80]!r}: {why}{more}")
+    raise DataError(f"row {row + 1}, column {column!r}: {str(values.iloc[row])[:80]!r}: {why}{more}")

@@ -1,4 +1,4 @@
-"""What a spot check's reviewers said, reviewer by reviewer, and whether they agree.
+"""What the reviewers of a spot check preferred, one by one, and how often they agree.
 
 Intervals are Wilson's over comparisons (kellet/stats/win_rate.py), two-sided 1 - 2·alpha.
 """
@@ -15,10 +15,10 @@ from kellet.stats.win_rate import win_rate
 
 
 def agreement(verdicts: pd.DataFrame, alpha: float) -> tuple[Estimate, float] | None:
-    """Share of pairs of reviewers that said the same about a comparison, and what chance alone would give.
+    """Share of pairs of reviewers with the same verdict on a comparison, and the share expected by chance.
 
-    Over the comparisons that two or more have judged; None without any. Chance: the sum of the squared shares of
-    better, tie and worse among all their verdicts (Scott 1955).
+    Over the comparisons that two or more reviewers judged; None when there is none. Expected by chance is the sum of
+    the squared shares of better, tie and worse among all their verdicts (Scott 1955).
     """
     several = verdicts[verdicts.groupby("item")["reviewer"].transform("size") > 1]
     same, item = list[float](), list[str]()
@@ -32,19 +32,19 @@ def agreement(verdicts: pd.DataFrame, alpha: float) -> tuple[Estimate, float] | 
     return win_rate(same, pd.factorize(np.array(item))[0], alpha=alpha), float((shares**2).sum())
 
 
-def told(verdicts: pd.DataFrame, comparisons: int, against: str, alpha: float) -> list[str]:
-    """A sentence for each reviewer, and one on their agreement where there are several."""
+def summary(verdicts: pd.DataFrame, comparisons: int, against: str, alpha: float) -> list[str]:
+    """One sentence about each reviewer, and one about their agreement where comparisons were judged twice."""
     sentences = []
-    for name, own in verdicts.groupby("reviewer"):
-        count, sides = Counter(own["candidate"]), own.loc[own["verdict"] != "tie", "verdict"]
-        text = f"{name} judged {len(own)} of {comparisons}: candidate better in {count[1.0]}, {against} in {count[0.0]}"
-        text += f", tie in {count[0.5]}"
+    for name, rows in verdicts.groupby("reviewer"):
+        count, sides = Counter(rows["candidate"]), rows.loc[rows["verdict"] != "tie", "verdict"]
+        text = f"{name} judged {len(rows)} of {comparisons}: candidate better in {count[1.0]}, "
+        text += f"{against} in {count[0.0]}, tie in {count[0.5]}"
         if len(sides):
             first = win_rate((sides == "a").to_numpy(np.float64), alpha=alpha)
             text += f"; chose A, whichever it was, in {in_words(first, 'share')} of {len(sides)}"
         sentences.append(text)
-    if (found := agreement(verdicts, alpha)) is not None:
-        share, chance = found
+    if (agreed := agreement(verdicts, alpha)) is not None:
+        share, chance = agreed
         sentences.append(
             f"two reviewers said the same in {in_words(share, 'share')} ({share.clusters} comparisons judged twice or "
             f"more); chance alone would give {100 * chance:.1f}%"

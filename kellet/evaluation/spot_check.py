@@ -1,9 +1,9 @@
-"""Blind comparisons by people: drawn from an evaluation as a sheet, and read back as the scores of a judge.
+"""Blind comparisons by people: drawn from an evaluation as a sheet, and read back as the column judge_human.
 
-A sheet has one comparison a row: two answers to the same prompt, called A and B in an order drawn by chance. Who is who
-stands in the key, which the reviewers do not get. Each reviewer fills in a copy. An answer's score is the mean of its
-reviewers' verdicts, 1 where it was called better, 0.5 for a tie, 0 otherwise: higher than its rival's where most
-reviewers preferred it, so that the gate reads a win (column judge_human, kellet/evaluation/file.py).
+Each row of a sheet is one comparison: two answers to the same prompt, called A and B in random order. The key, which
+the reviewers do not get, says which is the candidate's. Each reviewer fills in a copy of the sheet. An answer's score is
+the mean of its reviewers' verdicts: 1 where it was called better, 0.5 for a tie, 0 where it was called worse. The gate
+then counts a win where most reviewers preferred the candidate.
 """
 
 import csv
@@ -34,52 +34,52 @@ Key = dict[str, Any]
 def draw(rows: pd.DataFrame, against: str, pairs: int, seed: int) -> tuple[pd.DataFrame, Key]:
     """A sheet of up to ``pairs`` comparisons of the candidate with ``against``, and its key.
 
-    ``rows`` are those of a checked evaluation. Prompts are drawn by chance, one comparison each; answers that people
-    have judged before are passed over. Equal answers are ties without anybody being asked: they stand in the key only.
+    ``rows`` are a checked evaluation's. Prompts are drawn at random, with one comparison each, among the answers that
+    nobody has judged yet. Equal answers count as ties without asking anybody; they are in the key but not in the sheet.
     Raises InputError when there is nothing to compare.
     """
     table = rows if JUDGE in rows else rows.assign(**{JUDGE: np.nan})
-    open_ = table[table[JUDGE].isna()]
+    unjudged = table[table[JUDGE].isna()]
     if against not in set(rows["system"]):
         raise InputError(f"the evaluation has no answers of {against!r}; it has {', '.join(rows['system'].unique())}")
-    sides = [open_[open_["system"] == system] for system in (CANDIDATE, against)]
+    sides = [unjudged[unjudged["system"] == system] for system in (CANDIDATE, against)]
     both = sides[0].merge(sides[1], on=["prompt_id", "sample"], suffixes=("_candidate", "_other"))
     if both.empty:
         raise InputError(f"people have judged every answer of candidate and {against} already ({JUDGE} is filled)")
     rng = np.random.default_rng([seed, 11])
-    # In random order, the first row of each prompt is a random sample of it, and the first prompts are random prompts.
+    # In random order the first row of each prompt is a random sample of it, and the first prompts are random prompts.
     drawn = both.iloc[rng.permutation(len(both))].drop_duplicates("prompt_id").head(pairs)
-    told, lines, items, ties = evaluation_hash(rows), [], [], []
+    digest, lines, items, ties = evaluation_hash(rows), [], [], []
     for row, candidate_first in zip(drawn.to_dict("records"), rng.random(len(drawn)) < 0.5, strict=True):
-        place = {"prompt_id": row["prompt_id"], "sample": int(row["sample"])}
+        answer = {"prompt_id": row["prompt_id"], "sample": int(row["sample"])}
         if row["response_candidate"].strip() == row["response_other"].strip():
-            ties.append(place)
+            ties.append(answer)
             continue
-        item = value_hash([told, seed, *place.values()])[:8]
-        answers = (row["response_candidate"], row["response_other"])
-        first, second = answers if candidate_first else answers[::-1]
+        item = value_hash([digest, seed, *answer.values()])[:8]
+        texts = (row["response_candidate"], row["response_other"])
+        first, second = texts if candidate_first else texts[::-1]
         lines.append((item, as_text(row["prompt_candidate"]), first, second, "", ""))
-        items.append({"item": item, **place, "candidate": "a" if candidate_first else "b"})
-    key = {"evaluation_rows_sha256": told, "against": against, "seed": seed, "items": items, "ties": ties}
+        items.append({"item": item, **answer, "candidate": "a" if candidate_first else "b"})
+    key = {"evaluation_rows_sha256": digest, "against": against, "seed": seed, "items": items, "ties": ties}
     return pd.DataFrame(lines, columns=FIELDS), key
 
 
-def write(sheet: pd.DataFrame, key: Key, place: Path, key_place: Path) -> None:
+def write(sheet: pd.DataFrame, key: Key, path: Path, key_path: Path) -> None:
     """Write the sheet as CSV that spreadsheet programs open, and the key as JSON.
 
-    Raises InputError when the key exists: without it the sheets that were filled in for it could not be read.
+    Raises InputError when the key exists: sheets that were filled in for it could not be read without it.
     """
-    if key_place.exists():
-        raise InputError(f"{key_place} exists, and filled sheets may need it; name another --key, or remove it")
+    if key_path.exists():
+        raise InputError(f"{key_path} exists, and filled sheets may need it; name another --key, or remove it")
     safe = sheet.map(lambda text: f"'{text}" if text.startswith(FORMULA) else text)
-    with atomic_file(place) as temporary:
+    with atomic_file(path) as temporary:
         # The byte order mark tells spreadsheet programs that this is UTF-8.
         safe.to_csv(temporary, index=False, encoding="utf-8-sig", quoting=csv.QUOTE_ALL)
-    write_json(key_place, key)
+    write_json(key_path, key)
 
 
 def read_key(path: Path) -> Key:
-    """The key of a sheet. Raises DataError when the file is none."""
+    """Read the key of a sheet. Raises DataError when the file is not a key."""
     try:
         key = json.loads(path.read_text(encoding="utf-8"))
         return key if {"evaluation_rows_sha256", "against", "items", "ties"} <= set(key) else _no_key(path)
@@ -88,13 +88,13 @@ def read_key(path: Path) -> Key:
 
 
 def read_verdicts(files: Sequence[Path], key: Key) -> pd.DataFrame:
-    """What each reviewer said: reviewer (the file's name), item, and candidate (1 better, 0.5 tie, 0 worse), first (A).
+    """One row for each verdict: reviewer (the file's name), item, candidate (1 better, 0.5 tie, 0 worse), verdict.
 
-    A row without a verdict is passed over. Raises DataError with row and column for an unknown item, an item given
-    twice and a verdict that is none of a, b and tie, and when a file has no verdict or two have the same name.
+    Rows without a verdict are skipped. Raises DataError with row and column for an unknown item, an item given twice or
+    a verdict other than a, b and tie, and when a file has no verdict or two files have the same name.
     """
     sides = {entry["item"]: entry["candidate"] for entry in key["items"]}
-    found: list[pd.DataFrame] = []
+    parts: list[pd.DataFrame] = []
     for file in files:
         sheet = _read_sheet(file)
         better = sheet["better"].str.strip().str.lower()
@@ -105,18 +105,18 @@ def read_verdicts(files: Sequence[Path], key: Key) -> pd.DataFrame:
         given = better != ""
         if not given.any():
             raise DataError(f"{file}: column 'better' is empty in every row; write a, b or tie")
-        if file.stem in {str(each["reviewer"].iloc[0]) for each in found}:
+        if file.stem in {str(part["reviewer"].iloc[0]) for part in parts}:
             raise DataError(f"two sheets are called {file.stem!r}; name each file after its reviewer")
         won = (better == item.map(sides)).astype(float).where(better != "tie", 0.5)
-        told = pd.DataFrame({"reviewer": file.stem, "item": item, "candidate": won, "verdict": better})
-        found.append(told[given])
-    return pd.concat(found, ignore_index=True)
+        verdicts = pd.DataFrame({"reviewer": file.stem, "item": item, "candidate": won, "verdict": better})
+        parts.append(verdicts[given])
+    return pd.concat(parts, ignore_index=True)
 
 
-def judged(rows: pd.DataFrame, key: Key, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """The evaluation with the verdicts as scores of both answers in judge_human; scores there before stay.
+def add_verdicts(rows: pd.DataFrame, key: Key, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Write the verdicts as scores of both answers into judge_human; scores that it had before stay.
 
-    Raises DataError when it is not the evaluation that the sheet was drawn from.
+    Raises DataError when ``rows`` is not the evaluation that the sheet was drawn from.
     """
     if evaluation_hash(rows) != key["evaluation_rows_sha256"]:
         raise DataError("this is not the evaluation that the sheet was drawn from; name that one with --evaluation")
@@ -127,7 +127,7 @@ def judged(rows: pd.DataFrame, key: Key, verdicts: pd.DataFrame) -> pd.DataFrame
         scores[CANDIDATE, entry["prompt_id"], entry["sample"]] = score
         scores[key["against"], entry["prompt_id"], entry["sample"]] = 1 - score
     keys = zip(rows["system"], rows["prompt_id"], rows["sample"], strict=True)
-    new = pd.Series([scores.get(each, np.nan) for each in keys], index=rows.index, dtype=float)
+    new = pd.Series([scores.get(answer, np.nan) for answer in keys], index=rows.index, dtype=float)
     return rows.assign(**{JUDGE: new.fillna(rows[JUDGE]) if JUDGE in rows else new})
 
 
@@ -137,9 +137,10 @@ def _read_sheet(file: Path) -> pd.DataFrame:
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 ({error.reason}); save it as 'CSV UTF-8'") from error
     head = text.partition("\n")[0]
-    comma = ";" if head.count(";") > head.count(",") else ","  # as spreadsheet programs write where 0,5 is a half
+    # Spreadsheet programs separate by semicolons in countries with decimal commas.
+    separator = ";" if head.count(";") > head.count(",") else ","
     try:
-        sheet = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=comma)
+        sheet = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=separator)
     except ValueError as error:
         raise DataError(f"{file}: cannot be read as CSV: {error}") from error
     missing = [name for name in ("item", "better") if name not in sheet]

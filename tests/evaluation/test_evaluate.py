@@ -9,8 +9,8 @@ import torch
 from kellet.config.training import Lora
 from kellet.data.world import gold
 from kellet.errors import DataError
-from kellet.evaluation.evaluate import answer, evaluate, judge_by_world, prompt_id, stream_seed, test_prompts
-from kellet.evaluation.file import check_evaluation, read_evaluation
+from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world, stream_seed, test_prompts
+from kellet.evaluation.file import check_evaluation, prompt_id, read_evaluation
 from kellet.files import content_hash
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
 from kellet.reward.model import Member, Scorer
@@ -39,8 +39,8 @@ def parts(tmp_path_factory):
 
 def run(parts, out, policy="policy", champion=None, **sections):
     base, preferences = tiny.folder() / "base", tiny.folder() / "preferences.parquet"
-    champion = parts / champion if champion else None
-    evaluate(tiny.config(**sections), preferences, base, parts / "reward_model", parts / policy, champion, out)
+    models = Models(base, parts / "reward_model", parts / policy, parts / champion if champion else None)
+    evaluate(tiny.config(**sections), preferences, models, out)
     return pd.read_parquet(out / "evaluation.parquet")
 
 

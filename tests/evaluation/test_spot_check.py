@@ -1,4 +1,4 @@
-"""Spot checks: who is A is chance and stays hidden; verdicts reach the answers they were given to, bad sheets none."""
+"""Spot checks: sheets are blind, verdicts become the scores of the right answers, and bad sheets are refused."""
 
 import csv
 import json
@@ -11,21 +11,21 @@ import pytest
 from kellet.errors import DataError, InputError
 from kellet.evaluation import reviewers, spot_check
 from tests.helpers.command import kellet
-from tests.helpers.judged import SYSTEMS, evaluation
+from tests.helpers.unjudged import SYSTEMS, evaluation
 
 
 def response(rows, system, entry):
-    (found,) = rows[
+    (text,) = rows[
         (rows["system"] == system) & (rows["prompt_id"] == entry["prompt_id"]) & (rows["sample"] == entry["sample"])
     ]["response"]
-    return found
+    return text
 
 
 def test_the_key_says_who_is_who_and_the_sheet_does_not():
     rows = evaluation(equal=(3, 5))
     sheet, key = spot_check.draw(rows, "reference", 40, seed=0)
     assert len(sheet) == 38
-    assert {place["prompt_id"] for place in key["ties"]} == {"p03", "p05"}
+    assert {tie["prompt_id"] for tie in key["ties"]} == {"p03", "p05"}
     assert len({entry["prompt_id"] for entry in key["items"]}) == 38  # a prompt is asked once
     assert {entry["sample"] for entry in key["items"]} == {0, 1}
     for row, entry in zip(sheet.to_dict("records"), key["items"], strict=True):
@@ -48,10 +48,10 @@ def test_a_seed_repeats_the_draw_and_another_draws_other_prompts_and_orders():
 
 def filled(folder, name, better):
     """A sheet of three comparisons with these verdicts."""
-    place = folder / f"{name}.csv"
+    path = folder / f"{name}.csv"
     lines = [f"{item},Q?,x,y,{verdict}" for item, verdict in zip(("i1", "i2", "i3"), better, strict=False)]
-    place.write_text("\n".join(["item,prompt,answer_a,answer_b,better", *lines]) + "\n")
-    return place
+    path.write_text("\n".join(["item,prompt,answer_a,answer_b,better", *lines]) + "\n")
+    return path
 
 
 KEY = {
@@ -70,12 +70,12 @@ def test_verdicts_become_scores_of_both_answers(tmp_path):
     rows = evaluation()
     key = KEY | {"evaluation_rows_sha256": spot_check.evaluation_hash(rows)}
     verdicts = spot_check.read_verdicts([filled(tmp_path, "a", "abb"), filled(tmp_path, "b", ["tie", "", "A "])], key)
-    scores = spot_check.judged(rows, key, verdicts).set_index(["system", "prompt_id", "sample"])["judge_human"]
+    scores = spot_check.add_verdicts(rows, key, verdicts).set_index(["system", "prompt_id", "sample"])["judge_human"]
     expected = {("p00", 0): 0.75, ("p01", 1): 1.0, ("p02", 0): 0.5, ("p03", 0): 0.5}
     assert scores["candidate"].dropna().to_dict() == expected
-    assert scores["reference"].dropna().to_dict() == {place: 1 - score for place, score in expected.items()}
+    assert scores["reference"].dropna().to_dict() == {answer: 1 - score for answer, score in expected.items()}
     with pytest.raises(DataError, match="not the evaluation that the sheet was drawn from"):
-        spot_check.judged(rows.assign(reward=0.0), key, verdicts)
+        spot_check.add_verdicts(rows.assign(reward=0.0), key, verdicts)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_an_answer_is_no_formula_and_no_key_is_overwritten(tmp_path):
 
 
 def test_agreement_and_what_chance_would_give():
-    """Two reviewers, four comparisons, the same word on three; of eight verdicts four better, three worse, one tie."""
-    said = {"ann": (1.0, 1.0, 0.0, 0.5), "ben": (1.0, 1.0, 0.0, 0.0)}
-    rows = [(name, f"i{n}", score, "a") for name, scores in said.items() for n, score in enumerate(scores)]
+    """Two reviewers, four comparisons, the same verdict on three; of eight, four better, three worse, one tie."""
+    scores_of = {"ann": (1.0, 1.0, 0.0, 0.5), "ben": (1.0, 1.0, 0.0, 0.0)}
+    rows = [(name, f"i{n}", score, "a") for name, scores in scores_of.items() for n, score in enumerate(scores)]
     rows.append(("ann", "alone", 1.0, "a"))
     verdicts = pd.DataFrame(rows, columns=["reviewer", "item", "candidate", "verdict"])
     share, chance = reviewers.agreement(verdicts, alpha=0.05)
@@ -135,25 +135,25 @@ def test_from_the_sheet_to_the_gate(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     evaluation(prompts=60, equal=range(3), systems=SYSTEMS).to_parquet("evaluation.parquet")
     names = ("--set", "name=week")
-    told = kellet("spot-check", "export", "evaluation.parquet", "--pairs", "60", *names)
-    assert told.exit_code == 0, told.output
-    assert "57 comparisons in spot_checks/week/comparisons.csv, 3 more are ties" in told.output
-    assert "about 38 where people prefer the candidate in 60%, 155 where in 50%" in told.output
+    result = kellet("spot-check", "export", "evaluation.parquet", "--pairs", "60", *names)
+    assert result.exit_code == 0, result.output
+    assert "57 comparisons in spot_checks/week/comparisons.csv, 3 more are ties" in result.output
+    assert "about 38 where people prefer the candidate in 60%, 155 where in 50%" in result.output
     sheet = pd.read_csv("spot_checks/week/comparisons.csv", dtype=str, keep_default_na=False)
     longer = np.where(sheet["answer_a"].str.len() > sheet["answer_b"].str.len(), "a", "b")
     for reviewer in ("ann", "ben"):
         sheet.assign(better=longer).to_csv(f"{reviewer}.csv", index=False)
-    told = kellet("spot-check", "import", "ann.csv", "ben.csv", *names)
-    assert told.exit_code == 0, told.output
-    assert "ann judged 57 of 57: candidate better in 57, reference in 0, tie in 0; chose A" in told.output
-    assert "two reviewers said the same in 100.0%" in told.output
-    assert "win rate of the candidate over the reference: 97.5%" in told.output
+    result = kellet("spot-check", "import", "ann.csv", "ben.csv", *names)
+    assert result.exit_code == 0, result.output
+    assert "ann judged 57 of 57: candidate better in 57, reference in 0, tie in 0; chose A" in result.output
+    assert "two reviewers said the same in 100.0%" in result.output
+    assert "win rate of the candidate over the reference: 97.5%" in result.output
     decision = json.loads(kellet("gate", "spot_checks/week.parquet", "--json").stdout)
     (judge,) = [criterion for criterion in decision["criteria"] if criterion["name"] == "independent_judge"]
     assert (judge["passed"], judge["value"]) == (True, pytest.approx(58.5 / 60))
     again = ("--set", "name=second", "--against", "champion")
-    told = kellet("spot-check", "export", "spot_checks/week.parquet", "--pairs", "99", *again)
-    assert "57 comparisons" in told.output
+    result = kellet("spot-check", "export", "spot_checks/week.parquet", "--pairs", "99", *again)
+    assert "57 comparisons" in result.output
     first, second = (json.loads(Path(f"spot_checks/{name}.key.json").read_text()) for name in ("week", "second"))
     asked = [{(entry["prompt_id"], entry["sample"]) for entry in key["items"]} for key in (first, second)]
     assert not asked[0] & asked[1]  # an answer has one score: it is not judged a second time

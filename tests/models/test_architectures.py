@@ -34,7 +34,7 @@ from transformers import (
 from kellet.config.training import BaseLM, Lora
 from kellet.data.conversation import to_prompt
 from kellet.errors import ConfigError
-from kellet.evaluation.evaluate import evaluate
+from kellet.evaluation.evaluate import Models, evaluate
 from kellet.models.architecture import text_config
 from kellet.models.base_model import train_tokenizer
 from kellet.models.memory import estimate
@@ -142,7 +142,7 @@ def test_the_pipeline_runs_and_what_it_writes_is_plain_peft(family, tmp_path):
     before = {file.name: file.read_bytes() for file in base.iterdir()}
     train_reward(CONFIG, table, base, tmp_path / "reward")
     train_policy(CONFIG, table, base, tmp_path / "reward", tmp_path / "policy")
-    evaluate(CONFIG, table, base, tmp_path / "reward", tmp_path / "policy", None, tmp_path / "evaluation")
+    evaluate(CONFIG, table, Models(base, tmp_path / "reward", tmp_path / "policy"), tmp_path / "evaluation")
     assert {file.name: file.read_bytes() for file in base.iterdir()} == before
 
     rows = pd.read_parquet(tmp_path / "evaluation" / "evaluation.parquet")

@@ -9,14 +9,14 @@ import pytest
 
 from kellet.config.run import Config
 from kellet.config.training import Lora
-from kellet.evaluation.evaluate import evaluate
+from kellet.evaluation.evaluate import Models, evaluate
 from kellet.files import content_hash
 from kellet.gate import verdict as gate
 from kellet.models.trunk import add_adapter, load_adapter, save_adapter
 from kellet.reward.judge_model import judge_scores, train_judge
 from tests.helpers import tiny
-from tests.helpers.judged import evaluation
 from tests.helpers.tiny import perturb
+from tests.helpers.unjudged import evaluation
 
 CONFIG = tiny.config(reward_model={"epochs": 16}, evaluation={"prompts": 3, "samples": 1})
 BASE = tiny.folder() / "base"
@@ -79,7 +79,8 @@ def test_an_evaluation_with_a_judge_is_the_same_with_one_column_more(judge, tmp_
     save_adapter(perturb(add_adapter(tiny.base()[0], Lora(rank=2), 0)), policy / "adapter")
     tables = []
     for place, reader in ((tmp_path / "a", None), (tmp_path / "b", judge)):
-        evaluate(CONFIG, PREFERENCES, BASE, judge, policy, None, place, judge=reader)  # any reward model
+        # any reward model will do
+        evaluate(CONFIG, PREFERENCES, Models(BASE, reward_model=judge, policy=policy, judge=reader), place)
         tables.append(pd.read_parquet(place / "evaluation.parquet"))
     plain, judged = tables
     assert judged.drop(columns="judge_reward").equals(plain)

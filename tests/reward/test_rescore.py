@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from kellet.errors import DataError
-from kellet.evaluation.evaluate import evaluate
+from kellet.evaluation.evaluate import Models, evaluate
 from kellet.models.trunk import add_adapter, save_adapter
 from kellet.reward.rescore import agreement, rescore, rewards_of
 from kellet.reward.train import train_reward
@@ -20,7 +20,7 @@ def made(tmp_path_factory):
     base, preferences = tiny.folder() / "base", tiny.folder() / "preferences.parquet"
     train_reward(tiny.config(), preferences, base, root / "own")
     save_adapter(perturb(add_adapter(tiny.base()[0], tiny.config().policy.lora, 0)), root / "policy/adapter")
-    evaluate(tiny.config(), preferences, base, root / "own", root / "policy", None, root / "evaluation")
+    evaluate(tiny.config(), preferences, Models(base, root / "own", root / "policy"), root / "evaluation")
     file = root / "evaluation/evaluation.parquet"
     rescore(tiny.config(), base, root / "own", {"a": file, "b": file}, root / "by-own")
     return pd.read_parquet(file), pd.read_parquet(root / "by-own/scores.parquet")

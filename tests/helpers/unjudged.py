@@ -1,4 +1,4 @@
-"""A small evaluation without judges, for the tests of those who judge."""
+"""A small evaluation that has no judge column yet, for the tests of what fills one."""
 
 import pandas as pd
 
@@ -8,7 +8,7 @@ SYSTEMS = ("candidate", "reference", "champion")
 
 
 def evaluation(prompts=40, samples=2, equal=(), systems=SYSTEMS[:2]):
-    """The candidate's answers are the longer ones; to the prompts ``equal`` all systems answer alike."""
+    """The candidate's answers are longer; to the prompts numbered in ``equal`` all systems answer alike."""
     more = {system: " more" * (3 - number) for number, system in enumerate(SYSTEMS)}
     rows = [
         {
