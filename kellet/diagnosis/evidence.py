@@ -18,10 +18,10 @@ from kellet.config.run import Config
 from kellet.diagnosis.history import read_history
 from kellet.diagnosis.hypothesis import Finding, above, missing
 from kellet.errors import DataError, InputError
-from kellet.evaluation.answers import Answers, answers_of, judged
+from kellet.evaluation.answers import Answers, answers_of, win_rate_by
 from kellet.evaluation.file import read_evaluation
 from kellet.stats.bootstrap import Estimate, mean, mean_difference, ratio_of_means
-from kellet.stats.format import percent, told
+from kellet.stats.format import percent, rounded
 from kellet.stats.series import Row, change, growth, late, level, series
 
 KL_NAMES = ("objective/kl", "objective/kl_k3", "objective/kl_k1")
@@ -107,7 +107,7 @@ class Evidence:
         if not self.answers:
             return None
         gate = self.config.gate
-        return judged(self.answers["reference"], self.answers["candidate"], gate.judge, gate).get("win_rate")
+        return win_rate_by(self.answers["reference"], self.answers["candidate"], gate.judge, gate).get("win_rate")
 
     @property
     def adaptive(self) -> bool:
@@ -129,7 +129,7 @@ class Evidence:
         budget = self.config.gate.kl_budget
         if self.kl is None:
             return missing("kl_over_budget", "the KL of each response (kl_nats), or objective/kl of each iteration")
-        words = f"KL is {told(self.kl, 1)} nats a response, the budget {budget:g}."
+        words = f"KL is {rounded(self.kl, 1)} nats a response, the budget {budget:g}."
         return above("kl_over_budget", self.kl, budget, words, "more prompts or iterations")
 
     def observations(self) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ class Evidence:
         words = {
             "reward_gain": self.gain and moved(self.gain),
             "length_ratio": self.lengthening and lengthened(self.lengthening),
-            "kl": self.kl and told(self.kl, 1),
+            "kl": self.kl and rounded(self.kl, 1),
             "kl_rise": self.kl_rise and moved(self.kl_rise, 1),
             "judge_win_rate": self.judge and percent(self.judge),
         }
@@ -202,10 +202,10 @@ def read_card(path: Path) -> dict[str, Any]:
 def moved(gain: Estimate, digits: int = 2) -> str:
     """'rose by 0.91 [0.76, 1.06]', 'fell by …', 'did not clearly move: …'."""
     if gain.low > 0:
-        return f"rose by {told(gain, digits)}"
+        return f"rose by {rounded(gain, digits)}"
     if gain.high < 0:
-        return f"fell by {told(Estimate(-gain.value, -gain.high, -gain.low, gain.clusters), digits)}"
-    return f"did not clearly move: {told(gain, digits)}"
+        return f"fell by {rounded(Estimate(-gain.value, -gain.high, -gain.low, gain.clusters), digits)}"
+    return f"did not clearly move: {rounded(gain, digits)}"
 
 
 def lengthened(ratio: Estimate) -> str:

@@ -25,7 +25,7 @@ from kellet.diagnosis.hypothesis import (
     missing,
 )
 from kellet.stats.bootstrap import Estimate, Floats, cluster_means, ratio_of_means
-from kellet.stats.format import percent, told
+from kellet.stats.format import percent, rounded
 from kellet.stats.series import change, growth, late, level, series
 
 CHEAP = 0.25
@@ -129,8 +129,8 @@ def _dilution(evidence: Evidence, parts: int) -> Finding:
     rise, of_token = growth(per_response, level_), growth(per_token, level_)
     hidden = change(np.log(per_token) - HIDDEN * np.log(per_response), level_)
     text = (
-        f"Over the second half of the run KL of a response became {told(rise)} times itself, that of a token "
-        f"{told(of_token)} times."
+        f"Over the second half of the run KL of a response became {rounded(rise)} times itself, that of a token "
+        f"{rounded(of_token)} times."
     )
     both = [
         above("per_response_rises", rise, 1.0, text, "more iterations"),
@@ -172,8 +172,8 @@ def _unit(card: Estimate, evidence: Evidence, parts: int) -> Finding:
     )
     over = Estimate(card.value, 1 / slope.high, 1 / slope.low if slope.low > 0 else math.inf, card.clusters)
     text = (
-        f"Held-out labels are predicted best by the reward divided by {told(over)} (card): so much less does β weigh "
-        "beside it than in logits of preference."
+        f"Held-out labels are predicted best by the reward divided by {rounded(over)} (card): so much less does β "
+        "weigh beside it than in logits of preference."
     )
     return above("reward_over_preference", over, DOUBLE, text, "more held-out pairs")
 
@@ -205,7 +205,7 @@ def c4_controller(evidence: Evidence) -> Hypothesis:
         return any_of("C4", statement, [missing("controller", needs)])
     kl, coef, target = found
     ratio = level(late(kl / target), evidence.alpha)
-    text = f"In the last third of the run KL was {told(ratio)} times its target of {target[-1]:g} nats."
+    text = f"In the last third of the run KL was {rounded(ratio)} times its target of {target[-1]:g} nats."
     missed = above("kl_over_target", ratio, MISSED, text, "more iterations")
     budget = evidence.config.gate.kl_budget
     setting = (
@@ -220,7 +220,7 @@ def c4_controller(evidence: Evidence) -> Hypothesis:
         "more iterations",
     )
     rising = above(
-        "beta_rises", rise, 1.0, f"β still went to {told(rise)} times itself in that time.", "more iterations"
+        "beta_rises", rise, 1.0, f"β still went to {rounded(rise)} times itself in that time.", "more iterations"
     )
     if target[-1] > budget:
         return any_of("C4", statement, [fact("target_above_budget", True, setting), missed])

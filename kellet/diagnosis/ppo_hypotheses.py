@@ -9,7 +9,7 @@ import numpy as np
 from kellet.diagnosis.evidence import Evidence
 from kellet.diagnosis.hypothesis import Finding, Hypothesis, above, all_of, below, fact, missing
 from kellet.stats.bootstrap import Estimate, Floats
-from kellet.stats.format import percent, told
+from kellet.stats.format import percent, rounded
 from kellet.stats.series import change, growth, late, level, series
 
 STEP_SHARE = 0.1
@@ -27,8 +27,8 @@ def b1_stopping(evidence: Evidence) -> Hypothesis:
     if found:
         gap = level(first_half(found[0] - found[1]), evidence.alpha)
         text = (
-            f"In the first half of the run, stopping had {told(gap)} standard deviations of advantage against going on "
-            "at the same positions."
+            f"In the first half of the run, stopping had {rounded(gap)} standard deviations of advantage against going "
+            "on at the same positions."
         )
         findings.append(below("advantage_of_stopping", gap, 0.0, text, "more iterations"))
     else:
@@ -52,7 +52,8 @@ def _hazard(evidence: Evidence) -> Finding:
     moved = change(mean, evidence.alpha)
     text = (
         f"The share of running answers that stop within the first third of the length limit, and within the second, "
-        f"changed by {told(moved, 1, 100.0)} points over the run (mean of the two; {100 * mean[0]:.0f}% at the start)."
+        f"changed by {rounded(moved, 1, 100.0)} points over the run (mean of the two; {100 * mean[0]:.0f}% at the "
+        "start)."
     )
     return below("stopping_hazard", moved, 0.0, text, "more iterations")
 
@@ -111,7 +112,9 @@ def b3_whitening(evidence: Evidence) -> Hypothesis:
     if not found:
         return all_of("B3", statement, [missing("signal_growth", "ppo/advantage_std of each iteration")])
     signal = growth(found[0], evidence.alpha)
-    text = f"Before whitening, the standard deviation of the advantages went to {told(signal)} of what it was at first."
+    text = (
+        f"Before whitening, the standard deviation of the advantages went to {rounded(signal)} of what it was at first."
+    )
     findings = [below("signal_growth", signal, SHRUNK, text, "more iterations")]
     together = steps(evidence)
     both = series(evidence.history, "ppo/advantage_std", evidence.kl_name)
@@ -120,7 +123,7 @@ def b3_whitening(evidence: Evidence) -> Hypothesis:
         ends = np.exp([excess.value, excess.low, excess.high])
         kept = Estimate(float(ends[0]), float(ends[1]), float(ends[2]), excess.clusters)
         text = (
-            f"A step that follows the signal shrinks with its square; the steps became {told(kept, 1)} times that "
+            f"A step that follows the signal shrinks with its square; the steps became {rounded(kept, 1)} times that "
             "(Adam scales gradients up as well, so whitening need not be alone in it)."
         )
         findings.append(above("step_kept_up", kept, 1.0, text, "more iterations"))

@@ -17,7 +17,7 @@ from typing import Any
 from kellet.diagnosis.evidence import Evidence
 from kellet.diagnosis.hypothesis import Hypothesis
 from kellet.stats.bootstrap import Estimate
-from kellet.stats.format import percent, told
+from kellet.stats.format import percent, rounded
 from kellet.stats.series import late, series
 
 TARGET_SHARE = 0.25
@@ -117,7 +117,7 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     }
     if settings.controller == "dual" and beta > settings.max_coef:
         patch["policy.kl.max_coef"] = beta
-    effect = f"KL near {_nats(target)} a response instead of {told(kl, 1)}."
+    effect = f"KL near {_nats(target)} a response instead of {rounded(kl, 1)}."
     if gain is not None and gain.low > 0:
         left = gain.value * math.sqrt(target / kl.value)
         effect += f" If reward goes with √KL, about {left:.2f} of the gain of {gain.value:.2f} remains."
@@ -218,7 +218,7 @@ def _use_room(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     return Recommendation(
         f"Use the room that is left: raise the KL target to {_nats(target)}",
         {"policy.kl.controller": _controller(evidence), "policy.kl.target": target},
-        f"KL is {told(kl, 1)} nats of a budget of {budget:g}. If reward goes with √KL, the gain of {gain.value:.2f} "
+        f"KL is {rounded(kl, 1)} nats of a budget of {budget:g}. If reward goes with √KL, the gain of {gain.value:.2f} "
         f"grows to about {gain.value * math.sqrt(target / max(kl.value, 0.1)):.2f}.",
         "More drift, and a gain to be judged anew: at a higher KL the reward model may be wrong where it was right.",
         (),

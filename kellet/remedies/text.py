@@ -5,7 +5,7 @@ from typing import Any
 
 from kellet.remedies.effects import Effect
 from kellet.remedies.measure import BASELINE, BOTH, RULE, Measured, Remedies
-from kellet.stats.format import in_words, percent, told
+from kellet.stats.format import in_words, percent, rounded
 
 NOT_COMPARABLE = (
     "Arms with other reward models have rewards in other units and with another zero: a gain by an arm's own reward "
@@ -28,7 +28,7 @@ def words(effect: Effect | None) -> str:
     if effect.unit == "ratio":
         one = effect.estimate
         return percent(type(one)(one.value - 1, one.low - 1, one.high - 1, one.clusters))
-    return told(effect.estimate) if effect.unit == "count" else in_words(effect.estimate, effect.unit)
+    return rounded(effect.estimate) if effect.unit == "count" else in_words(effect.estimate, effect.unit)
 
 
 def table(found: Remedies) -> list[Row]:

@@ -10,7 +10,7 @@ from kellet.report import svg
 from kellet.report.compare import NOTHING, cell, differing, estimate, notes, summary
 from kellet.report.pages import colour, overlaid, write_page
 from kellet.report.run import Run
-from kellet.stats.format import number, percent, told
+from kellet.stats.format import number, percent, rounded
 
 CARD = {
     "accuracy": "accuracy on held-out labels",
@@ -89,7 +89,7 @@ def _judges(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     for name in names:
         found = [run.decision.get("judges", {}).get(name) for run in runs]
         rows.append((f"{name}, win rate", [percent(estimate(one["win_rate"])) if one else NOTHING for one in found]))
-        rows.append((f"{name}, mean gain", [told(estimate(one["mean_gain"])) if one else NOTHING for one in found]))
+        rows.append((f"{name}, mean gain", [rounded(estimate(one["mean_gain"])) if one else NOTHING for one in found]))
     return rows
 
 
@@ -103,7 +103,7 @@ def _styles(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 def _axis(axis: Mapping[str, Any] | None) -> str:
     if not axis or not axis["shift"]:
         return NOTHING
-    return told(estimate(axis["shift"])) + (", paid" if axis["paid"] else "")
+    return rounded(estimate(axis["shift"])) + (", paid" if axis["paid"] else "")
 
 
 def _causes(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -125,4 +125,4 @@ def _card(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
 def _figure(value: Any) -> str:
     if not isinstance(value, Mapping) or value.get("value") is None:
         return NOTHING
-    return told(estimate(value), 3)
+    return rounded(estimate(value), 3)
