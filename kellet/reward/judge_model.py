@@ -18,7 +18,7 @@ import torch
 
 from kellet.config.run import Config
 from kellet.errors import NoLift
-from kellet.files import value_hash
+from kellet.models.seeds import derived_seed
 from kellet.models.tokens import encode_prompt, encode_response, pad
 from kellet.progress import Progress, quiet
 from kellet.reward.card import require_lift
@@ -35,7 +35,7 @@ def train_judge(
     config: Config, preferences: Path, base: Path | str, out: Path, progress: Progress = quiet
 ) -> dict[str, Any]:
     """Train the judge; return its card. Everything else is as :func:`kellet.reward.train.train_reward` has it."""
-    other = config.model_copy(update={"seed": int(value_hash([config.seed, ADAPTER])[:8], 16)})
+    other = config.model_copy(update={"seed": derived_seed(config.seed, ADAPTER)})
     return train_reward(other, preferences, base, out, progress, PARTS)
 
 

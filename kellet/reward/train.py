@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from kellet.config.run import Config
 from kellet.errors import DataError, InputError, KelletError
-from kellet.files import atomic_folder, value_hash, write_json
+from kellet.files import atomic_folder, write_json
 from kellet.interrupt import held_back
 from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
 from kellet.models.devices import Devices, fill, plain, whole
+from kellet.models.seeds import derived_seed
 from kellet.models.trunk import POLICY, adapter_tensors, add_adapter, last_hidden, load_base, scalar_head
 from kellet.progress import Progress, quiet
 from kellet.reward.card import reward_card
@@ -332,7 +333,7 @@ def resample(prompts: Sequence[str], seed: int) -> Tensor:
 
 def member_seed(seed: int, number: int) -> int:
     """A seed for each member; the first one's is ``seed``."""
-    return seed if number == 0 else int(value_hash([seed, "member", number])[:8], 16)
+    return seed if number == 0 else derived_seed(seed, "member", number)
 
 
 def batches(pairs: Pairs, config: Config, seed: int) -> list[Tensor]:

@@ -6,7 +6,6 @@ see beyond the outcomes that happened, so 40 wins of 40 would give the interval 
 Legend: N = pairs or answers, n = prompts (clusters). ``alpha`` is one-sided, see kellet/stats/bootstrap.py.
 """
 
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -31,6 +30,8 @@ LENGTH_PRIOR = 2.0
 """Standard deviation of the Gaussian prior on the length coefficient, logits per unit of tanh."""
 QUALITY_PRIOR = 5.0
 """Standard deviation of the Gaussian prior on the intercept, logits: keeps 'won every time' finite, and no more."""
+Z95 = 1.959963984540054
+"""97.5th percentile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,20 @@ def win_rate(preference: npt.ArrayLike, cluster: npt.ArrayLike | None = None, *,
     if n < 2:
         return Estimate(p, 0.0, 1.0, n)
     size = _effective_size(p, float(share.var(ddof=1)) / n, n, len(wins))
-    z = float(t.ppf(1 - alpha, n - 1))
+    return Estimate(p, *_wilson(p, size, float(t.ppf(1 - alpha, n - 1))), n)
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """95% interval of a share of independent trials (Wilson 1927); (0, 1) without trials."""
+    return _wilson(successes / trials, trials, Z95) if trials else (0.0, 1.0)
+
+
+def _wilson(p: float, size: float, z: float) -> tuple[float, float]:
+    """Wilson's score interval of a share p of ``size`` independent trials, z normal quantiles to each side."""
+    # (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
     centre = (p + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * np.sqrt(p * (1 - p) / size + z**2 / (4 * size**2))
-    return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)), n)
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def corrected(rate: Estimate, error: float) -> Estimate:
@@ -243,17 +254,3 @@ def _fit_logistic(x: Floats, y: Floats, codes: Codes, clusters: int) -> tuple[Fl
     if rarer < 5 and covariance[0, 0] < inverse[0, 0]:
         covariance = inverse
     return theta, covariance
-
-
-Z95 = 1.959963984540054
-"""97.5th percentile of the normal distribution."""
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95% interval of a share of independent trials (Wilson 1927); (0, 1) without trials."""
-    if trials == 0:
-        return 0.0, 1.0
-    # (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n)
-    p, z2n = successes / trials, Z95**2 / trials
-    half = Z95 * math.sqrt(p * (1 - p) / trials + z2n / (4 * trials))
-    return max(0.0, (p + z2n / 2 - half) / (1 + z2n)), min(1.0, (p + z2n / 2 + half) / (1 + z2n))

@@ -9,7 +9,7 @@ import torch
 from kellet.config.training import Lora
 from kellet.data.world import gold
 from kellet.errors import DataError
-from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world, stream_seed, test_prompts
+from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world, test_prompts
 from kellet.evaluation.file import check_evaluation, prompt_id, read_evaluation
 from kellet.files import content_hash
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
@@ -200,8 +200,3 @@ def test_prompts_come_in_the_order_of_their_hashes_up_to_the_number_asked(tmp_pa
     pairs[pairs["split"] != "test"].to_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="no prompt in split 'test'"):
         test_prompts(tmp_path / "none.parquet", tiny.config())
-
-
-def test_each_system_has_its_own_stream():
-    seeds = {stream_seed(seed, system) for seed in (0, 1) for system in ("candidate", "reference", "champion")}
-    assert len(seeds) == 6
