@@ -78,19 +78,19 @@ def restore(model: str, tracking: Tracking, out: Path | None) -> Path:
 
 def table(versions: Sequence[dict[str, Any]]) -> str:
     """The versions as lines for the terminal."""
+    from kellet.stats.format import aligned, percent
+
     rows = [COLUMNS]
     for version in versions:
         summary = version["summary"]
         figures = ("?", "?", "?")
         if summary:
             longer = summary["longer_preferred"]
-            low, high = (100 * end for end in longer["interval"])
-            share = "-" if longer["share"] is None else f"{100 * longer['share']:.1f}% [{low:.1f}, {high:.1f}]"
+            share = "-" if longer["share"] is None else percent({**longer, "value": longer["share"]}, 1)
             figures = (f"{summary['accepted']:,}", f"{summary['quarantined']:,}", share)
         models = ", ".join(version["models"]) or "none"
         rows.append((version["md5"], version["date"][:16], version["commit"], *figures, models))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(aligned(rows))
 
 
 def _summary(md5: str) -> dict[str, Any] | None:

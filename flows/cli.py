@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adapters import owner
+from adapters.parameters import load
 from kellet.errors import InputError, KelletError
-from tasks.config import load
 from tasks.outcome import Outcome
 
 Retrain = Callable[[str, tuple[str, ...]], Outcome]
@@ -135,10 +135,11 @@ def run_rollback(rollback: Callable[..., str], doc: str | None, arguments: Seque
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """The verdicts side by side."""
+    from kellet.stats.format import aligned
+
     rows = [("retraining", "verdict", "model", "not passed")]
     rows += [(outcome.name, outcome.verdict, outcome.model, outcome.reasons) for outcome in outcomes]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(aligned(rows))
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:

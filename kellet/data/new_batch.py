@@ -6,6 +6,7 @@ import pandas as pd
 
 from kellet.data.conversation import as_text
 from kellet.data.prompt_drift import prompt_drift
+from kellet.stats.format import percent
 from kellet.stats.win_rate import wilson
 
 
@@ -77,5 +78,4 @@ def _difference(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 def _percent(share: dict[str, Any]) -> str:
     if share["value"] is None:
         return "not known (no such pair)"
-    low, high = share["interval"]
-    return f"{100 * share['value']:.1f}% [{100 * low:.1f}, {100 * high:.1f}] of {share['pairs']:,}"
+    return f"{percent(share, 1)} of {share['pairs']:,}"

@@ -1,13 +1,13 @@
-"""The reward model's card: what it learned, on pairs it has not seen, with intervals.
+"""The reward model's card: what it learned, measured on held-out pairs, with intervals.
 
 Labels that like length are predicted worse by a reward that ignores it: that is the point of length control, not a
-fault. So ``accuracy``, ``lift`` and ``calibration`` are those of the fitted preference model as a whole, with what is
-dropped when scoring (without length control that is the reward alone), and ask: do the labels hold more than length,
-and was it learned? ``accuracy_reward``, ``accuracy_longer_rejected``, slopes and probes are of the reward alone, which
-is what the policy will see.
+fault. So ``accuracy``, ``lift`` and ``calibration`` are of the whole preference model, the terms that are dropped when
+scoring included (without length control there are none). They answer: do the labels hold more than length, and was it
+learned? ``accuracy_reward``, ``accuracy_longer_rejected``, slopes and probes are of the reward alone, which is what the
+policy will see.
 
 Every interval is two-sided at 90%, so that each end is a one-sided 95% bound, from the studentised bootstrap over
-prompts (kellet/stats/bootstrap.py) unless the figure's own module says otherwise. Legend: P held-out pairs; rewards are
+prompts (kellet/stats/bootstrap.py) unless the figure's function says otherwise. Legend: P held-out pairs; rewards are
 logits of preference. A null stands for what cannot be measured.
 """
 
@@ -20,9 +20,11 @@ import pandas as pd
 from kellet.config.run import Config
 from kellet.errors import NoLift
 from kellet.models.tokens import encode_response
+from kellet.reward.card_text import CARD_ALPHA
 from kellet.reward.model import Pairs, Scorer, Scores, encode_pairs, score_all, scores_of_pairs
 from kellet.stats.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean
 from kellet.stats.calibration import calibration
+from kellet.stats.format import value_and_interval
 from kellet.stats.style import Style, sentences, style
 from kellet.stats.win_rate import win_rate
 from kellet.stats.within_prompt import length_slope, slope_at_equal_length
@@ -33,22 +35,24 @@ FILLER = (
     "We are always more than happy to help with any question that you have.",
 )
 """Courtesy that adds nothing; the filler probe appends one of them to an answer that lacks it."""
-Probes = dict[str, dict[str, Any]]
-ALPHA = 0.05
 RESAMPLES = 2000
+"""Of the bootstrap."""
 
 
 def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config) -> dict[str, Any]:
     """Measure the reward model on the held-out pairs of ``table`` (prompt, chosen, rejected)."""
     pairs, prompts = encode_pairs(table, tokenizer, config), table["prompt"].to_numpy()
     chosen, rejected = scores_of_pairs(scorer, pairs, tokenizer.pad_token_id)
-    rewards = np.concatenate([_numbers(chosen.reward), _numbers(rejected.reward)])
-    gap, whole = _numbers(chosen.reward - rejected.reward), _numbers(chosen.preference - rejected.preference)
+    rewards = np.concatenate([_floats(chosen.reward), _floats(rejected.reward)])
+    reward_gap, preference_gap = (
+        _floats(chosen.reward - rejected.reward),
+        _floats(chosen.preference - rejected.preference),
+    )
     longer = pairs.length_difference().numpy().astype(np.float64)
-    right, baseline = _wins(whole), _wins(longer)
+    right, baseline = _wins(preference_gap), _wins(longer)
     length = np.array([len(ids) for ids in pairs.chosen + pairs.rejected], dtype=np.float64)
     pair = np.tile(np.arange(len(table)), 2)
-    slope = length_slope(rewards, length, pair, alpha=ALPHA)
+    slope = length_slope(rewards, length, pair, alpha=CARD_ALPHA)
     gammas = [member.gamma for member in scorer.members if member.gamma is not None]
     card: dict[str, Any] = {
         "pairs": len(table),
@@ -56,62 +60,66 @@ def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Con
         "length_control": config.reward_model.length_control,
         "gamma": float(np.mean(gammas)) if gammas else None,
         "temperature": scorer.temperature,
-        "accuracy": win_rate(right, prompts, alpha=ALPHA).to_dict(),
-        "length_baseline": win_rate(baseline, prompts, alpha=ALPHA).to_dict(),
-        "accuracy_reward": win_rate(_wins(gap), prompts, alpha=ALPHA).to_dict(),
+        "accuracy": win_rate(right, prompts, alpha=CARD_ALPHA).to_dict(),
+        "length_baseline": win_rate(baseline, prompts, alpha=CARD_ALPHA).to_dict(),
+        "accuracy_reward": win_rate(_wins(reward_gap), prompts, alpha=CARD_ALPHA).to_dict(),
         "lift": _mean_over(right - baseline, prompts).to_dict(),
         "accuracy_longer_rejected": None,
         "length_slope": None if slope is None else slope.to_dict() | {"unit": "reward per token, within pair"},
         **probes(scorer, tokenizer, table, config, pairs, chosen),
         "style_slopes": style_slopes(table, rewards, length, pair),
-        "calibration": calibration(whole, prompts, alpha=ALPHA, resamples=RESAMPLES, seed=0),
+        "calibration": calibration(preference_gap, prompts, alpha=CARD_ALPHA, resamples=RESAMPLES, seed=0),
         "disagreement": disagreement(chosen, rejected, prompts),
     }
     if (longer < 0).any():
-        lost = longer < 0
-        found = win_rate(_wins(gap)[lost], prompts[lost], alpha=ALPHA)
-        card["accuracy_longer_rejected"] = found.to_dict() | {"pairs": int(lost.sum())}
+        rejected_longer = longer < 0
+        accuracy = win_rate(_wins(reward_gap)[rejected_longer], prompts[rejected_longer], alpha=CARD_ALPHA)
+        card["accuracy_longer_rejected"] = accuracy.to_dict() | {"pairs": int(rejected_longer.sum())}
     return card | {"warnings": warnings_of(card)}
 
 
 def style_slopes(table: pd.DataFrame, rewards: Floats, length: Floats, pair: Any) -> dict[str, Any]:
-    """Reward for one more of each style axis, within pair, length held; null where too few pairs differ on it."""
+    """Reward for one more of each style axis, within pair at equal length; null where too few pairs differ on it.
+
+    ``rewards``, ``length`` and ``pair`` (2P,): the chosen answers, then the rejected ones.
+    """
     answers = zip([*table["prompt"]] * 2, [*table["chosen"], *table["rejected"]], strict=True)
     counts = np.array([style(prompt, answer) for prompt, answer in answers], dtype=np.float64)
     slopes = {
-        axis: slope_at_equal_length(rewards, counts[:, number], length, pair, alpha=ALPHA, resamples=RESAMPLES)
+        axis: slope_at_equal_length(rewards, counts[:, number], length, pair, alpha=CARD_ALPHA, resamples=RESAMPLES)
         for number, axis in enumerate(Style._fields)
     }
-    return {axis: None if found is None else found.to_dict() for axis, found in slopes.items()}
+    return {axis: None if slope is None else slope.to_dict() for axis, slope in slopes.items()}
 
 
 def disagreement(chosen: Scores, rejected: Scores, prompts: Any) -> dict[str, Any] | None:
     """Mean standard deviation between the members on the held-out answers; null for a single member."""
     if chosen.std is None or rejected.std is None:
         return None
-    both = (_numbers(chosen.std) + _numbers(rejected.std)) / 2
-    return _mean_over(both, prompts).to_dict() | {"unit": "standard deviation of the reward between members"}
+    std = (_floats(chosen.std) + _floats(rejected.std)) / 2
+    return _mean_over(std, prompts).to_dict() | {"unit": "standard deviation of the reward between members"}
+
+
+def shows_lift(card: Mapping[str, Any]) -> bool:
+    """Whether the card shows accuracy above that of 'always the longer one'."""
+    low = card["lift"]["interval"][0]
+    return low is not None and low > 0
 
 
 def require_lift(card: Mapping[str, Any]) -> None:
-    """Raise NoLift when the card does not show accuracy above that of 'always the longer one'."""
-    lift, low = card["lift"]["value"], card["lift"]["interval"][0]
-    if low is not None and low > 0:
+    """Raise NoLift unless the card shows lift."""
+    if shows_lift(card):
         return
+    lift = value_and_interval(card["lift"], lambda share: f"{100 * share:+.1f}", " points", "?")
     raise NoLift(
-        f"the reward model's lift over 'always the longer one' is {_points(lift)} points "
-        f"[{_points(low)}, {_points(card['lift']['interval'][1])}] on {card['pairs']} held-out pairs "
+        f"the reward model's lift over 'always the longer one' is {lift} on {card['pairs']} held-out pairs "
         f"(accuracy {card['accuracy']['value']:.1%} against {card['length_baseline']['value']:.1%}): not shown to be "
         "above zero, so a policy trained on it would learn length. Bring more or better pairs or a stronger base "
         "model; --set reward_model.require_lift=false carries on to the gate all the same"
     )
 
 
-def _points(share: float | None) -> str:
-    return "?" if share is None else f"{100 * share:+.1f}"
-
-
-def _numbers(values: Any) -> Floats:
+def _floats(values: Any) -> Floats:
     return np.asarray(values.double())
 
 
@@ -122,13 +130,15 @@ def _wins(gap: Floats) -> Floats:
 
 def _mean_over(values: Floats, prompts: Any) -> Estimate:
     (codes,), n = cluster_codes(prompts)
-    return mean(cluster_means(values, codes, n), alpha=ALPHA, resamples=RESAMPLES, seed=0)
+    return mean(cluster_means(values, codes, n), alpha=CARD_ALPHA, resamples=RESAMPLES, seed=0)
 
 
-def probes(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, pairs: Pairs, chosen: Scores) -> Probes:
-    """Mean change of reward when the chosen answers are changed; an answer that cannot be is left out.
+def probes(
+    scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, pairs: Pairs, chosen: Scores
+) -> dict[str, dict[str, Any]]:
+    """Mean change of the reward when the chosen answers are changed; an answer that a change does not fit is left out.
 
-    ``pairs`` and ``chosen`` are of the answers as they are. Both changes are scored as the two sides of one pair.
+    ``pairs`` and ``chosen`` are of the unchanged answers. The two changes are scored as the two sides of one pair.
     """
     answers, prompts = list(table["chosen"]), table["prompt"].to_numpy()
     changed = {name: [change(answer, n) for n, answer in enumerate(answers)] for name, change in CHANGES.items()}
@@ -140,13 +150,13 @@ def probes(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Config, 
         for texts in changed.values()
     ]
     rewards = score_all(scorer, Pairs(pairs.queries, *sides), tokenizer.pad_token_id)
-    found = {}
+    results = {}
     for (name, texts), after in zip(changed.items(), rewards, strict=True):
-        kept = np.array([text is not None for text in texts])
-        difference = _numbers(after - chosen.reward)[kept]
-        nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
-        found[name] = (_mean_over(difference, prompts[kept]) if kept.any() else nothing).to_dict()
-    return found
+        fits = np.array([text is not None for text in texts])
+        difference = _floats(after - chosen.reward)[fits]
+        none = Estimate(float("nan"), float("nan"), float("nan"), 0)
+        results[name] = (_mean_over(difference, prompts[fits]) if fits.any() else none).to_dict()
+    return results
 
 
 def _with_filler(answer: str, number: int) -> str | None:
@@ -159,10 +169,11 @@ def _without_end(answer: str, number: int) -> str | None:  # noqa: ARG001
 
 
 CHANGES = {"filler_probe": _with_filler, "truncation_probe": _without_end}
+"""Probe -> (answer, its number) -> the changed answer, None where the change does not fit."""
 
 
 def warnings_of(card: Mapping[str, Any]) -> list[str]:
-    """What of the card a person should read first, in words."""
+    """The findings of the card that a person should read first, in words."""
     warnings = []
     filler = card["filler_probe"]
     if filler["interval"][0] > 0:
@@ -173,9 +184,11 @@ def warnings_of(card: Mapping[str, Any]) -> list[str]:
     slope = card["length_slope"]
     if slope is not None and slope["interval"][0] > 0:
         warnings.append(f"ten more tokens raise the reward by {10 * slope['value']:.2f} within a pair")
-    for axis, found in card["style_slopes"].items():
-        if found is not None and found["interval"][0] > 0:
-            warnings.append(f"at equal length, one more of {axis} (kellet/stats/style.py) pays {found['value']:+.2f}")
+    for axis, estimate in card["style_slopes"].items():
+        if estimate is not None and estimate["interval"][0] > 0:
+            warnings.append(
+                f"at equal length, one more of {axis} (kellet/stats/style.py) pays {estimate['value']:+.2f}"
+            )
     error = card["calibration"]["expected_error"]
     if error["interval"][0] > 0:
         warnings.append(f"preferences are predicted {100 * error['value']:.0f} points off their confidence on average")

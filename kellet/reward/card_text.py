@@ -1,8 +1,13 @@
-"""The reward model's card as Markdown: what it says first, what it pays for, how sure it is."""
+"""The reward model's card as Markdown: warnings first, then what the reward pays for and how sure it is."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from kellet.stats.format import percent, value_and_interval
+
+CARD_ALPHA = 0.05
+"""One-sided level of each end of the card's intervals: together they are 90%. Here, so that who only reads a card need
+not load torch."""
 STYLES = {
     "courtesy": "a courtesy sentence",
     "structure": "a list item or heading",
@@ -11,10 +16,11 @@ STYLES = {
     "echo": "three words of the prompt repeated",
     "repetition": "three of its own words repeated",
 }
+"""One more of each style axis, in words."""
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """Markdown of what ``reward_card`` measured; a figure that cannot be told is ``?``."""
+    """Markdown of what ``reward_card`` measured; a figure that could not be measured is ``?``."""
     lines = [
         "# Reward model card",
         "",
@@ -38,41 +44,36 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"| one more token, within a pair | {_figure(card['length_slope'])} |",
         f"| a courtesy sentence appended (probe) | {_figure(card['filler_probe'])} |",
         f"| the last sentence cut off (probe) | {_figure(card['truncation_probe'])} |",
-        *[f"| {STYLES[axis]}, at equal length | {_figure(found)} |" for axis, found in card["style_slopes"].items()],
+        *[f"| {STYLES[axis]}, at equal length | {_figure(slope)} |" for axis, slope in card["style_slopes"].items()],
         "",
         "## How sure it is",
-        *_sureness(card),
+        *_calibration_lines(card),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _sureness(card: Mapping[str, Any]) -> list[str]:
-    found = card["calibration"]
+def _calibration_lines(card: Mapping[str, Any]) -> list[str]:
+    calibration = card["calibration"]
     lines = [
-        f"Log loss {found['log_loss']:.3f} nats a pair (a coin: 0.693). Best temperature "
-        f"{_figure(found['temperature'])} (above 1: over-confident); the rewards are divided by "
+        f"Log loss {calibration['log_loss']:.3f} nats a pair (a coin: 0.693). Best temperature "
+        f"{_figure(calibration['temperature'])} (above 1: over-confident); the rewards are divided by "
         f"{card['temperature']:.2f}.",
-        f"It is sure of more than it gets right by {_share(found['overconfidence'])} of the pairs.",
-        f"Expected calibration error {_share(found['expected_error'])}; a calibrated model would show "
-        f"{100 * found['expected_error_by_chance']:.1f}% by chance.",
+        f"It is sure of more than it gets right by {_share(calibration['overconfidence'])} of the pairs.",
+        f"Expected calibration error {_share(calibration['expected_error'])}; a calibrated model would show "
+        f"{100 * calibration['expected_error_by_chance']:.1f}% by chance.",
     ]
     if card["disagreement"] is not None:
         lines.append(f"Standard deviation of the reward between members: {_figure(card['disagreement'])}.")
     rows = [
-        f"| {100 * row['confidence']:.1f}% | {_share(row['right'])} | {row['pairs']} |" for row in found["reliability"]
+        f"| {100 * row['confidence']:.1f}% | {_share(row['right'])} | {row['pairs']} |"
+        for row in calibration["reliability"]
     ]
     return [*lines, "", "| confidence | right | pairs |", "|---|---|---|", *rows]
 
 
 def _share(estimate: Mapping[str, Any] | None) -> str:
-    return _figure(estimate, 100, "%")
+    return "?" if estimate is None else percent(estimate, 1, missing="?")
 
 
-def _figure(estimate: Mapping[str, Any] | None, scale: float = 1, unit: str = "") -> str:
-    if estimate is None:
-        return "?"
-    value, low, high = (
-        "?" if end is None or end != end else f"{scale * end:.{1 if scale > 1 else 3}f}"
-        for end in (estimate["value"], *estimate["interval"])
-    )
-    return f"{value}{unit} [{low}, {high}]"
+def _figure(estimate: Mapping[str, Any] | None) -> str:
+    return "?" if estimate is None else value_and_interval(estimate, "{:.3f}".format, missing="?")
