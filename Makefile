@@ -12,11 +12,15 @@ TORCH := 2.13.0
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 export OMP_NUM_THREADS ?= 2
+# Threads that wait sleep: spinning ones take cores from whatever else runs (docs/measured/speed.md).
+export OMP_WAIT_POLICY ?= PASSIVE
 export TOKENIZERS_PARALLELISM := false
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # pip's remarks about unused find-links folders are noise; errors and warnings stay.
 PIP := $(BIN)/python -m pip --quiet
+# torch is there before the rest; uv sees no packages of the system's Python and would fetch another torch.
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --override $(VENV)/overrides.txt
 QUIETLY := 2>&1 | { grep -v "^WARNING: Location .* is ignored" || true; }
 
 .PHONY: help setup demo test check bench
@@ -59,5 +63,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	    || $(PIP) install -c constraints.txt --extra-index-url "$(TORCH_CPU_INDEX)" "torch==$(TORCH)+cpu" $(QUIETLY) \
 	    || { cat $(VENV)/torch.log; exit 1; }; \
 	fi
-	@$(PIP) install -c constraints.txt -e '.[flows,dev]' $(QUIETLY)
+	@$(PIP) install -c constraints.txt uv $(QUIETLY)
+	@echo "torch; sys_platform == 'never'" >$(VENV)/overrides.txt
+	@$(UV) -c constraints.txt -e '.[flows,dev]' || { \
+	    echo "uv could not install (it does not read pip's configuration); pip does it instead, in some minutes"; \
+	    $(PIP) install -c constraints.txt -e '.[flows,dev]' $(QUIETLY); \
+	}
 	@touch $@

@@ -159,15 +159,25 @@ def sources(module: str) -> set[Path]:
         if file is None or file in result or name.split(".")[0] in NEUTRAL:
             continue
         result.add(file)
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kellet":
-                below = str(node.module).removeprefix("kellet").lstrip(".")
-                names = [".".join(filter(None, (below, alias.name))) for alias in node.names]
-                # `from kellet.gate import criteria` names a file; `import decide` from the room a name of its __init__
-                waiting += [each if _file_of(each) else below for each in names]
-            elif isinstance(node, ast.Import):
-                waiting += [alias.name.removeprefix("kellet.") for alias in node.names if alias.name != "kellet"]
+        for room, names in _imports(file.read_text(encoding="utf-8")):
+            # `from kellet.gate import criteria` names a file, `from kellet.gate import decide` what __init__ imports
+            paths = [".".join(filter(None, (room, name))) for name in names]
+            waiting += [path if _file_of(path) else room for path in paths]
     return result
+
+
+@cache
+def _imports(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """(module below kellet, imported names) of every import from kellet in a source."""
+    result = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "kellet":
+            names = tuple(alias.name for alias in node.names)
+            result.append((str(node.module).removeprefix("kellet").lstrip("."), names))
+        elif isinstance(node, ast.Import):
+            names = tuple(alias.name for alias in node.names if alias.name.startswith("kellet."))
+            result.append(("", tuple(name.removeprefix("kellet.") for name in names)))
+    return tuple(result)
 
 
 def _file_of(module: str) -> Path | None:

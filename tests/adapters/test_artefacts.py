@@ -1,6 +1,7 @@
 """An artefact's key changes with everything that decides it, and with nothing else."""
 
 import json
+import shutil
 
 import pytest
 
@@ -8,48 +9,119 @@ import kellet
 from adapters import artefacts
 from adapters.artefacts import Artefact, code_version, folder, make, sources
 from kellet.config.run import Config
+from tests.helpers.project import ROOT
 
 BASE = Artefact(stage="base_model", path="artifacts/base_model/x", hash="b")
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package of three modules: a imports b, c is alone, b reads table.yaml."""
-    (tmp_path / "a.py").write_text("from kellet.b import f\n")
-    (tmp_path / "b.py").write_text("from kellet import errors\nNAME = 'table.yaml'\n")
-    (tmp_path / "c.py").write_text("")
-    (tmp_path / "errors.py").write_text("")
-    (tmp_path / "table.yaml").write_text("x: 1")
-    (tmp_path / "other.yaml").write_text("x: 1")
-    (tmp_path / "__init__.py").write_text("")
+    """A package of two rooms: one.train imports two.train and two's public name, two.alone is alone."""
+    files = {
+        "__init__.py": "",
+        "errors.py": "",
+        "one/__init__.py": "",
+        "one/train.py": "from kellet.two.train import f\nfrom kellet.two import g\n",
+        "two/__init__.py": "def __getattr__(name):\n    from kellet.two.face import g\n    return g\n",
+        "two/train.py": "from kellet import errors\ndef f():\n    from kellet.two import lazy\nNAME = 'table.yaml'\n",
+        "two/lazy.py": "",
+        "two/face.py": "import kellet.two.plain\n",
+        "two/plain.py": "",
+        "two/alone.py": "",
+        "two/table.yaml": "x: 1",
+        "two/other.yaml": "x: 1",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
     monkeypatch.setattr(kellet, "__file__", str(tmp_path / "__init__.py"))
     code_version.cache_clear()
     yield tmp_path
     code_version.cache_clear()
 
 
-def versions(package):
+def versions():
     code_version.cache_clear()
-    return code_version("a"), code_version("c")
+    return code_version("one.train"), code_version("two.alone")
 
 
-def test_sources_follow_imports_and_leave_neutral_modules_out(package):
-    assert {file.name for file in sources("a")} == {"a.py", "b.py"}
+def test_sources_follow_imports_lazy_ones_too_and_leave_neutral_modules_out(package):
+    assert {str(file.relative_to(package)) for file in sources("one.train")} == {
+        "one/train.py",
+        "two/train.py",
+        "two/lazy.py",
+        "two/__init__.py",
+        "two/face.py",
+        "two/plain.py",
+    }
 
 
-@pytest.mark.parametrize("name", ["a.py", "b.py", "table.yaml"])
+@pytest.mark.parametrize(
+    "name", ["one/train.py", "two/train.py", "two/lazy.py", "two/face.py", "two/plain.py", "two/table.yaml"]
+)
 def test_code_version_changes_with_what_the_module_imports_or_reads(package, name):
-    a, c = versions(package)
+    train, alone = versions()
     (package / name).write_text((package / name).read_text() + "\n")
-    assert versions(package)[0] != a
-    assert versions(package)[1] == c
+    assert versions()[0] != train
+    assert versions()[1] == alone
 
 
-@pytest.mark.parametrize("name", ["errors.py", "other.yaml", "c.py"])
+@pytest.mark.parametrize("name", ["errors.py", "two/other.yaml", "two/alone.py", "one/__init__.py"])
 def test_code_version_ignores_the_rest(package, name):
-    a, _ = versions(package)
+    train, _ = versions()
     (package / name).write_text("# changed")
-    assert versions(package)[0] == a
+    assert versions()[0] == train
+
+
+def test_two_files_that_change_places_are_another_version(package):
+    """Keyed by the bare name, one/train.py and two/train.py would hide each other."""
+    train, _ = versions()
+    one, two = package / "one/train.py", package / "two/train.py"
+    first, second = one.read_text(), two.read_text()
+    one.write_text(second + "from kellet.two import train\n")
+    two.write_text(first)
+    assert versions()[0] != train
+
+
+# A file of each room, and the stages that it decides: by what each stage is said to do, not by the code that is tested.
+USED_BY = {
+    "stats/bootstrap.py": {"reward_model", "judge", "evaluation", "gate", "diagnosis", "report"},
+    "data/conversation.py": {
+        *("base_model", "reward_model", "policy", "judge", "evaluation", "rescoring"),  # render prompts for the model
+        *("diagnosis", "report", "verdicts"),  # read or show prompts as text
+    },
+    "models/sampling.py": {"policy", "evaluation"},
+    "models/base_model.py": {"base_model"},
+    "models/trunk.py": {"reward_model", "policy", "judge", "evaluation", "rescoring"},
+    "reward/train.py": {"reward_model", "judge", "evaluation"},
+    "reward/model.py": {"reward_model", "policy", "judge", "evaluation", "rescoring"},
+    "policy/train.py": {"policy"},
+    "evaluation/evaluate.py": {"evaluation"},
+    "evaluation/file.py": {"gate", "diagnosis", "report", "evaluation", "verdicts"},
+    "gate/verdict.py": {"gate"},
+    "diagnosis/diagnose.py": {"diagnosis"},
+    "remedies/measure.py": set(),
+    "report/page.py": {"report"},
+    "cli/gate.py": set(),
+    "config/run.py": set(),
+}
+
+
+@pytest.mark.parametrize("name", USED_BY)
+def test_a_changed_file_changes_the_key_of_the_stages_that_import_it_and_of_no_other(tmp_path, monkeypatch, name):
+    package = tmp_path / "kellet"
+    shutil.copytree(ROOT / "kellet", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(kellet, "__file__", str(package / "__init__.py"))
+
+    def keys():
+        code_version.cache_clear()
+        return {stage: folder(stage, Config(), {}) for stage in artefacts.MODULES}
+
+    before = keys()
+    (package / name).write_text((package / name).read_text() + "# changed\n")
+    after = keys()
+    code_version.cache_clear()
+    assert {stage for stage in before if before[stage] != after[stage]} == USED_BY[name]
 
 
 def test_a_key_changes_with_inputs_and_with_the_parameters_that_its_stage_reads():
