@@ -5,7 +5,6 @@ Prefect's own settings are in prefect.toml. All paths are relative to the projec
 """
 
 import os
-import warnings
 from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
@@ -28,6 +27,3 @@ SWITCHES = {
 }
 for _name, _value in SWITCHES.items():
     os.environ.setdefault(_name, _value)
-
-# peft 0.21 still asks transformers by the old name; nothing that a user of Kellet could do about it.
-warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
