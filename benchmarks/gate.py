@@ -2,9 +2,9 @@
 
     PYTHONPATH=. python benchmarks/gate.py
 
-Each is the command that a user gives, in a process of its own: imports, reading and checking are counted. Wall clock
-and processor time are told; on a busy machine only the second says what it took. `diagnose` also reads a history and
-5,000 pairs.
+Each is the command that a user gives, run in a new process, so imports, reading and checking are included. Wall-clock
+and processor time are printed; on a busy machine only processor time is meaningful. `diagnose` also reads a history
+and 5,000 pairs.
 """
 
 import json
@@ -21,7 +21,7 @@ from tests.helpers.evaluations import evaluation
 from tests.helpers.simulated_runs import Causes, history, preferences
 
 SHAPES = ((25_000, 2, None), (50_000, 1, None), (16_667, 2, 0.0), (250, 200, None))
-"""Prompts, samples, gain of the champion where there is one."""
+"""Prompts, samples, and the champion's gain (None: no champion)."""
 
 
 def measured(*command: str) -> tuple[int, float, float, float]:

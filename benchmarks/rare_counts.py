@@ -1,4 +1,4 @@
-"""How often 90% intervals of a rare count hold the truth, and how long they become (docs/measured/gate.md).
+"""How often 90% intervals of a rare count hold the true value, and how wide they become (docs/measured/gate.md).
 
     PYTHONPATH=. python benchmarks/rare_counts.py
 
@@ -46,8 +46,8 @@ def main() -> None:
             drawn = rng.poisson(candidate, (given.replicates, n)) - rng.poisson(reference, (given.replicates, n))
             cells = []
             for method in methods.values():
-                found = [method(row.astype(float), alpha=0.05, resamples=1000, seed=0) for row in drawn]
-                ends = np.array([(one.low, one.high) for one in found])
+                intervals = [method(row.astype(float), alpha=0.05, resamples=1000, seed=0) for row in drawn]
+                ends = np.array([(one.low, one.high) for one in intervals])
                 truth = candidate - reference
                 held = ((ends[:, 0] <= truth) & (truth <= ends[:, 1])).mean()
                 cells.append(f"{100 * held:.1f}%, {np.diff(ends).max():.2g}")

@@ -25,7 +25,7 @@ def report(config: "Config", run: Path | None, champion: Path | None, out: Path 
     """
     import yaml
 
-    from kellet.gate import verdict as gating
+    from kellet.evaluation.file import read_evaluation
     from kellet.report import page as stage
 
     folder = run_folder(config, run)
@@ -43,7 +43,7 @@ def report(config: "Config", run: Path | None, champion: Path | None, out: Path 
     stage.write_report(
         out or folder / "report.html",
         _read(decision),
-        gating.read_evaluation(evaluation),
+        read_evaluation(evaluation),
         [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()] if history.exists() else (),
         config=shown,
         card=_read(_place(folder, "reward_model/card.json")),

@@ -1,6 +1,6 @@
-"""Gate: three verdicts from an evaluation, by an intersection-union test that fails closed.
+"""Gate: decide promote, block or inconclusive from an evaluation, by an intersection-union test that fails closed.
 
-In: the rows of an evaluation, whoever made it, and the section ``gate`` of the parameters. Out: a ``GateDecision``.
+In: the rows of an evaluation, from any source, and the section ``gate`` of the parameters. Out: a ``GateDecision``.
 Open first: verdict.py (how criteria become a verdict), criteria.py (each criterion).
 Public: ``GateDecision``, ``decide``.
 """

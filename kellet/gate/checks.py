@@ -1,47 +1,58 @@
-"""The records of the gate's criteria: a check is one interval against one threshold, a criterion is all its checks.
+"""The records of the gate: a check holds one estimate against one threshold, and a criterion is one or more checks.
 
-Three values: True is shown to hold, False is shown to be violated (the opposite one-sided bound is on the wrong side),
-None is neither. ``interval`` is two-sided 1 - 2·alpha, each end a one-sided bound at alpha.
+A check has three outcomes: True (shown to hold), False (shown to be violated: the opposite one-sided bound is beyond
+the threshold), None (neither is shown). Intervals are two-sided at 1 - 2·alpha, so each end is a one-sided bound at
+level alpha.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from scipy.stats import norm
 
 from kellet.stats.bootstrap import Estimate
-from kellet.stats.format import Unit, _finite, in_words, number
+from kellet.stats.format import Unit, in_words, number
 
 MIN_PROMPTS = 10
 """With fewer prompts than this nothing is shown, whatever the interval says."""
 POWER = 0.8
-"""The number of prompts that is said to be needed would show it this often, were the estimate the truth."""
+"""The number of prompts reported as needed shows the result with this probability, if the estimate is the truth."""
 
 Direction = Literal["above", "at most"]
 
 
+class Threshold(NamedTuple):
+    """What a check wants. 'above': the interval's low end > ``limit``; 'at most': its high end <= ``limit``."""
+
+    check: str
+    """The check's name in gate.json."""
+    limit: float
+    direction: Direction
+    unit: Unit
+
+
 @dataclass(frozen=True)
-class Check:
-    """One estimate against one threshold. ``direction``: 'above' wants low > threshold, 'at most' high <= threshold."""
+class GateCheck:
+    """One estimate against one :class:`Threshold`, whose four fields come first."""
 
     name: str
-    estimate: Estimate | None
     threshold: float
     direction: Direction
     unit: Unit
+    estimate: Estimate | None
+    """None where nothing could be estimated."""
     passed: bool | None
     why: str
     needed_prompts: int | None = None
-    """Prompts that would decide it, when more prompts can."""
+    """Prompts that would decide a check that is not shown either way, where more prompts can."""
 
-    def softened(self, why: str) -> "Check":
-        """Make a violation 'not shown', and say why."""
+    def softened(self, why: str) -> "GateCheck":
+        """Turn a violation into 'not shown', adding ``why`` to the reason."""
         return replace(self, passed=None, why=f"{self.why} {why}")
 
     def to_dict(self) -> dict[str, Any]:
         """As in gate.json; value and interval are null where nothing could be estimated."""
-        known = self.estimate is not None
         return {
             "name": self.name,
             "value": self.estimate.value if self.estimate else None,
@@ -50,7 +61,7 @@ class Check:
             "threshold": self.threshold,
             "direction": self.direction,
             "unit": self.unit,
-            "passed": self.passed if known else None,
+            "passed": self.passed if self.estimate else None,
             "why": self.why,
             "needed_prompts": self.needed_prompts,
         }
@@ -58,16 +69,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A criterion of DESIGN's table; it passes when every check does. No checks: it is absent from the file."""
+    """One criterion of the gate; it passes when all its checks do. No checks: the evaluation lacks what it needs."""
 
     name: str
     required: bool
-    checks: tuple[Check, ...]
+    checks: tuple[GateCheck, ...]
     note: str = ""
 
     @property
     def counted(self) -> bool:
-        """Whether it takes part in the verdict: required, or there."""
+        """Whether the verdict depends on it: it is required, or the evaluation had what it needs."""
         return self.required or bool(self.checks)
 
     @property
@@ -79,7 +90,7 @@ class Criterion:
         return None if None in values or not values else True
 
     @property
-    def deciding(self) -> Check | None:
+    def deciding(self) -> GateCheck | None:
         """The check that made ``passed`` what it is: the first violated, else the first not shown, else the first."""
         for wanted in (False, None):
             for check in self.checks:
@@ -89,7 +100,7 @@ class Criterion:
 
     @property
     def why(self) -> str:
-        """A sentence with numbers."""
+        """The reasons of the checks that decided, with numbers, and the note."""
         reasons = list(dict.fromkeys(check.why for check in self.checks if check.passed is self.passed))
         if not self.checks:
             reasons = ["Absent: " + ("cannot tell, and it is required." if self.required else "optional, not counted.")]
@@ -113,54 +124,48 @@ class Criterion:
         }
 
 
-def judge(
-    name: str,
-    subject: str,
-    estimate: Estimate,
-    threshold: float,
-    direction: Direction,
-    unit: Unit,
-    alpha: float,
-    needed: int | None = None,
-) -> Check:
-    """Hold an estimate against its threshold. ``subject`` begins the sentence: 'mean reward gain'.
+def check_threshold(
+    threshold: Threshold, subject: str, estimate: Estimate, alpha: float, needed: int | None = None
+) -> GateCheck:
+    """Hold an estimate, whose interval is at ``alpha``, against its threshold.
 
-    ``needed`` is the number of prompts without which the interval has no end on the side that matters.
+    ``subject`` begins the sentence: 'mean reward gain'. ``needed`` is the number of prompts without which the interval
+    has no end on the side of the threshold.
     """
     subject = subject[0].upper() + subject[1:]
-    told = f"{subject} {in_words(estimate, unit)} over {estimate.clusters} prompts"
-    limit = number(threshold, unit)
+    result = f"{subject} {in_words(estimate, threshold.unit)} over {estimate.clusters} prompts"
+    direction, limit = threshold.direction, number(threshold.limit, threshold.unit)
     if math.isnan(estimate.value):
-        return Check(name, None, threshold, direction, unit, None, f"{subject} cannot be told from these answers.")
+        return GateCheck(*threshold, None, None, f"{subject} cannot be told from these answers.")
     if estimate.clusters < MIN_PROMPTS:
-        why = f"{told}: cannot tell, at least {MIN_PROMPTS} prompts are needed."
-        return Check(name, estimate, threshold, direction, unit, None, why, MIN_PROMPTS)
+        why = f"{result}: cannot tell, at least {MIN_PROMPTS} prompts are needed."
+        return GateCheck(*threshold, estimate, None, why, MIN_PROMPTS)
     if direction == "above":
-        holds, violated = estimate.low > threshold, estimate.high <= threshold
+        holds, violated = estimate.low > threshold.limit, estimate.high <= threshold.limit
     else:
-        holds, violated = estimate.high <= threshold, estimate.low > threshold
+        holds, violated = estimate.high <= threshold.limit, estimate.low > threshold.limit
     if holds:
-        return Check(name, estimate, threshold, direction, unit, True, f"{told}: shown to be {direction} {limit}.")
+        return GateCheck(*threshold, estimate, True, f"{result}: shown to be {direction} {limit}.")
     if violated:
         opposite = "at most" if direction == "above" else "above"
-        why = f"{told}: shown to be {opposite} {limit}, wanted {direction} {limit}."
-        return Check(name, estimate, threshold, direction, unit, False, why)
-    prompts = needed or prompts_needed(estimate, threshold, alpha)
-    why = f"{told}: not shown to be {direction} {limit}, nor the opposite"
+        why = f"{result}: shown to be {opposite} {limit}, wanted {direction} {limit}."
+        return GateCheck(*threshold, estimate, False, why)
+    prompts = needed or prompts_needed(estimate, threshold.limit, alpha)
+    why = f"{result}: not shown to be {direction} {limit}, nor the opposite"
     why += f"; about {prompts:,} prompts would show which." if prompts else "; it lies on the limit itself."
-    return Check(name, estimate, threshold, direction, unit, None, why, prompts)
+    return GateCheck(*threshold, estimate, None, why, prompts)
 
 
-def cannot_tell(name: str, threshold: float, direction: Direction, unit: Unit, why: str) -> Check:
+def cannot_tell(threshold: Threshold, why: str) -> GateCheck:
     """Make a check whose input is missing."""
-    return Check(name, None, threshold, direction, unit, None, f"Cannot tell: {why}.")
+    return GateCheck(*threshold, None, None, f"Cannot tell: {why}.")
 
 
 def prompts_needed(estimate: Estimate, threshold: float, alpha: float) -> int | None:
-    """Prompts at which the bound would clear the threshold with probability POWER, were the estimate the truth.
+    """Prompts at which the bound clears the threshold with probability POWER, if the estimate is the truth.
 
     n·(h/d·(z_alpha + z_power)/z_alpha)², h the half-width on the side of the threshold and d the distance to it, since
-    intervals shrink with √n. None when the estimate is on the threshold, or when it would take a thousand times more.
+    intervals shrink with √n. None when d is less than a thousandth of h, so that no feasible number is enough.
     """
     distance = abs(estimate.value - threshold)
     half = estimate.value - estimate.low if estimate.value > threshold else estimate.high - estimate.value
@@ -171,10 +176,14 @@ def prompts_needed(estimate: Estimate, threshold: float, alpha: float) -> int | 
     return max(estimate.clusters + 1, math.ceil(estimate.clusters * factor))
 
 
-def judged_needed(distance: float, rate: float, alpha: float) -> int:
-    """Prompts, one comparison each, that show a win rate ``rate`` to be above one that is ``distance`` lower.
+def comparisons_needed(distance: float, rate: float, alpha: float) -> int:
+    """Comparisons, one a prompt, that show a win rate of ``rate`` to be above a limit ``distance`` below it.
 
     (z_alpha + z_power)²·rate(1 - rate)/distance², with probability POWER.
     """
     z = float(norm.ppf(1 - alpha) + norm.ppf(POWER))
     return math.ceil(z**2 * rate * (1 - rate) / distance**2)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Degeneration: shares of truncated, empty, repetitive and duplicate answers, which rewards rarely see."""
+"""Degeneration: shares of truncated, empty, repetitive and duplicate answers, which reward models rarely penalise."""
 
 import re
 from collections.abc import Sequence
@@ -11,31 +11,30 @@ from scipy.stats import norm
 
 from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
-from kellet.gate.checks import Check, Criterion, cannot_tell, judge
+from kellet.gate.checks import Criterion, GateCheck, Threshold, cannot_tell, check_threshold
 from kellet.stats.win_rate import share_difference
 
 REPEATED_SENTENCE_WORDS = 4
-"""A sentence of at least this many words, said twice, is a repetition; shorter ones ('Thank you.') are not."""
+"""A sentence of at least this many words that occurs twice is a repetition; shorter ones ('Thank you.') are not."""
 REPEATED_GRAM = (4, 3)
-"""So are this many words in a row, said this many times."""
+"""So is a run of this many words that occurs this many times: (words, times)."""
 STOCK_SHARE = 0.2
-"""An answer is a duplicate when the same text answers more than this share of the prompts (and at least three).
+"""An answer is a duplicate when its text answers more than this share of the prompts (and at least three of them).
 
-Not 'the same text twice': a support policy that gives one good answer to all who ask the same is no worse for it, while
-one text for a fifth of all prompts means that the prompt is no longer read."""
+The same text twice is not enough: a support policy may well give one good answer to everyone who asks the same. One
+text for a fifth of all prompts means that the policy ignores the prompt."""
 
 
 def degeneration(a: Answers, b: Answers, gate: Gate) -> Criterion:
     """Shares of truncated, empty, repetitive and duplicate answers exceed a's by at most ``degeneration_tolerance``."""
     required = "degeneration" in gate.required
-    limit = gate.degeneration_tolerance
-    checks: list[Check] = []
+    checks: list[GateCheck] = []
     note = ""
     if not np.isnan(np.concatenate([a.truncated, b.truncated])).any():
         checks.append(_share_check("truncated", a, b, a.truncated, b.truncated, gate))
     elif required:
         why = "the column truncated is missing or has nulls; say for each answer whether it was cut at the limit"
-        checks.append(cannot_tell("truncated", limit, "at most", "share", why))
+        checks.append(cannot_tell(_threshold("truncated", gate), why))
     else:
         note = "The column truncated has nulls and was left out."
     for name, marks in (("empty", _empty), ("repetitive", repetitive)):
@@ -44,14 +43,19 @@ def degeneration(a: Answers, b: Answers, gate: Gate) -> Criterion:
     return Criterion("degeneration", required, tuple(checks), note)
 
 
-def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, gate: Gate) -> Check:
+def _threshold(name: str, gate: Gate) -> Threshold:
+    return Threshold(name, gate.degeneration_tolerance, "at most", "share")
+
+
+def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, gate: Gate) -> GateCheck:
+    """Compare the shares of marked answers."""
     change = share_difference(marks_a, marks_b, a.prompt, b.prompt, alpha=gate.alpha)
     subject = f"share of {name} answers minus the reference's is"
     limit, needed = gate.degeneration_tolerance, None
     if limit > 0 and not np.any(marks_a) and not np.any(marks_b):
-        # never seen: the half-width is z·√2/(n + 2) then, which shrinks with n and not with √n
+        # No answer is marked: the half-width is then z·√2/(n + 2), which shrinks with n instead of √n.
         needed = int(np.ceil(norm.ppf(1 - gate.alpha) * np.sqrt(2) / limit)) - 2
-    return judge(name, subject, change, limit, "at most", "share", gate.alpha, needed=needed)
+    return check_threshold(_threshold(name, gate), subject, change, gate.alpha, needed)
 
 
 def _empty(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -59,12 +63,12 @@ def _empty(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def repetitive(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Tell which responses repeat themselves: a sentence said twice, or a run of words said three times."""
-    known: dict[str, bool] = {}
+    """Mark responses with a sentence that occurs twice or a run of words that occurs three times, ``(N,)``."""
+    by_text: dict[str, bool] = {}
     for text in responses:
-        if text not in known:
-            known[text] = _repeats(text.lower())
-    return np.array([known[text] for text in responses])
+        if text not in by_text:
+            by_text[text] = _repeats(text.lower())
+    return np.array([by_text[text] for text in responses])
 
 
 def _repeats(text: str) -> bool:
@@ -84,7 +88,7 @@ def _repeats(text: str) -> bool:
 
 
 def duplicate(answers: Answers) -> npt.NDArray[np.bool_]:
-    """Tell which answers have a text that the same system gave to more than STOCK_SHARE of its prompts."""
+    """Mark answers whose text the same system gave to more than STOCK_SHARE of its prompts, ``(N,)``."""
     texts = pd.factorize(pd.Series([" ".join(text.split()) for text in answers.response], dtype=object))[0]
     distinct = pd.DataFrame({"text": texts, "prompt": answers.prompt}).drop_duplicates()
     prompts = np.bincount(distinct["text"].to_numpy(np.int64))

@@ -1,7 +1,7 @@
-"""What length alone would say, beside every result; and the results among pairs of matched length.
+"""How far length alone explains each result, and the results among pairs of matched length.
 
-A judge or a reward that agrees with 'the longer one is better' in 80% of comparisons has shown little about anything
-else. Nothing here decides; the gate reports it, so that nobody takes a result for more than length would give.
+A judge or a reward that agrees with 'the longer one is better' in 80% of comparisons has shown little beyond length.
+The gate reports these figures beside its verdict so that a reader can see this; they do not enter the verdict.
 
 Legend: a pair is the answers of reference (a) and candidate (b) to the same prompt and sample number.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, pairs_scored_by, pairs, wins
+from kellet.evaluation.answers import Answers, pairs, pairs_scored_by, wins
 from kellet.gate.checks import MIN_PROMPTS
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
 from kellet.stats.format import in_words
@@ -22,21 +22,22 @@ from kellet.stats.within_prompt import EqualLengthGain
 
 @dataclass(frozen=True)
 class LengthAlone:
-    """One score's result (the reward's or a judge's) beside that of length."""
+    """The win rate by one score (the reward or a judge) beside the win rate that length alone would give."""
 
     by: str
+    """'reward', or the judge's column."""
     win_rate: Estimate
     """Share of pairs in which b's score is higher."""
     longer: Estimate
     """Share of pairs in which b is longer: the win rate if length alone decided."""
     agreement: Estimate
-    """Share of pairs in which the longer answer has the higher score; one half says nothing, ties count half."""
+    """Share of pairs in which the longer answer has the higher score; ties count half, and 0.5 means no relation."""
     equal_length: LengthControlled
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name."""
-        told = {name: getattr(self, name).to_dict() for name in ("win_rate", "longer", "agreement", "equal_length")}
-        return {"by": self.by, **told}
+        names = ("win_rate", "longer", "agreement", "equal_length")
+        return {"by": self.by, **{name: getattr(self, name).to_dict() for name in names}}
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,14 @@ class Stratum:
 
 @dataclass(frozen=True)
 class LengthEvidence:
-    """The gain split by length, length alone beside each score, and pairs of matched length."""
+    """The gain split by length, what length alone gives beside each score, and the pairs of matched length."""
 
     decomposition: EqualLengthGain | None
     alone: tuple[LengthAlone, ...]
     matched: Stratum | None
     """All pairs whose lengths differ by at most ``length_tolerance``."""
     strata: tuple[Stratum, ...]
-    """The same pairs in thirds by length, those with MIN_PROMPTS prompts."""
+    """The same pairs in thirds by length; a third with fewer than MIN_PROMPTS prompts is left out."""
     sentence: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -79,16 +80,18 @@ class LengthEvidence:
 
 
 def length_evidence(a: Answers, b: Answers, split: EqualLengthGain | None, gate: Gate) -> LengthEvidence:
-    """Gather it; ``split`` is the gain by the length slope (kellet/stats/within_prompt.py), None where it cannot be told."""
+    """Collect the evidence. ``split`` is the gain split by the length slope; None where there is no slope."""
     rows_a, rows_b = pairs(a, b)
     prompt = a.prompt[rows_a]
-    alone = [_beside("reward", a.reward[rows_a], b.reward[rows_b], a.length[rows_a], b.length[rows_b], prompt, gate)]
+    alone = [
+        _length_alone("reward", a.reward[rows_a], b.reward[rows_b], a.length[rows_a], b.length[rows_b], prompt, gate)
+    ]
     for name in a.judges:
-        judged_a, judged_b = pairs_scored_by(a, b, name)
-        if len(judged_a):
-            scores = a.judges[name][judged_a], b.judges[name][judged_b]
-            lengths = a.length[judged_a], b.length[judged_b]
-            alone.append(_beside(name, *scores, *lengths, a.prompt[judged_a], gate))
+        scored_a, scored_b = pairs_scored_by(a, b, name)
+        if len(scored_a):
+            scores = a.judges[name][scored_a], b.judges[name][scored_b]
+            lengths = a.length[scored_a], b.length[scored_b]
+            alone.append(_length_alone(name, *scores, *lengths, a.prompt[scored_a], gate))
     middle = (a.length[rows_a] + b.length[rows_b]) / 2
     close = np.abs(b.length[rows_b] - a.length[rows_a]) <= gate.length_tolerance * middle
     matched = _stratum(a, b, rows_a[close], rows_b[close], gate)
@@ -100,9 +103,10 @@ def length_evidence(a: Answers, b: Answers, split: EqualLengthGain | None, gate:
     return LengthEvidence(split, tuple(alone), matched, kept, _sentence(split, alone[0], matched))
 
 
-def _beside(
+def _length_alone(
     by: str, a: Floats, b: Floats, length_a: Floats, length_b: Floats, prompt: Codes, gate: Gate
 ) -> LengthAlone:
+    """Compare one score ``(N,)`` of each system, paired, with the lengths of the same answers."""
     won, longer = wins(a, b), wins(length_a, length_b)
     agrees = 0.5 + 2 * (won - 0.5) * (longer - 0.5)
     rate, length, agreement = (win_rate(values, prompt, alpha=gate.alpha) for values in (won, longer, agrees))
@@ -111,7 +115,7 @@ def _beside(
 
 
 def _stratum(a: Answers, b: Answers, rows_a: Codes, rows_b: Codes, gate: Gate) -> Stratum | None:
-    """None with fewer than MIN_PROMPTS prompts."""
+    """Results of these pairs; None with fewer than MIN_PROMPTS prompts."""
     prompt = a.prompt[rows_a]
     if len(np.unique(prompt)) < MIN_PROMPTS:
         return None

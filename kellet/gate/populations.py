@@ -1,10 +1,10 @@
-"""Policies whose truth is known, drawn to see how often the gate errs (kellet/gate/power.py).
+"""Simulated policies whose true effects are known, to measure how often the gate errs (kellet/gate/power.py).
 
 An answer of the simulation has
 
     reward = prompt + gain of the prompt + length_pay·tokens + courtesy_pay·courtesy sentences + noise
 
-The standard deviation of the reward within a prompt, length included, is one: a gain of 0.5 is half a standard
+The reward's standard deviation within a prompt, length included, is one, so a gain of 0.5 is half a standard
 deviation. A judge scores one answer of each system on JUDGED prompts, as the default evaluation's spot checks do.
 """
 
@@ -28,7 +28,7 @@ COURTESY_MEAN = 0.8
 BETWEEN = 0.3
 """Standard deviation of the gain between prompts."""
 KL_SCALE = 0.5
-"""KL is gamma with this scale, half of its shape shared by the answers to a prompt."""
+"""KL has a gamma distribution of this scale; half of its shape is a part shared by the answers to a prompt."""
 JUDGED = 40
 """Prompts with a spot check (evaluation.spot_checks)."""
 
@@ -40,34 +40,34 @@ class Population:
     name: str
     good: bool
     truth: str
-    """In words."""
+    """What changed, in words."""
     gain: float = 0.0
-    """Of the reward at equal length and style, in standard deviations."""
+    """Mean gain of the reward at equal length and style, standard deviations."""
     longer: float = 0.0
-    """Tokens."""
+    """Tokens more than the reference's, mean."""
     length_pay: float = 0.05
     """Reward for one token."""
     courtesy: float = 0.0
     """Courtesy sentences more than the reference's, mean."""
     courtesy_pay: float = 0.1
-    """Reward for one of them."""
+    """Reward for one courtesy sentence."""
     kl: float = 3.0
-    """Mean, nats per response."""
+    """Mean KL, nats per response."""
     tails: float | None = None
     """Degrees of freedom of Student's t for the noise; None: normal."""
     samples: int = 2
     share: float = 1.0
-    """Prompts, of the number asked for."""
+    """Prompts drawn, as a share of the number asked for."""
     prefers: float | None = None
-    """Share of comparisons in which a judge who sees the truth prefers the candidate; None: no judge."""
+    """Share of comparisons in which a judge that never errs prefers the candidate; None: no judge."""
     judge_length_pay: float = 0.0
-    """What the judge's score gives for one token, in standard deviations of the score."""
+    """The judge's score for one token, standard deviations of the score."""
     errs: float = 0.0
-    """Share of comparisons in which the judge says the opposite."""
+    """Share of comparisons in which the judge prefers the wrong answer."""
     told: bool = True
-    """Whether the gate knows ``errs`` (gate.judge_error)."""
+    """Whether the gate is told of ``errs`` (gate.judge_error)."""
     coverage: bool = False
-    """Whether the coverage of its intervals is measured too."""
+    """Whether the coverage of the intervals is measured on it too."""
 
 
 HALF = 0.5
@@ -140,12 +140,12 @@ POPULATIONS = (
 
 
 def chosen(names: Sequence[str]) -> tuple[Population, ...]:
-    """The populations of these names, all when none is given. Raises ConfigError for an unknown one."""
-    known = {population.name: population for population in POPULATIONS}
+    """The populations of these names; all of them when none is given. Raises ConfigError for an unknown name."""
+    by_name = {population.name: population for population in POPULATIONS}
     for name in names:
-        if name not in known:
-            raise ConfigError(f"no population {name!r}; there are: {'; '.join(known)}")
-    return tuple(known[name] for name in names) or POPULATIONS
+        if name not in by_name:
+            raise ConfigError(f"no population {name!r}; there are: {'; '.join(by_name)}")
+    return tuple(by_name[name] for name in names) or POPULATIONS
 
 
 def draw(population: Population, prompts: int, seed: int | Sequence[int]) -> pd.DataFrame:
@@ -154,36 +154,36 @@ def draw(population: Population, prompts: int, seed: int | Sequence[int]) -> pd.
     n, samples = max(2, round(prompts * population.share)), population.samples
     prompt = np.repeat(np.arange(n), samples)
     difficulty = rng.normal(size=n)
-    own_gain = rng.normal(population.gain, BETWEEN, n)
+    prompt_gain = rng.normal(population.gain, BETWEEN, n)
     shape = population.kl / KL_SCALE / 2
     shared_kl = rng.gamma(shape, KL_SCALE, n)
     noise_sd = np.sqrt(1 - (population.length_pay * TOKENS_SD) ** 2)
     parts = []
     for system in ("candidate", "reference"):
-        mine = system == "candidate"
-        length = np.maximum(1, np.round(rng.normal(TOKENS + mine * population.longer, TOKENS_SD, len(prompt))))
-        courtesy = rng.binomial(4, (COURTESY_MEAN + mine * population.courtesy) / 4, len(prompt))
+        is_candidate = system == "candidate"
+        length = np.maximum(1, np.round(rng.normal(TOKENS + is_candidate * population.longer, TOKENS_SD, len(prompt))))
+        courtesy = rng.binomial(4, (COURTESY_MEAN + is_candidate * population.courtesy) / 4, len(prompt))
         if population.tails is None:
             noise = rng.normal(size=len(prompt))
         else:
             noise = rng.standard_t(population.tails, len(prompt)) / np.sqrt(population.tails / (population.tails - 2))
         style = population.courtesy_pay * (courtesy - COURTESY_MEAN)
         paid = population.length_pay * (length - TOKENS) + style
-        reward = difficulty[prompt] + mine * own_gain[prompt] + paid + noise_sd * noise
-        said = rng.integers(100, size=len(prompt))
+        reward = difficulty[prompt] + is_candidate * prompt_gain[prompt] + paid + noise_sd * noise
+        boxes = rng.integers(100, size=len(prompt))
         part = {
             "prompt_id": [f"p{i:06d}" for i in prompt],
             "prompt": "Where is my order?",
             "system": system,
             "sample": np.tile(np.arange(samples), n),
-            "response": [f"It is in box {k}.{''.join(COURTESY[:c])}" for k, c in zip(said, courtesy, strict=True)],
+            "response": [f"It is in box {k}.{''.join(COURTESY[:c])}" for k, c in zip(boxes, courtesy, strict=True)],
             "reward": reward,
             "length_tokens": length,
-            "kl_nats": shared_kl[prompt] + rng.gamma(shape, KL_SCALE, len(prompt)) if mine else np.nan,
+            "kl_nats": shared_kl[prompt] + rng.gamma(shape, KL_SCALE, len(prompt)) if is_candidate else np.nan,
             "truncated": False,
         }
         if population.prefers is not None:
-            better = np.sqrt(2) * norm.ppf(population.prefers) * mine
+            better = np.sqrt(2) * norm.ppf(population.prefers) * is_candidate
             score = better + population.judge_length_pay * (length - TOKENS) + rng.normal(size=len(prompt))
             part["judge_human"] = np.where((prompt < JUDGED) & (part["sample"] == 0), score, np.nan)
         parts.append(pd.DataFrame(part))
@@ -191,21 +191,23 @@ def draw(population: Population, prompts: int, seed: int | Sequence[int]) -> pd.
         wrong = rng.random(len(prompt)) < population.errs
         scores = [part["judge_human"].to_numpy() for part in parts]
         parts = [
-            part.assign(judge_human=np.where(wrong, other, own))
-            for part, own, other in zip(parts, scores, scores[::-1], strict=True)
+            part.assign(judge_human=np.where(wrong, other, score))
+            for part, score, other in zip(parts, scores, scores[::-1], strict=True)
         ]
     return pd.concat(parts, ignore_index=True)
 
 
 def truths(population: Population) -> dict[str, float]:
-    """The true value of each check's quantity; the win rate at equal length by 200,000 pairs."""
+    """The true value of each check's quantity; the win rate at equal length is estimated from 200,000 pairs."""
     style = population.courtesy * population.courtesy_pay
     gain = population.gain + population.length_pay * population.longer + style
     table = draw(population, round(100_000 / population.share), 1)
-    mine = (table["system"] == "candidate").to_numpy()
+    is_candidate = (table["system"] == "candidate").to_numpy()
     reward, length = table["reward"].to_numpy(), table["length_tokens"].to_numpy()
-    model = length_controlled(wins(reward[~mine], reward[mine]), length[~mine], length[mine])
-    known: dict[str, float | None] = {
+    model = length_controlled(
+        wins(reward[~is_candidate], reward[is_candidate]), length[~is_candidate], length[is_candidate]
+    )
+    values: dict[str, float | None] = {
         "mean_gain": gain,
         "length_ratio": 1 + population.longer / TOKENS,
         "equal_length_gain": population.gain + style,
@@ -217,9 +219,9 @@ def truths(population: Population) -> dict[str, float]:
         "gain_per_nat": gain / population.kl,
         "win_rate": population.prefers,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def settings(population: Population, gate: Gate) -> Gate:
-    """``gate``, told of the judge's errors where the population says so."""
+    """``gate``, with ``judge_error`` set where the population says that the gate is told of it."""
     return gate.model_copy(update={"judge_error": population.errs}) if population.errs and population.told else gate

@@ -1,4 +1,4 @@
-"""Operating characteristics of the gate: how often it errs on policies whose truth is known (kellet/gate/populations.py).
+"""Operating characteristics of the gate: how often it errs on the simulated policies of kellet/gate/populations.py.
 
 Legend: n = prompts. ``alpha`` is one-sided; coverage is of two-sided intervals at nominal 95% (alpha = 0.025).
 """
@@ -17,11 +17,12 @@ from kellet.config.judgement import Gate
 from kellet.gate.populations import Population, draw, settings, truths
 from kellet.gate.verdict import GateDecision, decide
 from kellet.stats.bootstrap import Estimate
+from kellet.stats.format import percent
 from kellet.stats.win_rate import win_rate
 
 
 class Rate(NamedTuple):
-    """Verdicts of one population at one size, with Wilson intervals at 95%."""
+    """How often one population is promoted and blocked at one size, with Wilson intervals at 95%."""
 
     population: Population
     prompts: int
@@ -29,7 +30,7 @@ class Rate(NamedTuple):
     promoted: Estimate
     blocked: Estimate
     held_back: str
-    """The criterion that most often did not pass, with its share of replicates; empty when all always did."""
+    """The criterion that failed to pass most often, with its share of replicates; empty when all always passed."""
 
 
 class Coverage(NamedTuple):
@@ -42,14 +43,14 @@ class Coverage(NamedTuple):
     covered: Estimate
 
 
-class Measured(NamedTuple):
-    """What :func:`measure` found."""
+class OperatingCharacteristics(NamedTuple):
+    """Verdict rates and interval coverage, from :func:`measure`."""
 
     rates: list[Rate]
     coverages: list[Coverage]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, as JSON."""
+        """As `kellet gate-power --json` prints it."""
         rates = [
             {
                 **asdict(rate.population),
@@ -75,10 +76,10 @@ def measure(
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[str], None] = lambda _: None,
-) -> Measured:
-    """Draw and judge ``replicates`` evaluations of each population and size, ``workers`` of them at once.
+) -> OperatingCharacteristics:
+    """Draw and decide ``replicates`` evaluations of each population and size, with ``workers`` processes at once.
 
-    Same arguments, same result, whatever the number of workers. Coverage is measured on populations with ``coverage``.
+    The result does not depend on the number of workers. Coverage is measured on the populations with ``coverage``.
     """
     jobs: list[Callable[[], Any]] = [
         partial(job, population, gate, n, replicates, seed)
@@ -89,71 +90,71 @@ def measure(
     rates: list[Rate] = []
     coverages: list[Coverage] = []
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for found in map(_call, jobs) if workers == 1 else pool.map(_call, jobs):
-            if isinstance(found, Rate):
-                rates.append(found)
-                progress(f"{found.population.name}, {found.prompts} prompts: promoted {_percent(found.promoted)}")
+        for result in map(_call, jobs) if workers == 1 else pool.map(_call, jobs):
+            if isinstance(result, Rate):
+                rates.append(result)
+                progress(f"{result.population.name}, {result.prompts} prompts: promoted {percent(result.promoted, 1)}")
             else:
-                coverages += found
-    return Measured(rates, coverages)
+                coverages += result
+    return OperatingCharacteristics(rates, coverages)
 
 
 def verdicts(population: Population, gate: Gate, n: int, replicates: int, seed: int = 0) -> Rate:
-    """How often the population is promoted and blocked, and what held it back."""
+    """Count how often the population is promoted and blocked, and which criterion held it back most."""
     counts: Counter[str] = Counter()
-    open_: Counter[str] = Counter()
+    not_passed: Counter[str] = Counter()
     for decision in _decisions(population, gate, n, replicates, seed):
         counts[decision.verdict] += 1
-        open_.update(item.name for item in decision.criteria if item.counted and item.passed is not True)
+        not_passed.update(item.name for item in decision.criteria if item.counted and item.passed is not True)
     promoted, blocked = (
         win_rate(np.arange(replicates) < counts[verdict], alpha=0.025) for verdict in ("promote", "block")
     )
-    held = "".join(f"{name} ({count / replicates:.0%})" for name, count in open_.most_common(1))
-    return Rate(population, n, replicates, promoted, blocked, held)
+    held_back = "".join(f"{name} ({count / replicates:.0%})" for name, count in not_passed.most_common(1))
+    return Rate(population, n, replicates, promoted, blocked, held_back)
 
 
 def coverage(population: Population, gate: Gate, n: int, replicates: int, seed: int = 0) -> list[Coverage]:
-    """Share of nominal 95% intervals that hold the truth, for each check of which the truth is known."""
-    known = truths(population)
-    hits: dict[str, list[bool]] = {name: [] for name in known}
+    """Share of nominal 95% intervals that hold the true value, for each check whose true value is known."""
+    true_values = truths(population)
+    hits: dict[str, list[bool]] = {name: [] for name in true_values}
     for decision in _decisions(population, gate.model_copy(update={"alpha": 0.025}), n, replicates, seed):
         for name, estimate in _estimates(decision):
             if name in hits:
-                hits[name].append(estimate.low <= known[name] <= estimate.high)
+                hits[name].append(estimate.low <= true_values[name] <= estimate.high)
     return [
-        Coverage(population.name, name, n, known[name], win_rate(np.array(held), alpha=0.025))
-        for name, held in hits.items()
-        if held
+        Coverage(population.name, name, n, true_values[name], win_rate(np.array(covered), alpha=0.025))
+        for name, covered in hits.items()
+        if covered
     ]
 
 
 def verdict_table(rates: Sequence[Rate]) -> str:
-    """Markdown: how often bad and good populations are promoted, by size, with 95% intervals of the simulation."""
+    """Markdown: how often bad and good populations are promoted, by size, with 95% intervals for simulation error."""
     sizes = list(dict.fromkeys(rate.prompts for rate in rates))
     lines: list[str] = []
     for good, title in ((False, "promoted, and should not be"), (True, "promoted, and should be")):
-        told = [rate.population for rate in rates if rate.population.good is good and rate.prompts == sizes[0]]
-        if told:
+        group = [rate.population for rate in rates if rate.population.good is good and rate.prompts == sizes[0]]
+        if group:
             lines += ["", f"| {title} | " + " | ".join(f"{n} prompts" for n in sizes) + " | held back most by |"]
             lines += ["|---" * (len(sizes) + 2) + "|"]
-        for population in told:
+        for population in group:
             row = [rate for rate in rates if rate.population == population]
-            cells = " | ".join(_percent(rate.promoted) for rate in row)
+            cells = " | ".join(percent(rate.promoted, 1) for rate in row)
             lines.append(f"| **{population.name}**: {population.truth} | {cells} | {row[-1].held_back} |")
     return "\n".join(lines[1:])
 
 
 def coverage_table(rows: Sequence[Coverage]) -> str:
-    """Markdown: share of nominal 95% intervals that hold the truth, in percent, by check, population and size."""
+    """Markdown: percentage of nominal 95% intervals that hold the true value, by check, population and size."""
     sizes = list(dict.fromkeys(row.prompts for row in rows))
     by_line: dict[tuple[str, str], dict[int, Coverage]] = {}
     for row in rows:
         by_line.setdefault((row.check, row.population), {})[row.prompts] = row
     lines = [f"| interval of | population | truth | {' | '.join(f'{n} prompts' for n in sizes)} |"]
     lines += ["|---" * (len(sizes) + 3) + "|"]
-    for (check, population), told in sorted(by_line.items()):
-        cells = [f"{100 * told[n].covered.value:.1f}%" if n in told else "" for n in sizes]
-        truth = next(iter(told.values())).truth
+    for (check, population), by_size in sorted(by_line.items()):
+        cells = [f"{100 * by_size[n].covered.value:.1f}%" if n in by_size else "" for n in sizes]
+        truth = next(iter(by_size.values())).truth
         lines.append(f"| {check.replace('_', ' ')} | {population} | {truth:.3g} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -163,9 +164,9 @@ def _call(job: Callable[[], Any]) -> Any:
 
 
 def _decisions(population: Population, gate: Gate, n: int, replicates: int, seed: int) -> Iterator[GateDecision]:
-    told = settings(population, gate)
+    adjusted = settings(population, gate)
     for replicate in range(replicates):
-        yield decide(draw(population, n, [seed, n, replicate]), told)
+        yield decide(draw(population, n, [seed, n, replicate]), adjusted)
 
 
 def _estimates(decision: GateDecision) -> Iterator[tuple[str, Estimate]]:
@@ -175,7 +176,3 @@ def _estimates(decision: GateDecision) -> Iterator[tuple[str, Estimate]]:
                 yield check.name, check.estimate
     if decision.length.decomposition is not None:
         yield "explained by length", decision.length.decomposition.explained
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f}% [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

@@ -1,18 +1,19 @@
-"""Where reward gain coincides with a shift of style that the reward model pays for.
+"""Whether the reward gain comes from a shift of style that the reward model pays for.
 
-A length bias that was mitigated often moves to another axis: courtesy, lists, over-confidence. For each axis of
-kellet/stats/style.py the candidate's shift, what the reward pays for it (its price), and how much of the gain that explains;
-and what is left of the gain at equal style *and* equal length together, since half a hack on each would pass both.
+A policy kept from exploiting length often exploits another style axis instead: courtesy, lists, over-confidence. For
+each axis of kellet/stats/style.py this file estimates the candidate's shift, the axis's price (the reward for one more
+count, other axes and length held equal) and the part of the gain that price times shift explains. It also estimates
+the gain left at equal style *and* equal length, because a policy that exploits both a little could pass either alone.
 
-    y_ij = u_ij'β + e_ij       y, u: reward, and style counts with length, less their means in the prompt and system
-    left = mean(d) - β'mean(s)      d, s: a prompt's differences of mean reward and of mean style and length
+    y_ij = u_ij'β + e_ij          y, u: reward; style counts and length; each less its mean in the prompt and system
+    left = mean(d) - β'mean(s)    d, s: a prompt's differences of mean reward; of mean style counts and length
 
 β is least squares over both systems' answers. With A = mean of the prompts' Σ u u' and s̄ = mean(s), the influence of
 prompt i on ``left`` is (d_i - β's_i - left) - s̄'A⁻¹Σ_j u_ij e_ij, and its interval is that of a mean of influences
-(:func:`kellet.stats.bootstrap.linearised`). An axis that moved and that answers to the same prompt hardly ever differ in has
-no price; ``left`` is then that of the prompts to which both systems' answers are alike on it, if they are the most.
+(:func:`kellet.stats.bootstrap.linearised`). An axis that moved, but hardly varies among answers to the same prompt, has
+no price. ``left`` is then computed on the prompts where both systems are alike on that axis, if these are most prompts.
 
-Legend: N = answers, n = prompts, p = regressors (the axes that vary, and length last).
+Legend: a = reference, b = candidate, N = answers, n = prompts, p = regressors (the axes that vary, length last).
 """
 
 import functools
@@ -23,7 +24,7 @@ import numpy as np
 
 from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
-from kellet.gate.checks import Criterion, cannot_tell, judge
+from kellet.gate.checks import Criterion, Threshold, cannot_tell, check_threshold
 from kellet.stats.bootstrap import Codes, Estimate, Floats, linearised, paired_means
 from kellet.stats.format import in_words
 from kellet.stats.style import Style, style
@@ -31,9 +32,9 @@ from kellet.stats.win_rate import count_difference
 from kellet.stats.within_prompt import MIN_PROMPTS, MIN_UNEXPLAINED, centred
 
 MAX_ANSWERS = 5_000
-"""Answers of each system that are read: of evenly spaced prompts when there are more. Reading takes 0.2 ms each."""
+"""At most this many answers of each system are read (0.2 ms each), on evenly spaced prompts when there are more."""
 MATCHED = 0.5
-"""The least share of prompts that must be alike on the axes without a price: fewer say little about the policy."""
+"""The least share of prompts alike on the axes without a price; a smaller share says little about the policy."""
 
 AXES = (*Style._fields, "length")
 UNPRICED = "what style earns takes two answers of a system that differ, on ten prompts (evaluation.samples)"
@@ -43,39 +44,39 @@ _counts = functools.lru_cache(maxsize=1 << 15)(style)
 
 @dataclass(frozen=True)
 class AxisShift:
-    """One axis: how far the candidate moved, what one more of it earns, what that explains of the gain."""
+    """One axis: the candidate's shift, the reward for one more count, and the part of the gain that this explains."""
 
     axis: str
     shift: Estimate
-    """Counts an answer, candidate minus reference."""
+    """Mean count per answer, candidate minus reference."""
     price: Estimate | None
-    """Reward units for one more, within prompt, at equal length and equal other axes; None where it cannot be told."""
+    """Reward units for one more count, within prompt, at equal length and other axes; None where not estimable."""
     explained: Estimate | None
     """price · shift, reward units."""
 
     @property
     def paid(self) -> bool:
-        """Whether the candidate is shown to have moved the way that the reward is shown to pay."""
+        """Whether the candidate is shown to have moved in the direction that the reward is shown to pay for."""
         return self.explained is not None and self.explained.low > 0 and (self.shift.low > 0 or self.shift.high < 0)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields by name, and ``paid``."""
-        told = {name: getattr(self, name) for name in ("shift", "price", "explained")}
-        values = {name: estimate.to_dict() if estimate else None for name, estimate in told.items()}
+        estimates = {"shift": self.shift, "price": self.price, "explained": self.explained}
+        values = {name: estimate.to_dict() if estimate else None for name, estimate in estimates.items()}
         return {"axis": self.axis, **values, "paid": self.paid}
 
 
 @dataclass(frozen=True)
 class StyleShift:
-    """Every axis, and the gain that is left at equal style and length (None where it cannot be told: ``reason``)."""
+    """Every axis, and the gain left at equal style and length; where that is None, ``reason`` says why."""
 
     axes: tuple[AxisShift, ...]
     remaining: Estimate | None
     reason: str
     matched: tuple[str, ...] = ()
-    """Axes without a price, on which the prompts of ``remaining`` are alike."""
+    """Axes that moved and have no price; ``remaining`` is of the prompts on which the systems are alike in them."""
     length: AxisShift | None = None
-    """The same for tokens: what length is worth at equal style."""
+    """Length in tokens as an axis: what it is worth at equal style."""
 
     def to_dict(self) -> dict[str, Any]:
         """As gate.json has it under ``style``."""
@@ -89,7 +90,7 @@ class StyleShift:
 
 
 def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
-    """Measure it between the reference (a) and the candidate (b)."""
+    """Estimate shift, price and explained gain on each axis between the reference (a) and the candidate (b)."""
     a, b = _evenly(a), _evenly(b)
     n = int(a.prompt.max()) + 1
     counts = [np.column_stack([_styles(one), one.length]) for one in (a, b)]
@@ -105,23 +106,24 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     if not kept:
         axes = [AxisShift(name, shift, None, None) for name, shift in zip(AXES, shifts, strict=True)]
         return StyleShift(tuple(axes[:-1]), None, UNPRICED, length=axes[-1])
-    lost = [place for place, told in enumerate(shifts) if place not in kept and (told.low > 0 or told.high < 0)]
-    names = tuple(AXES[place] for place in lost)
-    alike = (np.abs(moved[:, lost]) < 1e-12).all(axis=1)  # (n,): True on all prompts when no axis is lost
+    moved_axes = [place for place, shift in enumerate(shifts) if shift.low > 0 or shift.high < 0]
+    no_price = [place for place in moved_axes if place not in kept]
+    names = tuple(AXES[place] for place in no_price)
+    alike = (np.abs(moved[:, no_price]) < 1e-12).all(axis=1)  # (n,): all True when every moved axis has a price
     u, moved = u[:, kept], moved[:, kept]
     second = u.T @ u / n
     prices = np.asarray(np.linalg.solve(second, u.T @ y / n), np.float64)
     scores = np.column_stack([np.bincount(cluster % n, column, n) for column in (u * (y - u @ prices)[:, None]).T])
     pulls = np.asarray(np.linalg.solve(second, scores.T).T, np.float64)  # (n, p): influence of a prompt on the prices
     centre = moved.mean(axis=0)
-    own = pulls * centre + (moved - centre) * prices  # (n, p): influence on price · shift
+    explained_pulls = pulls * centre + (moved - centre) * prices  # (n, p): influence on price · shift
     axes = []
     for place, name in enumerate(AXES):
         price = explained = None
         if place in kept:
             j = kept.index(place)
             price = linearised(float(prices[j]), pulls[:, j], **gate.intervals)
-            explained = linearised(float(prices[j] * centre[j]), own[:, j], **gate.intervals)
+            explained = linearised(float(prices[j] * centre[j]), explained_pulls[:, j], **gate.intervals)
         axes.append(AxisShift(name, shifts[place], price, explained))
     if alike.mean() < MATCHED:
         why = f"{', '.join(names)} moved, and answers to the same prompt differ too little in it to say what it earns"
@@ -134,21 +136,22 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     return StyleShift(tuple(axes[:-1]), remaining, "", names, axes[-1])
 
 
-def criterion(shift: StyleShift, identified: str, gate: Gate) -> Criterion:
-    """The gain at equal style and length is above 0; ``identified`` says why equal length cannot be told, if so.
+def criterion(shift: StyleShift, not_identified_reason: str, gate: Gate) -> Criterion:
+    """Test that the gain at equal style and length is above 0.
 
-    With ``gate.style_shift`` 'warn' a violation becomes 'not shown': a person has to look, and nothing is blocked.
+    ``not_identified_reason`` says why results at equal length are not identified; empty when they are. With
+    ``gate.style_shift`` 'warn' a violation becomes 'not shown': a person has to look, and nothing is blocked.
     """
-    name, required = "equal_style_gain", "style_shift" in gate.required
+    threshold, required = Threshold("equal_style_gain", 0.0, "above", "reward"), "style_shift" in gate.required
     if shift.reason == UNPRICED and not required:
         return Criterion("style_shift", required, (), f"Cannot tell: {UNPRICED}.")
-    if shift.remaining is None or identified:
-        check = cannot_tell(name, 0.0, "above", "reward", shift.reason or identified)
+    if shift.remaining is None or not_identified_reason:
+        check = cannot_tell(threshold, shift.reason or not_identified_reason)
     else:
         subject = "gain at equal style and length"
         if shift.matched:
             subject += f", where answers are alike in {' and '.join(shift.matched)},"
-        check = judge(name, subject, shift.remaining, 0.0, "above", "reward", gate.alpha)
+        check = check_threshold(threshold, subject, shift.remaining, gate.alpha)
         if check.passed is False and gate.style_shift == "warn":
             check = check.softened("A person should look at the answers (gate.style_shift=warn).")
     paid = [
@@ -161,7 +164,7 @@ def criterion(shift: StyleShift, identified: str, gate: Gate) -> Criterion:
 
 
 def _evenly(answers: Answers) -> Answers:
-    """At most MAX_ANSWERS answers, of evenly spaced prompts, which are numbered anew."""
+    """Keep about MAX_ANSWERS answers, those of evenly spaced prompts, and renumber the prompts from 0."""
     n = int(answers.prompt.max()) + 1
     if len(answers.prompt) <= MAX_ANSWERS:
         return answers
@@ -178,15 +181,15 @@ def _evenly(answers: Answers) -> Answers:
 
 
 def _styles(answers: Answers) -> Floats:
-    """Counts ``(N, axes)``."""
+    """Style counts ``(N, axes)``."""
     texts = zip(answers.query, answers.response, strict=True)
     return np.array([_counts(query, response) for query, response in texts], dtype=np.float64)
 
 
 def _varied(u: Floats, prompt: Codes) -> list[int]:
-    """Columns that differ on MIN_PROMPTS prompts and are not explained by those before them."""
+    """Columns of u ``(N, p)`` that vary on MIN_PROMPTS prompts and that the columns kept before do not explain."""
     kept: list[int] = []
-    for place in reversed(range(u.shape[1])):  # length first: an axis that is nothing but length is left out
+    for place in reversed(range(u.shape[1])):  # length comes first, so an axis that only repeats length is left out
         column = u[:, place]
         if len(np.unique(prompt[np.abs(column) > 1e-12])) < MIN_PROMPTS:
             continue

@@ -1,13 +1,13 @@
 """The promotion gate: three verdicts from an evaluation file, by an intersection-union test that fails closed.
 
-Each criterion is tested at level alpha and all must pass, so a policy that violates one of them is promoted with
-probability at most alpha, whichever it is (Berger 1982); no correction for the number of criteria is needed.
+Each criterion is tested at level alpha and all must pass, so a policy that violates any one of them is promoted with
+probability at most alpha (Berger 1982); no correction for the number of criteria is needed.
 
     promote       every counted criterion is shown to hold
-    block         one is shown to be violated, or the candidate is shown to be worse than the champion
+    block         a counted criterion is shown to be violated, or the candidate is shown to be worse than the champion
     inconclusive  neither: something is not shown, missing, or not identified
 
-A criterion is counted when it is required, or when the evaluation has what it needs.
+A criterion is counted when it is required, or when its input is given (columns of the evaluation, a card).
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,12 @@ from typing import Any, Literal
 import pandas as pd
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, answers_of, judged
+from kellet.evaluation.answers import Answers, answers_of, win_rate_by
 from kellet.evaluation.file import check_evaluation, evaluation_hash
-from kellet.evaluation.file import read_evaluation as read_evaluation
 from kellet.files import write_json
 from kellet.gate import criteria, degeneration
 from kellet.gate import style_shift as styles
-from kellet.gate.checks import Check, Criterion, judge
+from kellet.gate.checks import Criterion, GateCheck, Threshold, check_threshold
 from kellet.gate.length_evidence import LengthEvidence, length_evidence
 from kellet.stats.bootstrap import Estimate, mean_difference
 from kellet.stats.format import in_words, number
@@ -36,17 +35,18 @@ Verdict = Literal["promote", "block", "inconclusive"]
 class ChampionComparison:
     """The candidate against the champion, which a promoted candidate would replace.
 
-    It need not be shown better: weekly retraining on little new data could then never be promoted. But one that is
-    shown worse, in reward at equal length or by the judge, is not.
+    The candidate need not be shown better, or weekly retraining on little new data could never be promoted. A candidate
+    that is shown worse, in reward at equal length or by the judge, is blocked.
     """
 
-    reward_gain: Check
-    checks: tuple[Check, ...]
-    """Those that decide: passed is False when the candidate is shown worse."""
+    reward_gain: GateCheck
+    """Information; it does not decide."""
+    checks: tuple[GateCheck, ...]
+    """The checks that decide: passed is False when the candidate is shown worse."""
 
     @property
     def shown_worse(self) -> bool:
-        """Whether a deciding check lies below its threshold with its whole interval; being equal is not worse."""
+        """Whether the whole interval of a deciding check lies below its threshold; being equal is not worse."""
         return any(c.passed is False and c.estimate is not None and c.estimate.high < c.threshold for c in self.checks)
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,18 +60,18 @@ class ChampionComparison:
 
 @dataclass(frozen=True)
 class GateDecision:
-    """The verdict with all that led to it."""
+    """The verdict and everything it was decided from."""
 
     verdict: Verdict
     headline: str
     criteria: tuple[Criterion, ...]
     comparison_with_champion: ChampionComparison | None
     judges: Mapping[str, Mapping[str, Estimate]]
-    """By every judge column: win_rate and mean_gain over the reference. Information; ``gate.judge`` is a criterion."""
+    """By judge column: win_rate and mean_gain over the reference. Information; only ``gate.judge`` has a criterion."""
     length: LengthEvidence
-    """How much of the gain is length, and what length alone would say. Information."""
+    """How much of the gain is length, and what length alone would give. Information."""
     style: styles.StyleShift
-    """Movement on each style axis and what the reward pays for it."""
+    """The shift on each style axis and what the reward pays for it."""
     inputs: Mapping[str, Any]
     config: Gate
 
@@ -94,7 +94,8 @@ class GateDecision:
             "criteria": [item.to_dict() for item in self.criteria],
             "comparison_with_champion": versus.to_dict() if versus else None,
             "judges": {
-                name: {key: estimate.to_dict() for key, estimate in told.items()} for name, told in self.judges.items()
+                judge: {name: estimate.to_dict() for name, estimate in estimates.items()}
+                for judge, estimates in self.judges.items()
             },
             "length": self.length.to_dict(),
             "style": self.style.to_dict(),
@@ -144,8 +145,8 @@ def decide(
         "prompts": int(candidate.prompt.max()) + 1,
         "systems": sorted(answers),
     }
-    told = {name: judged(reference, candidate, name, gate) for name in candidate.judges}
-    judges = {name: estimates for name, estimates in told.items() if estimates}
+    by_judge = {name: win_rate_by(reference, candidate, name, gate) for name in candidate.judges}
+    judges = {name: estimates for name, estimates in by_judge.items() if estimates}
     headline = _headline(verdict, decided, versus, gate)
     length = length_evidence(reference, candidate, split, gate)
     return GateDecision(verdict, headline, decided, versus, judges, length, style, facts, gate)
@@ -159,24 +160,25 @@ def _verdict(decided: tuple[Criterion, ...], versus: ChampionComparison | None) 
 
 
 def _against_champion(champion: Answers, candidate: Answers, reference: Answers, gate: Gate) -> ChampionComparison:
-    """Gain over the champion; 'passed' of the deciding checks is False only where it is shown worse.
+    """Compare reward, reward at equal length and ``gate.judge``; only the last two decide.
 
-    The length slope is the reference's here too. Where lengths do not overlap nothing is decided.
+    The length slope is the reference's here too. Where lengths do not overlap, equal length decides nothing.
     """
     gain = mean_difference(champion.reward, candidate.reward, champion.prompt, candidate.prompt, **gate.intervals)
-    over = judge("reward_gain", "mean reward gain over the champion", gain, 0.0, "above", "reward", gate.alpha)
+    threshold = Threshold("reward_gain", 0.0, "above", "reward")
+    over = check_threshold(threshold, "mean reward gain over the champion", gain, gate.alpha)
     checks = list(
         criteria.controlled_gain(*criteria.equal_length(champion, candidate, reference, gate), gate).checks[:1]
     )
-    rate = judged(champion, candidate, gate.judge, gate).get("win_rate")
+    rate = win_rate_by(champion, candidate, gate.judge, gate).get("win_rate")
     if rate is not None:
-        subject = f"win rate over the champion by {gate.judge}"
-        checks.append(judge("judge_win_rate", subject, rate, 0.5, "above", "win rate", gate.alpha))
+        threshold = Threshold("judge_win_rate", 0.5, "above", "win rate")
+        checks.append(check_threshold(threshold, f"win rate over the champion by {gate.judge}", rate, gate.alpha))
     return ChampionComparison(over, tuple(checks))
 
 
 def _headline(verdict: Verdict, decided: tuple[Criterion, ...], versus: ChampionComparison | None, gate: Gate) -> str:
-    """Say what happened, in one sentence with numbers."""
+    """Summarise the decision in one sentence with numbers."""
     by_name = {item.name: item for item in decided}
     story = _story(by_name, gate)
     if verdict == "promote":
@@ -186,35 +188,37 @@ def _headline(verdict: Verdict, decided: tuple[Criterion, ...], versus: Champion
         return f"{story}; every criterion is shown to hold"
     if verdict == "block":
         return "; ".join([story, *_objections(decided, versus)])
-    open_ = [item for item in decided if item.counted and item.passed is None]
-    needed = [check.needed_prompts for item in open_ for check in item.checks if check.passed is None]
-    known = [count for count in needed if count]
-    words = f"{story}; not shown either way: {', '.join(item.name for item in open_)}"
-    if known:
-        words += f" (about {max(known):,} prompts would decide)"
-    if len(known) < len(needed) or not needed:
+    not_shown = [item for item in decided if item.counted and item.passed is None]
+    needed = [check.needed_prompts for item in not_shown for check in item.checks if check.passed is None]
+    counts = [count for count in needed if count]
+    words = f"{story}; not shown either way: {', '.join(item.name for item in not_shown)}"
+    if counts:
+        words += f" (about {max(counts):,} prompts would decide)"
+    if len(counts) < len(needed) or not needed:
         words += "; something needed is missing or not identified, which more prompts alone do not mend"
     return words
 
 
 def _story(by_name: Mapping[str, Criterion], gate: Gate) -> str:
-    """Reward, length and KL together: the coincidence that the gate exists to see."""
+    """Reward, length and KL in one clause: a gain that comes with a blow-up of length is what the gate looks for."""
     gain = by_name["reward_gain"].checks[0].estimate
     ratio = by_name["length_inflation"].checks[0].estimate
-    blown = by_name["reward_gain"].passed is True and by_name["length_inflation"].passed is False
-    words = _moved("reward", gain, 0.0) + (" while " if blown else ", ") + _moved("length", ratio, 1.0)
+    both_rose = by_name["reward_gain"].passed is True and by_name["length_inflation"].passed is False
+    words = _moved("reward", gain, 0.0) + (" while " if both_rose else ", ") + _moved("length", ratio, 1.0)
     average = next((check.estimate for check in by_name["kl_budget"].checks if check.name == "mean_kl"), None)
     if average is None:
         return words + ", KL unknown"
     verb = "reached" if average.low > gate.kl_budget else "was"
-    return f"{words}{' and' if blown else ','} KL {verb} {_short(average, 1.0)} nats (budget {gate.kl_budget:g})"
+    return f"{words}{' and' if both_rose else ','} KL {verb} {_short(average, 1.0)} nats (budget {gate.kl_budget:g})"
 
 
-def _moved(what: str, estimate: Estimate | None, still: float) -> str:
+def _moved(what: str, estimate: Estimate | None, unchanged: float) -> str:
     """'reward rose 0.8 [0.7, 0.9]', 'length fell 3% [1, 5]', 'length changed by 1% [-2, 4]'."""
     if estimate is None:
         return f"{what} cannot be compared"
-    change = Estimate(estimate.value - still, estimate.low - still, estimate.high - still, estimate.clusters)
+    change = Estimate(
+        estimate.value - unchanged, estimate.low - unchanged, estimate.high - unchanged, estimate.clusters
+    )
     scale, sign = (100.0, "%") if what == "length" else (1.0, "")
     if change.high < 0:
         fall = Estimate(-change.value, -change.high, -change.low, change.clusters)
@@ -232,8 +236,8 @@ def _short(estimate: Estimate, scale: float, sign: str = "") -> str:
 
 
 def _objections(decided: tuple[Criterion, ...], versus: ChampionComparison | None) -> list[str]:
-    """Say what is shown violated and is not already said by reward, length and mean KL."""
-    said = {"mean_gain", "length_ratio", "mean_kl"}
+    """List the checks that are shown violated, except those that :func:`_story` already has."""
+    in_story = {"mean_gain", "length_ratio", "mean_kl"}
     checks = [check for item in decided if item.counted for check in item.checks if check.passed is False]
     if versus is not None:
         checks += [check for check in versus.checks if versus.shown_worse and check.passed is False]
@@ -242,7 +246,7 @@ def _objections(decided: tuple[Criterion, ...], versus: ChampionComparison | Non
         f"{check.name.replace('_', ' ')} {in_words(check.estimate, check.unit)} "
         f"(wanted {check.direction} {number(check.threshold, check.unit)})"
         for check in checks
-        if check.estimate is not None and check.name not in said
+        if check.estimate is not None and check.name not in in_story
     ]
     if versus is not None and versus.shown_worse:
         names.append("comparison_with_champion")

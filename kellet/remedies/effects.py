@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, win_rate_by, pairs_scored_by, pairs, wins
+from kellet.evaluation.answers import Answers, pairs, pairs_scored_by, win_rate_by, wins
 from kellet.gate import criteria
 from kellet.gate.degeneration import repetitive
 from kellet.stats.bootstrap import Estimate, Floats, mean_difference, paired_means, ratio_of_means

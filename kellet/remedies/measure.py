@@ -14,7 +14,7 @@ import pandas as pd
 
 from kellet.config.judgement import Gate
 from kellet.errors import DataError
-from kellet.evaluation.answers import Answers, answers_of, judged
+from kellet.evaluation.answers import Answers, answers_of, win_rate_by
 from kellet.remedies.effects import Effect, effects, judges_of
 from kellet.stats.bootstrap import Estimate, Floats
 
@@ -210,4 +210,4 @@ def _judged_gain(arm: Arm, gate: Gate) -> Estimate | None:
     if arm.rows is None:
         return None
     answers = answers_of(arm.rows)
-    return judged(answers["reference"], answers["candidate"], gate.judge, gate).get("mean_gain")
+    return win_rate_by(answers["reference"], answers["candidate"], gate.judge, gate).get("mean_gain")

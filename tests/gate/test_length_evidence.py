@@ -1,4 +1,4 @@
-"""What length alone would say: worked by hand."""
+"""What length alone would give: worked by hand."""
 
 import numpy as np
 import pandas as pd
@@ -34,35 +34,35 @@ def evidence(*arguments):
 
 def test_length_beside_the_reward_by_hand():
     # longer and higher, longer and lower, shorter and lower, equally long and higher
-    told = evidence([(0, 1), (1, 0), (1, 0), (0, 1)] * 5, [(10, 20), (10, 20), (20, 10), (15, 15)] * 5)
-    reward = told.alone[0]
+    result = evidence([(0, 1), (1, 0), (1, 0), (0, 1)] * 5, [(10, 20), (10, 20), (20, 10), (15, 15)] * 5)
+    reward = result.alone[0]
     assert reward.win_rate.value == 0.5
     assert reward.longer.value == pytest.approx(2.5 / 4)
     assert reward.agreement.value == pytest.approx((1 + 0 + 1 + 0.5) / 4)
-    assert told.decomposition is None  # one answer a prompt has no slope
+    assert result.decomposition is None  # one answer a prompt has no slope
 
 
 def test_a_judge_who_only_measures_length_agrees_always():
     lengths = np.random.default_rng(0).integers(10, 40, (30, 2))
     lengths[:, 1] += lengths[:, 0] == lengths[:, 1]
-    told = evidence(np.random.default_rng(1).normal(size=(30, 2)), lengths, lengths)
-    assert [item.by for item in told.alone] == ["reward", "judge_human"]
-    assert told.alone[1].agreement.value == 1
-    assert told.alone[1].win_rate.value == told.alone[1].longer.value
+    result = evidence(np.random.default_rng(1).normal(size=(30, 2)), lengths, lengths)
+    assert [item.by for item in result.alone] == ["reward", "judge_human"]
+    assert result.alone[1].agreement.value == 1
+    assert result.alone[1].win_rate.value == result.alone[1].longer.value
 
 
 def test_pairs_of_matched_length_by_hand():
     # 30 pairs within a tenth of their mean length (gain 1), 30 of which the candidate is twice as long (gain 5)
     close = [(20 + i, 21 + i) for i in range(30)]
-    told = evidence([(0, 1)] * 30 + [(0, 5)] * 30, close + [(20, 40)] * 30)
-    assert told.matched.pairs == 30
-    assert told.matched.gain.value == 1
-    assert (told.matched.shortest, told.matched.longest) == (20.5, 49.5)
-    assert [item.pairs for item in told.strata] == [10, 10, 10]
-    assert "30 pairs of matched length" in told.sentence
+    result = evidence([(0, 1)] * 30 + [(0, 5)] * 30, close + [(20, 40)] * 30)
+    assert result.matched.pairs == 30
+    assert result.matched.gain.value == 1
+    assert (result.matched.shortest, result.matched.longest) == (20.5, 49.5)
+    assert [item.pairs for item in result.strata] == [10, 10, 10]
+    assert "30 pairs of matched length" in result.sentence
 
 
 def test_too_few_matched_pairs_say_nothing():
-    told = evidence([(0, 1)] * 20, [(20, 40)] * 11 + [(20, 20)] * 9)
-    assert told.matched is None
-    assert told.strata == ()
+    result = evidence([(0, 1)] * 20, [(20, 40)] * 11 + [(20, 20)] * 9)
+    assert result.matched is None
+    assert result.strata == ()

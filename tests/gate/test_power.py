@@ -1,4 +1,4 @@
-"""The simulated policies are what they are said to be, and their verdicts are counted right."""
+"""The simulated policies have the effects they claim, and their verdicts are counted correctly."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def test_a_reward_varies_by_one_within_a_prompt(name):
     assert rest.var(ddof=0) / free == pytest.approx(1.0, abs=0.15 if population.tails else 0.04)
 
 
-def test_the_candidate_differs_as_said():
+def test_the_candidate_differs_as_the_population_says():
     table = draw(BY_NAME["length and courtesy"], 20_000, 0)
     means = table.groupby("system")[["length_tokens", "reward", "kl_nats"]].mean().loc["candidate"]
     means -= table.groupby("system")[["length_tokens", "reward", "kl_nats"]].mean().loc["reference"].fillna(0)
@@ -43,7 +43,7 @@ def test_the_candidate_differs_as_said():
     ("name", "observed"),
     [("gold down", 0.35), ("honest, judged", 0.64), ("erring judge", 0.8 * 0.35 + 0.2 * 0.65)],
 )
-def test_a_judge_prefers_as_often_as_said(name, observed, monkeypatch):
+def test_a_judge_prefers_as_often_as_the_population_says(name, observed, monkeypatch):
     monkeypatch.setattr(populations, "JUDGED", 20_000)
     table = draw(BY_NAME[name], 20_000, 0).dropna(subset="judge_human")
     score = table.pivot_table(index="prompt_id", columns="system", values="judge_human")
@@ -56,14 +56,14 @@ def test_forty_prompts_are_judged_once():
 
 
 def test_truths_by_hand():
-    told = truths(BY_NAME["length hack, small"])
-    assert told["mean_gain"] == pytest.approx(0.30)  # 2 tokens at 0.15
-    assert told["equal_length_gain"] == told["equal_style_gain"] == 0.0
-    assert told["length_ratio"] == pytest.approx(32 / 30)
-    assert told["equal_length_win_rate"] == pytest.approx(0.5, abs=0.006)
-    assert told["gain_per_nat"] == pytest.approx(0.1)
+    values = truths(BY_NAME["length hack, small"])
+    assert values["mean_gain"] == pytest.approx(0.30)  # 2 tokens at 0.15
+    assert values["equal_length_gain"] == values["equal_style_gain"] == 0.0
+    assert values["length_ratio"] == pytest.approx(32 / 30)
+    assert values["equal_length_win_rate"] == pytest.approx(0.5, abs=0.006)
+    assert values["gain_per_nat"] == pytest.approx(0.1)
     # 95% of gamma with shape 6 and scale 0.5: half of chi-squared with 12 degrees of freedom over two, 21.026/4
-    assert told["tail_kl"] == pytest.approx(21.026 / 4, abs=1e-3)
+    assert values["tail_kl"] == pytest.approx(21.026 / 4, rel=1e-4)
 
 
 def test_same_seed_same_draw():
@@ -116,7 +116,7 @@ def test_tables_by_hand():
     assert coverage_table(rows).splitlines()[2] == "| mean kl | null | 3 | 50.0% | 50.0% |"
 
 
-def test_noise_has_the_tails_it_is_said_to_have():
+def test_heavy_tails_exceed_normal_noise():
     rest = within(draw(BY_NAME["heavy tails"], 4000, 0), "reference")
     plain = within(draw(BY_NAME["null"], 4000, 0), "reference")
     assert np.abs(rest).max() > 2 * np.abs(plain).max()

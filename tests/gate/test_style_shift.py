@@ -1,4 +1,4 @@
-"""The gain at equal style and length: exact cases, least squares with dummies, and who is warned of what."""
+"""The gain at equal style and length: exact cases, least squares with dummies, and what is warned of."""
 
 import numpy as np
 import pandas as pd
@@ -59,8 +59,8 @@ def test_prices_agree_with_least_squares_on_dummies():
     x["length"] = table["length_tokens"]
     dummies = pd.get_dummies(table["prompt_id"] + table["system"]).astype(float)
     fitted = np.linalg.lstsq(np.column_stack([x, dummies]), table["reward"], rcond=None)[0]
-    told = [axis(shift, name).price.value for name in ("courtesy", "hedging")]
-    assert told == pytest.approx(fitted[:2].tolist(), rel=1e-6)
+    prices = [axis(shift, name).price.value for name in ("courtesy", "hedging")]
+    assert prices == pytest.approx(fitted[:2].tolist(), rel=1e-6)
 
 
 def test_the_part_that_is_no_style_is_left():
@@ -89,10 +89,12 @@ def test_a_gain_that_is_less_than_its_style_warns_or_blocks(setting, verdict):
     assert ("A person should look" in criterion.why) is (setting == "warn")
 
 
-def test_a_shift_that_no_answers_price_cannot_be_told():
+def test_a_shift_on_an_axis_without_a_price_cannot_be_told():
     table = evaluation(60, samples=2)
     mine = table["system"] == "candidate"
-    table["response"] = table["response"].where(~mine, table["response"] + "\n- a\n- b")  # always two, never else
+    table["response"] = table["response"].where(
+        ~mine, table["response"] + "\n- a\n- b"
+    )  # two list items in every answer
     decision = decide(table, GATE)
     assert decision.criterion("style_shift").passed is None
     assert "structure moved" in decision.criterion("style_shift").why

@@ -10,10 +10,10 @@ import pytest
 from kellet.config.judgement import Criterion, Gate
 from kellet.errors import DataError
 from kellet.evaluation.answers import answers_of
-from kellet.evaluation.file import check_evaluation
-from kellet.gate.checks import judged_needed, prompts_needed
+from kellet.evaluation.file import check_evaluation, read_evaluation
+from kellet.gate.checks import comparisons_needed, prompts_needed
 from kellet.gate.degeneration import duplicate, repetitive
-from kellet.gate.verdict import decide, read_evaluation
+from kellet.gate.verdict import decide
 from kellet.stats.bootstrap import Estimate
 from tests.helpers.evaluations import evaluation
 from tests.helpers.project import ROOT
@@ -89,7 +89,7 @@ def test_an_optional_judge_may_be_absent_and_a_required_one_may_not():
     assert "missing" in decision.headline
 
 
-def test_an_optional_judge_that_is_there_and_not_shown_counts():
+def test_an_optional_judge_that_is_present_and_not_shown_counts():
     decision = decide(evaluation(judged=12, judge_gain=0), GATE)
     assert passed(decision)["independent_judge"] is None
     assert decision.verdict == "inconclusive"
@@ -111,10 +111,10 @@ def test_prompts_needed_by_hand():
     assert prompts_needed(Estimate(0.0, -1.0, 1.0, 100), 0.0, 0.05) is None
 
 
-def test_judged_prompts_needed_by_hand():
+def test_comparisons_needed_by_hand():
     # (1.6449 + 0.8416)² = 6.1826; times 0.25/0.1² = 154.6, and 0.24/0.2² = 37.1
-    assert judged_needed(0.1, 0.5, 0.05) == 155
-    assert judged_needed(0.2, 0.6, 0.05) == 38
+    assert comparisons_needed(0.1, 0.5, 0.05) == 155
+    assert comparisons_needed(0.2, 0.6, 0.05) == 38
     assert "155 judged prompts" in decide(evaluation(40), GATE).criterion("independent_judge").why
 
 
@@ -167,11 +167,11 @@ def test_a_card_without_a_lift_is_refused(card):
 
 def test_a_judge_who_errs_is_corrected():
     table = evaluation(judged=256, judge_gain=0.0, seed=5)
-    plain, told = (
+    plain, corrected = (
         decide(table, Gate(resamples=300, judge_error=e)).judges["judge_human"]["win_rate"] for e in (0, 0.2)
     )
-    assert told.value == pytest.approx(0.5 + (plain.value - 0.5) / 0.6)
-    assert told.low == pytest.approx(0.5 + (plain.low - 0.5) / 0.6)
+    assert corrected.value == pytest.approx(0.5 + (plain.value - 0.5) / 0.6)
+    assert corrected.low == pytest.approx(0.5 + (plain.low - 0.5) / 0.6)
 
 
 def test_few_prompts_say_how_many_are_needed():
