@@ -1,6 +1,6 @@
 """Where the files of a registered model are: for ``kellet chat``, and for the comparison with the champion.
 
-kellet itself does not know MLflow; its verb starts this module as a process of its own and reads the JSON it prints.
+kellet itself does not know MLflow; its verb starts this module as a process and reads the JSON that it prints.
 """
 
 import argparse
@@ -12,7 +12,9 @@ from typing import Any
 
 import yaml
 
-from kellet.errors import InputError, KelletError
+from adapters.command import guarded
+from adapters.mlflow_client import client, is_missing
+from kellet.errors import InputError
 
 CHAMPION = "champion"
 
@@ -22,20 +24,17 @@ def find(model: str, uri: str) -> dict[str, Any]:
 
     ``model``: NAME/VERSION, NAME@ALIAS or NAME, which means its champion. Raises InputError when there is none.
     """
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     name, slash, number = model.partition("/")
     name, _, alias = name.partition("@")
-    database = uri.removeprefix("sqlite:///")
-    if database != uri and not Path(database).is_file():  # asking would make it
+    if is_missing(uri):
         raise InputError(f"{uri} does not exist, so no model is registered; give a folder with --policy")
-    client = MlflowClient(uri, uri)
     try:
         if slash:
-            version = client.get_model_version(name, number)
+            version = client(uri).get_model_version(name, number)
         else:
-            version = client.get_model_version_by_alias(name, alias or CHAMPION)
+            version = client(uri).get_model_version_by_alias(name, alias or CHAMPION)
     except MlflowException as error:
         raise InputError(
             f"no registered model {model!r} in {uri} ({error.message}); give NAME/VERSION or NAME@ALIAS, or "
@@ -51,11 +50,11 @@ def fetch(name: str, number: str, uri: str) -> dict[str, Any]:
     """
     import mlflow
 
-    mlflow.set_tracking_uri(uri)  # the registry of the process is asked, whatever download_artifacts is given
+    mlflow.set_tracking_uri(uri)  # models:/ is looked up there, whatever tracking_uri is given
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}"))
     settings = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]["python_function"]
-    places = {key: str((folder / settings["artifacts"][key]["path"]).resolve()) for key in ("base", "policy")}
-    return {**places, "text": settings["config"]["text"]}
+    folders = {key: str((folder / settings["artifacts"][key]["path"]).resolve()) for key in ("base", "policy")}
+    return {**folders, "text": settings["config"]["text"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model")
     parser.add_argument("--uri", required=True)
     given = parser.parse_args(arguments)
-    try:
+
+    def work() -> int:
         sys.stdout.write(json.dumps(find(given.model, given.uri)) + "\n")
-    except KelletError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+        return 0
+
+    return guarded(work)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from pathlib import Path
 from prefect import flow
 
 from adapters.exclusive import one_at_a_time
+from adapters.parameters import load
 from flows.cli import run_ingest
 from tasks.cleanup import clean_up
-from tasks.config import load
 from tasks.ingest import check_batch, is_known, let_follow, stage, take_over
 
 

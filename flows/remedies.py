@@ -5,9 +5,9 @@ import sys
 from prefect import flow
 
 from adapters.exclusive import one_at_a_time
+from adapters.parameters import load
 from flows.cli import run_remedies
 from tasks.cleanup import clean_up
-from tasks.config import load
 from tasks.data import prepare_data
 from tasks.registry import find_champion
 from tasks.remedies import RemediesOutcome, baseline_plan, compare, plan_arms, publish, run_arm, run_arms, score_all

@@ -5,9 +5,9 @@ import sys
 from prefect import flow
 
 from adapters.exclusive import one_at_a_time
+from adapters.parameters import load
 from flows.cli import run
 from tasks.cleanup import clean_up
-from tasks.config import load
 from tasks.data import prepare_data
 from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
 from tasks.registry import describe_champion, find_champion, promote, register

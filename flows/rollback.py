@@ -4,8 +4,8 @@ import sys
 
 from prefect import flow
 
+from adapters.parameters import load
 from flows.cli import run_rollback
-from tasks.config import load
 from tasks.registry import roll_back
 
 

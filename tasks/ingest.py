@@ -9,7 +9,6 @@ data that nobody can get. A kill between the two leaves objects in the remote th
 import configparser
 import json
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,15 +21,16 @@ from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from pydantic import BaseModel
 
+from adapters.dvc import dvc, fetch_raw, locked_md5
+from adapters.git import git
 from adapters.log import logger
+from adapters.parameters import params_file
 from kellet.config.run import Config
-from kellet.data.new_batch import compare, describe
+from kellet.data.new_batch import batch_vs_data, describe
 from kellet.data.prepare import examine
 from kellet.data.raw_files import SUFFIXES
-from kellet.errors import DataError, InputError, KelletError
+from kellet.errors import DataError, InputError
 from kellet.files import content_hash
-from tasks.config import params_file
-from tasks.data import dvc, fetch_raw, locked_md5
 
 CLONES = Path(".prefect/ingest")
 EVENT = "kellet.data.ingested"
@@ -61,7 +61,7 @@ class Staged(BaseModel):
     md5: str
     """Of the prepared data set, with the batch."""
     found: dict[str, Any]
-    """What the batch changes: kellet.data.new_batch.compare, and the summary of the prepared data set."""
+    """What the batch changes: kellet.data.new_batch.batch_vs_data, and the summary of the prepared data set."""
 
 
 @task(name="check-batch")
@@ -104,7 +104,7 @@ def stage(batch: Batch, config: Config) -> Staged:
     shutil.rmtree(CLONES, ignore_errors=True)
     CLONES.mkdir(parents=True, exist_ok=True)
     clone = Path(tempfile.mkdtemp(dir=CLONES)) / "project"
-    _git("clone", "--quiet", "--shared", ".", str(clone))
+    git("clone", "--quiet", "--shared", ".", str(clone))
     _share_dvc(clone)
     fetch_raw(config, clone)
     (clone / batch.folder).mkdir(parents=True, exist_ok=True)
@@ -113,17 +113,17 @@ def stage(batch: Batch, config: Config) -> Staged:
     logger().info("preparing %s with %s", config.data.name, batch.name)
     dvc("repro", f"prepare@{config.data.name}", cwd=clone)
     prepared = clone / "data/prepared" / config.data.name
-    found = compare(pd.read_parquet(prepared / "preferences.parquet"), batch.target)
+    found = batch_vs_data(pd.read_parquet(prepared / "preferences.parquet"), batch.target)
     found["summary"] = json.loads((prepared / "summary.json").read_text(encoding="utf-8"))
-    _git("add", f"{batch.target}.dvc", "dvc.lock", cwd=clone)
+    git("add", f"{batch.target}.dvc", "dvc.lock", cwd=clone)
     for ignored in (f"{batch.folder}/.gitignore", "data/prepared/.gitignore"):
-        _git("add", ignored, cwd=clone)
+        git("add", ignored, cwd=clone)
     message = f"Data {config.data.name}: {batch.name}\n\n" + "\n".join(describe(found))
-    author = [part for key in ("user.name", "user.email") for part in ("-c", f"{key}={_git('config', key)}")]
-    _git(*author, "commit", "--quiet", "--message", message, cwd=clone)
+    author = [part for key in ("user.name", "user.email") for part in ("-c", f"{key}={git('config', key)}")]
+    git(*author, "commit", "--quiet", "--message", message, cwd=clone)
     logger().info("committed in the clone")
     md5 = locked_md5(config.data.name, clone)
-    return Staged(clone=clone, commit=_git("rev-parse", "HEAD", cwd=clone), md5=md5, found=found)
+    return Staged(clone=clone, commit=git("rev-parse", "HEAD", cwd=clone), md5=md5, found=found)
 
 
 def show(batch: Batch, staged: Staged) -> None:
@@ -144,12 +144,12 @@ def take_over(batch: Batch, staged: Staged, config: Config, publish: bool) -> No
     """
     show(batch, staged)
     dvc("push", "--quiet", f"prepare@{config.data.name}", f"{batch.target}.dvc", cwd=staged.clone)
-    _git("fetch", "--quiet", str(staged.clone), "HEAD")
+    git("fetch", "--quiet", str(staged.clone), "HEAD")
     if publish:
-        remote, _, branch = _git("rev-parse", "--abbrev-ref", "@{upstream}").partition("/")
-        _git("push", "--quiet", remote, f"{staged.commit}:refs/heads/{branch}")
+        remote, _, branch = git("rev-parse", "--abbrev-ref", "@{upstream}").partition("/")
+        git("push", "--quiet", remote, f"{staged.commit}:refs/heads/{branch}")
     logger().info("taking over %s", staged.commit[:10])
-    _git("merge", "--quiet", "--ff-only", staged.commit)
+    git("merge", "--quiet", "--ff-only", staged.commit)
     dvc("checkout", "--quiet", f"{batch.target}.dvc", f"prepare@{config.data.name}")
     shutil.rmtree(CLONES, ignore_errors=True)
     logger().info("data %s, md5 %s", config.data.name, staged.md5)
@@ -166,7 +166,7 @@ def let_follow(config: Config, params: str, deployment: str | None) -> None:
 
 def _require_clean() -> None:
     """The commit must describe what was prepared: nothing that is tracked may differ from it."""
-    changed = _git("status", "--porcelain", "--untracked-files=no")
+    changed = git("status", "--porcelain", "--untracked-files=no")
     if changed:
         raise InputError(f"the project has uncommitted changes; commit or stash them first:\n{changed}")
 
@@ -186,10 +186,3 @@ def _share_dvc(clone: Path) -> None:
         if section.startswith("'remote") and url and "://" not in url and ":" not in url:
             name = section.split('"')[1]
             dvc("remote", "modify", "--local", name, "url", str((own / url).resolve()), cwd=clone)
-
-
-def _git(*arguments: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KelletError(f"git {' '.join(arguments)} failed:\n{done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout.strip()

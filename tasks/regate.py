@@ -14,12 +14,12 @@ from prefect import task
 from pydantic import BaseModel
 
 from adapters.artefacts import Artefact, folder, make
+from adapters.dvc import Dataset, is_busy, read_dataset
 from adapters.log import logger
 from kellet.config.file import load_config
 from kellet.config.run import Config
 from kellet.errors import ConfigError, DataError, InputError
 from kellet.files import atomic_folder, content_hash
-from tasks.data import Dataset, describe, is_busy
 from tasks.outcome import Outcome, standing
 from tasks.registry import is_fault
 from tasks.stages import read_json
@@ -186,9 +186,8 @@ def restore_data(config: Config, candidate: Candidate) -> Dataset:
     target = Path("data/restored", f"{version.name}-{version.version}")
     if not target.is_dir():
         restore(candidate.model, config.tracking, target)
-    summary = read_json(target / "summary.json")
-    data = Dataset(name=version.tags["data"], folder=target, hash=version.tags["data_md5"], summary=summary)
-    logger().info("data %s, md5 %s: %s", data.name, data.hash, describe(data))
+    data = read_dataset(version.tags["data"], target, version.tags["data_md5"])
+    logger().info("data %s", data)
     return data
 
 

@@ -13,16 +13,16 @@ from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from adapters.artefacts import Artefact, cache_key, folder, make
+from adapters.dvc import Dataset
 from adapters.log import logger, progress
 from adapters.parallel import alone, one_server
+from adapters.parameters import load
 from adapters.settings import RUNS
 from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import NotPromoted
 from kellet.files import atomic_folder, write_json
 from kellet.remedies.measure import BASELINE, Arm, Remedies, arms_of, measure
-from tasks.config import load
-from tasks.data import Dataset
 from tasks.stages import decide, diagnose, evaluate, read_card, train_judge, train_policy, train_reward
 from tasks.tracking import lineage
 

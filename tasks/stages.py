@@ -13,11 +13,11 @@ from typing import Any
 from prefect import task
 
 from adapters.artefacts import Artefact, cache_key, folder, make
+from adapters.dvc import Dataset
 from adapters.log import logger, progress
 from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.files import atomic_folder, content_hash, write_json
-from tasks.data import Dataset
 
 
 def base_model(config: Config, data: Dataset) -> Artefact:
@@ -70,11 +70,12 @@ def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact
 def train_judge(config: Config, data: Dataset, base: Artefact) -> Artefact:
     """Train the second reward model, which judges the answers of the evaluation; without lift it gives no scores."""
     from kellet.reward import judge_model as stage
+    from kellet.reward.card import shows_lift
 
     path = folder("judge", config, {"data": data, "base": base})
     report = progress("judge")
     judge = make(path, lambda out: stage.train_judge(config, data.preferences, base.path, out, report))
-    if not stage.trusted(read_card(judge)):
+    if not shows_lift(read_card(judge)):
         logger().warning("judge: no lift over 'always the longer one' is shown; %s stays empty", stage.COLUMN)
     return judge
 

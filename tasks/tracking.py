@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,11 +12,12 @@ from prefect import task
 
 from adapters import owner
 from adapters.artefacts import MODULES, RETRAINING, Artefact, code_version
-from kellet.config.file import dump_config
+from adapters.dvc import Dataset
+from adapters.git import git_or_empty
+from kellet.config.file import dump_config, flatten
 from kellet.config.run import Config, Tracking
 from kellet.errors import NotPromoted
 from kellet.files import content_hash, value_hash
-from tasks.data import Dataset
 from tasks.stages import read_history
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def lineage(config: Config, data: Dataset) -> dict[str, str]:
         "data_md5": data.hash,
         "config_hash": configuration[:16],
         "code_version": code[:16],
-        "git_commit": _git("rev-parse", "HEAD") or "none",
-        "git_dirty": str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower(),
+        "git_commit": git_or_empty("rev-parse", "HEAD") or "none",
+        "git_dirty": str(bool(git_or_empty("status", "--porcelain", "--untracked-files=no"))).lower(),
     }
 
 
@@ -108,14 +108,6 @@ def log_metrics(client: "MlflowClient", run_id: str, steps: list[dict[str, Any]]
         client.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as ``section.key``: value."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 @task(name="start-tracking", retries=3, retry_delay_seconds=2)
 def _start(config: Config, data: Dataset, origin: Mapping[str, str], name: str) -> str:
     from mlflow.entities import Dataset as LoggedDataset
@@ -125,7 +117,8 @@ def _start(config: Config, data: Dataset, origin: Mapping[str, str], name: str) 
     found = client.get_experiment_by_name(config.tracking.experiment)
     experiment = found.experiment_id if found else client.create_experiment(config.tracking.experiment)
     run_id = str(client.create_run(experiment, run_name=name, tags={**origin, "owner": owner.me()}).info.run_id)
-    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(config.model_dump(mode="json")).items()]
+    flat = flatten(config.model_dump(mode="json"))
+    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flat.items() if value != {}]
     for start in range(0, len(params), PARAMS_PER_CALL):
         client.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
     source = json.dumps({"uri": str(data.preferences)})
@@ -157,12 +150,3 @@ def _client(tracking: Tracking) -> "MlflowClient":
     from mlflow import MlflowClient
 
     return MlflowClient(tracking.uri)
-
-
-def _git(*arguments: str) -> str:
-    """The output of a git command; empty without git or outside a repository."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip()

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from adapters.dvc import dvc, fetch_raw
+from adapters.parameters import load
 from kellet.errors import DataError, InputError
 from tasks import ingest
-from tasks.config import load
-from tasks.data import dvc, fetch_raw
 from tests.helpers import project
 from tests.helpers.rows import row, write_jsonl
 
