@@ -16,8 +16,8 @@ import torch
 
 from kellet.config.run import Config
 from kellet.models.trunk import load_base
+from kellet.reward.fitting import Fitting, LabelledPairs, add_member
 from kellet.reward.model import Pairs, Scorer
-from kellet.reward.train import Fitting, add_member
 
 LENGTH = 48
 DTYPES = ("float32", "bfloat16")
@@ -32,7 +32,7 @@ def fitting(base: Path, dtype: str, pairs: int) -> Fitting:
     sides = [torch.randint(3, len(tokenizer), (pairs, LENGTH), generator=chance).tolist() for _ in range(3)]
     scorer = add_member(Scorer(model, [], tokenizer.eos_token_id), 0, config, 0)
     scorer.model.train()
-    return Fitting(scorer, Pairs(*sides), None, config, tokenizer.pad_token_id, 0)
+    return Fitting(scorer, LabelledPairs(Pairs(*sides)), config, tokenizer.pad_token_id, 0)
 
 
 def main() -> None:

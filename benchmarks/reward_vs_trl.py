@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from kellet.config.run import Config
+from kellet.reward.fitting import Fitting, LabelledPairs, add_member
 from kellet.reward.model import Pairs, Scorer
-from kellet.reward.train import Fitting, add_member
 
 Clock = Callable[[], float]
 PROMPT, SHORTEST, LONGEST, VOCABULARY, PAD, EOS, BATCH = 32, 8, 96, 2048, 0, 2, 16
@@ -71,7 +71,7 @@ def kellet_seconds(pairs: Pairs, clock: Clock) -> float:
     settings = {"epochs": 1, "batch_size": BATCH, "length_control": "none", "lora": lora}
     config = Config.model_validate({"reward_model": settings})
     scorer = add_member(Scorer(llama(LlamaForCausalLM), [], EOS), 0, config, 0)
-    fitting = Fitting(scorer, pairs, None, config, PAD, 0)
+    fitting = Fitting(scorer, LabelledPairs(pairs), config, PAD, 0)
     scorer.model.train()
     started = clock()
     for index in fitting.batches:

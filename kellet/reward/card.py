@@ -44,10 +44,8 @@ def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Con
     pairs, prompts = encode_pairs(table, tokenizer, config), table["prompt"].to_numpy()
     chosen, rejected = scores_of_pairs(scorer, pairs, tokenizer.pad_token_id)
     rewards = np.concatenate([_floats(chosen.reward), _floats(rejected.reward)])
-    reward_gap, preference_gap = (
-        _floats(chosen.reward - rejected.reward),
-        _floats(chosen.preference - rejected.preference),
-    )
+    reward_gap = _floats(chosen.reward - rejected.reward)
+    preference_gap = _floats(chosen.preference - rejected.preference)
     longer = pairs.length_difference().numpy().astype(np.float64)
     right, baseline = _wins(preference_gap), _wins(longer)
     length = np.array([len(ids) for ids in pairs.chosen + pairs.rejected], dtype=np.float64)
@@ -184,11 +182,9 @@ def warnings_of(card: Mapping[str, Any]) -> list[str]:
     slope = card["length_slope"]
     if slope is not None and slope["interval"][0] > 0:
         warnings.append(f"ten more tokens raise the reward by {10 * slope['value']:.2f} within a pair")
-    for axis, estimate in card["style_slopes"].items():
-        if estimate is not None and estimate["interval"][0] > 0:
-            warnings.append(
-                f"at equal length, one more of {axis} (kellet/stats/style.py) pays {estimate['value']:+.2f}"
-            )
+    for axis, slope in card["style_slopes"].items():
+        if slope is not None and slope["interval"][0] > 0:
+            warnings.append(f"at equal length, one more of {axis} (kellet/stats/style.py) pays {slope['value']:+.2f}")
     error = card["calibration"]["expected_error"]
     if error["interval"][0] > 0:
         warnings.append(f"preferences are predicted {100 * error['value']:.0f} points off their confidence on average")

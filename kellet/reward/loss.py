@@ -1,7 +1,7 @@
 """Losses of the reward model: pure functions of rewards.
 
-Legend: P pairs; ``gap`` (P,) is the logit with which the chosen answer is preferred: the difference of the rewards,
-plus what is fitted for length and dropped when scoring. All losses are means over pairs unless said otherwise.
+Legend: P pairs; ``gap`` (P,) is the logit with which the chosen answer is preferred: the difference of the rewards plus
+the length term that is dropped when scoring. All losses are means over pairs unless the docstring differs.
 """
 
 from torch import Tensor, nn
@@ -45,5 +45,5 @@ def orthogonality_loss(quality_weight: Tensor, length_weight: Tensor) -> Tensor:
 def correlation(x: Tensor, y: Tensor) -> Tensor:
     """Pearson's correlation of (N,) and (N,), a scalar; 0 where one of them does not vary."""
     x, y = x - x.mean(), y - y.mean()
-    # held above zero before the root, whose slope there is infinite
+    # clamped above zero before the root, whose slope at zero is infinite
     return (x * y).sum() / (x.square().sum() * y.square().sum()).clamp(min=1e-12).sqrt()

@@ -4,12 +4,12 @@
     P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) + γ·(|y⁺| - |y⁻|)/10 )                     length_control: covariate
     P(chosen preferred) = σ( r(x, y⁺) - r(x, y⁻) + l(x, y⁺) - l(x, y⁻) )                    length_control: two_head
 
-What stands beside r is fitted with it and dropped when scoring. γ is the annotators' taste for ten more tokens. But r
-can express length too, and the likelihood cannot tell the two apart: r - s·|y|/10 with γ + s predicts the same labels
-for every s. So a normalisation has to choose: s is the slope of r on length within the training pairs, and what scores
-is r - s·|y|/10, which has none. What is left on pairs not seen is measured: ``length_slope`` and ``filler_probe`` of
-the card (kellet/reward/card.py). The price: where honest quality goes with length, its linear part is lost too. With
-two heads, l is drawn to length and r away from it by losses of their own (kellet/reward/loss.py).
+The terms beside r are fitted with it and dropped when scoring. γ is the annotators' taste for ten more tokens. But r
+can express length too, and the likelihood does not identify the split: r - s·|y|/10 with γ + s predicts the same labels
+for every s. So s is chosen: it is the slope of r on length within the training pairs, and the reward is r - s·|y|/10,
+whose slope is zero (kellet/reward/normalise.py). The slope that remains on held-out pairs is measured: ``length_slope``
+and ``filler_probe`` of the card (kellet/reward/card.py). The price: where honest quality grows with length, its linear
+part is lost too. With two heads, losses of their own draw l to length and r away from it (kellet/reward/loss.py).
 
 Sources: Bradley and Terry 1952; Christiano et al. 2017; Stiennon et al. 2020 (the score at the last token); Chen et al.
 2024 (two heads); Coste et al. 2023 (ensembles).
@@ -33,8 +33,17 @@ from kellet.config.training import Ensemble
 from kellet.errors import DataError
 from kellet.files import write_json
 from kellet.models.devices import device_of
-from kellet.models.tokens import Batch, encode_prompt, encode_response, pad
-from kellet.models.trunk import POLICY, REWARD, last_hidden, load_adapter, load_head, playing, save_adapter, save_head
+from kellet.models.tokens import TokenBatch, encode_prompt, encode_response, pad
+from kellet.models.trunk import (
+    POLICY,
+    REWARD,
+    last_hidden,
+    load_adapter,
+    load_head,
+    save_adapter,
+    save_head,
+    use_adapter,
+)
 
 LENGTH_UNIT = 10.0
 """γ is in logits for this many tokens."""
@@ -54,7 +63,7 @@ class Pairs(NamedTuple):
         pairs = zip(self.chosen, self.rejected, strict=True)
         return torch.tensor([len(c) - len(r) for c, r in pairs], dtype=torch.float32)
 
-    def batch(self, pad_id: int) -> Batch:
+    def batch(self, pad_id: int) -> TokenBatch:
         """One batch of 2P rows: the chosen responses, then the rejected ones."""
         return pad(self.queries * 2, self.chosen + self.rejected, pad_id)
 
@@ -66,35 +75,35 @@ class Pairs(NamedTuple):
 
 @dataclass
 class Member:
-    """One reward model: an adapter of the trunk and what reads its hidden states."""
+    """One reward model: an adapter of the trunk and the heads that read its hidden states."""
 
     head: nn.Linear
     adapter: str = POLICY
-    """Its name in the trunk."""
+    """The adapter's name in the trunk."""
     length_slope: float = 0.0
-    """Reward for LENGTH_UNIT tokens that is taken off again; 0 without length control."""
+    """Taken off the head's output for every LENGTH_UNIT tokens; 0 without length control."""
     gamma: float | None = None
-    """covariate: logits for LENGTH_UNIT tokens, beside the reward."""
+    """covariate: logits of preference for LENGTH_UNIT more tokens, dropped when scoring."""
     length_head: nn.Linear | None = None
-    """two_head: logits beside the reward."""
+    """two_head: l(x, y), dropped when scoring."""
 
 
 class Scores(NamedTuple):
-    """What an ensemble says of B responses; logits of preference."""
+    """An ensemble's scores of B responses; logits of preference."""
 
     reward: Tensor
-    """(B,) what the policy is paid."""
+    """(B,) the reward that the policy gets."""
     std: Tensor | None
     """(B,) standard deviation between the members; None for a single one."""
     preference: Tensor
-    """(B,) what predicts the labels: the members' mean reward with all that is dropped when scoring."""
+    """(B,) predicts the labels: the members' mean reward with the terms that are dropped when scoring."""
 
 
 class Scorer:
-    """Scores responses by the reward models that live as adapters in a trunk.
+    """Scores responses by the reward models whose adapters are loaded in a trunk.
 
-    A response that was cut at the length limit is scored as if it ended there. The reward model has only ever seen
-    finished answers; what it says at another last token is an accident, and PPO finds such accidents at once.
+    A response that was cut at the length limit is scored as if it ended there. The reward model was trained on finished
+    answers only; its output at another last token is arbitrary, and PPO exploits arbitrary rewards at once.
     """
 
     def __init__(
@@ -109,44 +118,44 @@ class Scorer:
         self.ensemble, self.temperature = ensemble or Ensemble(), temperature
 
     def to(self, device: torch.device) -> "Scorer":
-        """Put the heads on ``device``; the trunk goes by itself."""
+        """Put the heads on ``device``; the trunk is moved by its owner."""
         for member in self.members:
             for head in filter(None, (member.head, member.length_head)):
                 head.to(device)
         return self
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: TokenBatch) -> Tensor:
         """(B,) rewards, in logits of preference."""
         return self.scores(batch).reward
 
-    def scores(self, batch: Batch) -> Scores:
+    def scores(self, batch: TokenBatch) -> Scores:
         """Rewards with the members' disagreement and the preference model's logits."""
         closed = batch.closed(self.eos_token_id).to(device_of(self.model))
         length = closed.response_mask.sum(1)
         rewards, preferences = [], []
         for member in self.members:
-            with playing(self.model, member.adapter):
+            with use_adapter(self.model, member.adapter):
                 hidden = last_hidden(self.model, closed)
             reward = member.head(hidden).squeeze(-1) - member.length_slope * length / LENGTH_UNIT
-            beside = torch.zeros_like(reward) if member.gamma is None else member.gamma * length / LENGTH_UNIT
+            dropped = torch.zeros_like(reward) if member.gamma is None else member.gamma * length / LENGTH_UNIT
             if member.length_head is not None:
-                beside = beside + member.length_head(hidden).squeeze(-1)
+                dropped = dropped + member.length_head(hidden).squeeze(-1)
             rewards.append(reward)
-            preferences.append(reward + beside)
-        each = torch.stack(rewards) / self.temperature
-        std = each.std(0) if len(each) > 1 else None
+            preferences.append(reward + dropped)
+        by_member = torch.stack(rewards) / self.temperature
+        std = by_member.std(0) if len(by_member) > 1 else None
         preference = torch.stack(preferences).mean(0) / self.temperature
-        return Scores(aggregate(each, self.ensemble).cpu(), None if std is None else std.cpu(), preference.cpu())
+        return Scores(aggregate(by_member, self.ensemble).cpu(), None if std is None else std.cpu(), preference.cpu())
 
 
-def aggregate(each: Tensor, ensemble: Ensemble) -> Tensor:
-    """(B,) one reward of the members' (K, B)."""
-    if len(each) == 1:
-        return each[0]
+def aggregate(rewards: Tensor, ensemble: Ensemble) -> Tensor:
+    """(B,) one reward of the members' ``rewards`` (K, B)."""
+    if len(rewards) == 1:
+        return rewards[0]
     if ensemble.score == "minimum":
-        return each.min(0).values
-    mean = each.mean(0)
-    return mean if ensemble.score == "mean" else mean - ensemble.std_coef * each.std(0)
+        return rewards.min(0).values
+    mean = rewards.mean(0)
+    return mean if ensemble.score == "mean" else mean - ensemble.std_coef * rewards.std(0)
 
 
 def score_all(scorer: Scorer, pairs: Pairs, pad_id: int) -> Tensor:
@@ -156,7 +165,7 @@ def score_all(scorer: Scorer, pairs: Pairs, pad_id: int) -> Tensor:
 
 @torch.no_grad()
 def scores_of_pairs(scorer: Scorer, pairs: Pairs, pad_id: int) -> tuple[Scores, Scores]:
-    """Scores of the chosen and of the rejected responses, (P,) each, SCORING_PAIRS pairs at a time."""
+    """Scores of the chosen and of the rejected responses, each (P,), SCORING_PAIRS pairs at a time."""
     parts = []
     for begin in range(0, len(pairs.queries), SCORING_PAIRS):
         rows = range(begin, min(begin + SCORING_PAIRS, len(pairs.queries)))
@@ -173,7 +182,7 @@ def scores_of_pairs(scorer: Scorer, pairs: Pairs, pad_id: int) -> tuple[Scores, 
 
 
 def preference_gap(scorer: Scorer, pairs: Pairs, pad_id: int) -> npt.NDArray[np.float64]:
-    """(P,) logits with which the chosen responses are preferred by the preference model as a whole."""
+    """(P,) logits with which the whole preference model prefers the chosen responses."""
     chosen, rejected = scores_of_pairs(scorer, pairs, pad_id)
     return (chosen.preference - rejected.preference).double().numpy()
 
@@ -194,9 +203,9 @@ def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Pa
 def save_member(
     model: Any, member: Member, folder: Path, number: int = 0, tensors: dict[str, Tensor] | None = None
 ) -> None:
-    """Write adapter and heads of one member below ``folder``; the first stands there itself, others in member_N/.
+    """Write adapter and heads of a member: the first into ``folder`` itself, others into ``folder``/member_N/.
 
-    ``tensors`` are the adapter's of :func:`kellet.models.trunk.adapter_tensors`, where the model's may be divided.
+    ``tensors`` are the adapter's of :func:`kellet.models.trunk.adapter_tensors`, needed where FSDP shards the model's.
     """
     place = folder if number == 0 else folder / f"member_{number}"
     save_adapter(model, place / "adapter", member.adapter, tensors)
@@ -209,12 +218,12 @@ def save_member(
 
 
 def save_settings(folder: Path, ensemble: Ensemble, temperature: float) -> None:
-    """Write what a scorer needs beside its members: reward_model.json."""
+    """Write reward_model.json: the settings that a scorer needs beside its members."""
     write_json(folder / "reward_model.json", {"ensemble": ensemble.model_dump(), "temperature": temperature})
 
 
-def load_scorer(model: Any, folder: Path, eos_token_id: int, called: str = REWARD) -> Scorer:
-    """The reward model of ``folder`` on the trunk ``model``; its adapters are ``called`` reward, reward_1, ...
+def load_scorer(model: Any, folder: Path, eos_token_id: int, name: str = REWARD) -> Scorer:
+    """The reward model of ``folder`` on the trunk ``model``; its adapters are called ``name``, ``name``_1, ...
 
     Raises DataError when the folder holds no reward model.
     """
@@ -224,13 +233,11 @@ def load_scorer(model: Any, folder: Path, eos_token_id: int, called: str = REWAR
     settings = json.loads(file.read_text(encoding="utf-8"))
     ensemble, members = Ensemble.model_validate(settings["ensemble"]), []
     for number in range(ensemble.members):
-        place, name = (folder, called) if number == 0 else (folder / f"member_{number}", f"{called}_{number}")
+        place, adapter = (folder, name) if number == 0 else (folder / f"member_{number}", f"{name}_{number}")
         head, more = load_head(place / "head.safetensors")
         length_head = place / "length_head.safetensors"
-        model = load_adapter(model, place / "adapter", name)
-        members.append(Member(head, name, **more, length_head=_frozen(length_head)))
+        model = load_adapter(model, place / "adapter", adapter)
+        members.append(
+            Member(head, adapter, **more, length_head=load_head(length_head)[0] if length_head.exists() else None)
+        )
     return Scorer(model, members, eos_token_id, ensemble, settings["temperature"])
-
-
-def _frozen(path: Path) -> nn.Linear | None:
-    return load_head(path)[0] if path.exists() else None

@@ -1,9 +1,9 @@
-"""Answers that are written already, scored by a reward model: policies of different reward models can then be compared.
+"""Score answers that are already written by one reward model, so that policies of different reward models compare.
 
-Rewards of two reward models have no common unit and no common zero, so that one policy's reward by its own says nothing
-beside another's. One reward model on everybody's answers does.
+Rewards of two reward models have neither a common unit nor a common zero, so a policy's reward by its own reward model
+says nothing beside another policy's. One reward model on all answers does.
 
-An answer is scored from its text. Where the tokenizer writes the text with other tokens than the policy sampled, the
+An answer is scored from its text. Where the tokenizer encodes the text as other tokens than the policy sampled, the
 score differs a little from the one of the evaluation; :func:`agreement` says by how much.
 """
 
@@ -22,7 +22,7 @@ from kellet.files import atomic_folder
 from kellet.models.tokens import encode_prompt, encode_response, pad
 from kellet.models.trunk import load_base
 from kellet.progress import Progress, quiet
-from kellet.reward.model import load_scorer
+from kellet.reward.model import Scorer, load_scorer
 
 KEY = ["prompt", "response"]
 
@@ -43,37 +43,37 @@ def rescore(
     answers = pd.concat(tables).drop_duplicates().sort_values(KEY, ignore_index=True)
     model, tokenizer = load_base(base, config.base_model)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
-    rewards = _scores(config, scorer, tokenizer, answers, progress)
+    rewards = score_texts(scorer, tokenizer, answers, config, progress)
     with atomic_folder(out) as folder:
         answers.assign(reward=rewards).to_parquet(folder / "scores.parquet", index=False)
 
 
 def rewards_of(scores: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Rewards ``(N,)`` of ``rows`` (prompt, response), in their order. Raises DataError for an answer without one."""
-    found = rows[KEY].merge(scores, on=KEY, how="left", validate="many_to_one")["reward"].to_numpy(np.float64)
-    missing = int(np.isnan(found).sum())
+    rewards = rows[KEY].merge(scores, on=KEY, how="left", validate="many_to_one")["reward"].to_numpy(np.float64)
+    missing = int(np.isnan(rewards).sum())
     if missing:
         raise DataError(f"{missing:,} of {len(rows):,} answers have no score; score all evaluation files together")
-    return found
+    return rewards
 
 
 def agreement(scores: pd.DataFrame, rows: pd.DataFrame) -> float:
-    """Mean absolute difference between ``rows``' own rewards and those of the same reward model from the texts."""
+    """Mean absolute difference between the rewards in ``rows`` and the same reward model's from the texts."""
     return float(np.abs(rewards_of(scores, rows) - rows["reward"].to_numpy(np.float64)).mean())
 
 
 @torch.no_grad()
-def _scores(
-    config: Config, scorer: Any, tokenizer: Any, answers: pd.DataFrame, progress: Progress
+def score_texts(
+    scorer: Scorer, tokenizer: Any, answers: pd.DataFrame, config: Config, progress: Progress = quiet
 ) -> npt.NDArray[np.float64]:
-    """Rewards ``(N,)``; answers of about the same length share a batch."""
+    """Rewards ``(N,)`` of ``answers`` (prompt, response); answers of about the same length share a batch."""
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in answers["prompt"]]
     responses = [encode_response(tokenizer, text, config.text) for text in answers["response"]]
     order = np.argsort([len(response) for response in responses], kind="stable")
     rewards = np.empty(len(answers))
     for begin in range(0, len(order), config.evaluation.batch_size):
-        part = order[begin : begin + config.evaluation.batch_size]
-        batch = pad([queries[i] for i in part], [responses[i] for i in part], tokenizer.pad_token_id)
-        rewards[part] = scorer(batch).double().numpy()
+        rows = order[begin : begin + config.evaluation.batch_size]
+        batch = pad([queries[row] for row in rows], [responses[row] for row in rows], tokenizer.pad_token_id)
+        rewards[rows] = scorer(batch).double().numpy()
         progress(min(begin + config.evaluation.batch_size, len(order)), len(order), {})
     return rewards

@@ -9,11 +9,11 @@ from kellet.config.run import Config
 from kellet.models.architecture import recompute_layers
 from kellet.models.base_model import build_llama
 from kellet.models.memory import Memory, Step, estimate, memory_text
-from kellet.models.next_token import compare, logprobs_of
+from kellet.models.next_token import logprobs_of, policy_vs_reference
 from kellet.models.tokens import pad
 from kellet.models.trunk import add_adapter, all_response_states, response_states
+from kellet.reward.fitting import Fitting, LabelledPairs, add_member
 from kellet.reward.model import Pairs, Scorer
-from kellet.reward.train import Fitting, add_member
 
 PROMPT, RESPONSE = 16, 48
 SETTINGS = {
@@ -48,7 +48,7 @@ def test_a_reward_step_takes_what_was_estimated():
     config = Config.model_validate(SETTINGS)
     scorer = add_member(Scorer(llama(config), [], 2), 0, config, 0)
     pairs = Pairs([ids(PROMPT)] * 8, [ids(RESPONSE)] * 8, [ids(RESPONSE - 1)] * 8)
-    fitting = Fitting(scorer, pairs, None, config, 0, 0)
+    fitting = Fitting(scorer, LabelledPairs(pairs), config, 0, 0)
     fitting.step(torch.arange(8))  # the optimizer's state is made in the first
     step = estimate(config).steps[0]
     assert peak(lambda: fitting.step(torch.arange(8))) == pytest.approx(step.rows * step.per_row, rel=0.25)
@@ -98,7 +98,7 @@ def test_scoring_takes_what_was_estimated():
 
     def score():
         states = all_response_states(model, batch)
-        compare(model, states, all_response_states(model, batch), batch)
+        policy_vs_reference(model, states, all_response_states(model, batch), batch)
 
     score()
     step = estimate(config).steps[2]

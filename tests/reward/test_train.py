@@ -17,18 +17,10 @@ from kellet.errors import DataError, InputError, NoLift
 from kellet.files import content_hash
 from kellet.models.trunk import add_adapter, load_head, scalar_head
 from kellet.reward.card import require_lift
+from kellet.reward.fitting import Fitting, LabelledPairs, add_member, batches, member_seed
 from kellet.reward.model import Member, Scorer, encode_pairs, load_scorer, preference_gap, score_all
-from kellet.reward.train import (
-    Fitting,
-    add_member,
-    batches,
-    judgement_weights,
-    length_taste,
-    margins,
-    member_seed,
-    normalise,
-    resample,
-)
+from kellet.reward.normalise import length_taste, normalise
+from kellet.reward.train import judgement_weights, margins, resample
 from tests.helpers import tiny
 from tests.helpers.project import ROOT
 from tests.helpers.reward import resumable, train
@@ -43,7 +35,7 @@ def fitting(margin=None, seed=0, fresh=False, **settings):
     one = add_member(Scorer(model, [], tokenizer.eos_token_id), 0, config, seed)
     if not fresh:
         perturb(one.model)
-    return Fitting(one, pairs, margin, config, tokenizer.pad_token_id, seed)
+    return Fitting(one, LabelledPairs(pairs, margin), config, tokenizer.pad_token_id, seed)
 
 
 @pytest.fixture(scope="module")
