@@ -25,7 +25,7 @@ SET_ASIDE = (TIE, DIVIDED, OUTVOTED, DISAGREE, SAME)
 How = Literal["keep", "weights", "majority", "drop"]
 
 
-def settle(judgements: pd.DataFrame, how: How) -> tuple["pd.Series[str]", npt.NDArray[np.float64]]:
+def resolve(judgements: pd.DataFrame, how: How) -> tuple["pd.Series[str]", npt.NDArray[np.float64]]:
     """Settle judgements with the columns answers (which two, to which prompt), winner, tie (boolean) and pair_id.
 
     Returns the reason of each row that is set aside (by index), and the weight of every row ``(n,)``. The same rows in

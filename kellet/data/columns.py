@@ -49,7 +49,7 @@ class Form(NamedTuple):
     implicit: str
     """Where the prompt is when no column holds it: ``dialogue`` (hh-rlhf), ``beginning`` (common to both answers)."""
 
-    def told(self) -> dict[str, str]:
+    def renamed(self) -> dict[str, str]:
         """The columns that have another name in the file."""
         return {ours: theirs for ours, theirs in self.names.items() if ours != theirs}
 

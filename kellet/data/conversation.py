@@ -59,7 +59,7 @@ def as_text(prompt: str) -> str:
     return said + "\n\nAssistant:"
 
 
-def spoken(prompt: str) -> str:
+def last_message(prompt: str) -> str:
     """What the last message says; any other prompt as it is."""
     messages = messages_of(prompt)
     return prompt if messages is None else messages[-1]["content"]

@@ -10,7 +10,7 @@ from kellet.stats.format import percent
 from kellet.stats.win_rate import wilson
 
 
-def compare(table: pd.DataFrame, batch: str) -> dict[str, Any]:
+def batch_vs_data(table: pd.DataFrame, batch: str) -> dict[str, Any]:
     """Compare the rows of a prepared table whose source is ``batch`` with all others.
 
     Gives rows and new prompts; longer_preferred of both, with the difference; agreement before and with the batch;

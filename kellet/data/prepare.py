@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 
 from kellet.config.data import Data, Split
-from kellet.data.annotators import settle
+from kellet.data.annotators import resolve
 from kellet.data.columns import OPTIONAL
 from kellet.data.preferences import pair_ids, read_preferences
 from kellet.data.prompts import prepare_prompts, prompt_key
 from kellet.data.raw_files import SUFFIXES
 from kellet.data.spill import Spill
-from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, merged, row_keys
+from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, merge_results, row_keys
 from kellet.errors import DataError
 from kellet.files import atomic_folder, write_json
 from kellet.progress import Progress, quiet
@@ -114,7 +114,7 @@ def examine(
             (reasons == "") & keys.index.isin(pairs.reasons.index), pairs.reasons.reindex(keys.index)
         )
         good = keys[reasons == ""]
-        aside, weights = settle(good.assign(winner=good["chosen"]), data.disagreement)
+        aside, weights = resolve(good.assign(winner=good["chosen"]), data.disagreement)
         reasons[aside.index] = aside
         accepted = (reasons == "").to_numpy()
         rank = np.full(len(keys), -1, dtype=np.int64)
@@ -133,7 +133,7 @@ def examine(
     if docs is not None:
         from kellet.data.data_docs import write_docs
 
-        rows = {"rows": merged(results), "pairs": pairs.result, "table": result}
+        rows = {"rows": merge_results(results), "pairs": pairs.result, "table": result}
         write_docs(docs, report, summary["reasons"], rows)
     return Prepared(summary, report, first, columns)
 
@@ -148,8 +148,8 @@ def _read(
     columns: dict[str, dict[str, str]] = {}
     for number, (name, path) in enumerate(files):
         for rows, refused, share, form in read_preferences(path, name, data.columns):
-            if form is not None and form.told():
-                columns[name] = form.told()
+            if form is not None and form.renamed():
+                columns[name] = form.renamed()
             if len(rows):
                 judged = check_rows(rows, data.validation)
                 results.append(judged.result)

@@ -25,7 +25,7 @@ import pandas as pd
 
 from kellet.config.data import Data, Validation
 from kellet.data.annotators import SET_ASIDE
-from kellet.data.conversation import spoken
+from kellet.data.conversation import last_message
 from kellet.errors import DataError
 
 BLANK = r"\s\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
@@ -39,7 +39,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Check:
+class DataCheck:
     """One expectation on the whole table."""
 
     name: str
@@ -57,10 +57,10 @@ class Check:
 class TableReport:
     """What the table checks found."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[DataCheck, ...]
 
     @property
-    def failed(self) -> tuple[Check, ...]:
+    def failed(self) -> tuple[DataCheck, ...]:
         """Checks for which the table cannot be used."""
         return tuple(check for check in self.checks if not check.passed and check.severity == "critical")
 
@@ -117,7 +117,7 @@ def row_keys(rows: pd.DataFrame, prompt_key: Callable[[str], str]) -> pd.DataFra
 def check_rows(rows: pd.DataFrame, limits: Validation) -> RowReport:
     """Judge rows, each by itself, as :func:`kellet.data.preferences.read_preferences` gives them."""
     # A conversation's prompt is judged by its last message, not by the JSON that it is kept as.
-    said = rows["prompt"].map(spoken, na_action="ignore").astype(object)
+    said = rows["prompt"].map(last_message, na_action="ignore").astype(object)
     judged = rows.assign(chosen_prompt=rows["prompt"], prompt=said)
     return _row_report(_run("rows", judged, row_expectations(limits), complete=True))
 
@@ -130,11 +130,11 @@ def check_pairs(keys: pd.DataFrame) -> RowReport:
 def check_prompts(prompts: "pd.Series[Any]", limits: Validation) -> "pd.Series[str]":
     """Why each prompt that no answer comes with is refused; empty where it is not."""
     suite = [each for each in row_expectations(limits) if getattr(each, "column", None) == "prompt"]
-    said = pd.DataFrame({"prompt": prompts.map(spoken, na_action="ignore").astype(object)})
+    said = pd.DataFrame({"prompt": prompts.map(last_message, na_action="ignore").astype(object)})
     return _row_report(_run("prompts", said, suite, complete=True)).reasons.reindex(prompts.index).fillna("")
 
 
-def merged(results: Sequence[Any]) -> Any:
+def merge_results(results: Sequence[Any]) -> Any:
     """The validation results of the same suite on several parts of the rows as one, counts added up."""
     whole = results[0]
     for position, each in enumerate(whole.results):
@@ -163,7 +163,7 @@ def check_table(table: pd.DataFrame, summary: Mapping[str, Any], data: Data) -> 
     """
     result = _run("table", table, table_expectations(table, summary, data), complete=False)
     checks = [
-        Check(
+        DataCheck(
             name=each.expectation_config.type,
             wanted=each.expectation_config.meta["wanted"],
             observed=_observed(each.result),

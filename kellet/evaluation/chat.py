@@ -14,7 +14,7 @@ from kellet.config.training import Text
 from kellet.data.conversation import Messages, to_prompt
 from kellet.models.sampling import generate_text
 from kellet.models.seeds import derived_seed
-from kellet.models.trunk import POLICY, playing
+from kellet.models.trunk import POLICY, use_adapter
 
 Read = Callable[[str], str]
 """Shows a prompt and returns the next line of the input; raises EOFError at its end."""
@@ -53,7 +53,7 @@ class Chat:
             messages = [*self.messages[system], {"role": "user", "content": message}]
             prompt = to_prompt(messages) if self.conversation else message
             seed = None if self.seed is None else derived_seed(self.seed, f"{system} {self.turns}")
-            with playing(self.model, adapter):
+            with use_adapter(self.model, adapter):
                 (answers[system],) = generate_text(self.model, self.tokenizer, [prompt], self.text, seed)
             self.messages[system] = [*messages, {"role": "assistant", "content": answers[system]}]
         return answers

@@ -19,11 +19,11 @@ from kellet.evaluation.file import prompt_id
 from kellet.evaluation.token_kl import TRACES, token_kl
 from kellet.files import atomic_folder, write_json
 from kellet.models import kl
-from kellet.models.next_token import compare
-from kellet.models.sampling import chances_of, sample, truncated
+from kellet.models.next_token import policy_vs_reference
+from kellet.models.sampling import draw_uniforms, sample, truncated
 from kellet.models.seeds import derived_seed
-from kellet.models.tokens import Batch, decode, encode_prompt
-from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, playing
+from kellet.models.tokens import TokenBatch, decode, encode_prompt
+from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, use_adapter
 from kellet.progress import Progress, quiet
 from kellet.reward.judge_model import COLUMN, judge_scores
 from kellet.reward.model import Scorer, load_scorer
@@ -107,8 +107,8 @@ def answer(
     """
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
     limit = config.text.max_response_tokens
-    with playing(model, adapter):
-        batch = sample(model, tokenizer, queries, limit, chances_of(len(queries), limit, generator))
+    with use_adapter(model, adapter):
+        batch = sample(model, tokenizer, queries, limit, draw_uniforms(len(queries), limit, generator))
         states = all_response_states(model, batch)
     scored = scorer.scores(batch)
     nats = None if adapter is None else _kl_from_reference(model, batch, states)
@@ -143,13 +143,13 @@ def judge_by_world(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     return judged.assign(judge_human=(judged["judge_gold"] + noise).where(reviewed))
 
 
-def _kl_from_reference(model: Any, batch: Batch, states: torch.Tensor) -> torch.Tensor:
+def _kl_from_reference(model: Any, batch: TokenBatch, states: torch.Tensor) -> torch.Tensor:
     """(B, R) full KL from the reference at each response token, nats; ``states`` are the policy's hidden states."""
-    with playing(model, None):
+    with use_adapter(model, None):
         ref_states = all_response_states(model, batch)
-    return compare(model, states, ref_states, batch).kl_full
+    return policy_vs_reference(model, states, ref_states, batch).kl_full
 
 
-def _traces(values: torch.Tensor, batch: Batch) -> list[Any]:
+def _traces(values: torch.Tensor, batch: TokenBatch) -> list[Any]:
     """Split (B, R) into one array (tokens,) for each response, without padding."""
     return [row[kept].cpu().numpy() for row, kept in zip(values, batch.response_mask, strict=True)]

@@ -18,7 +18,7 @@ from kellet.config.training import BaseLM
 from kellet.data.conversation import as_text
 from kellet.errors import DataError
 from kellet.files import atomic_folder
-from kellet.models.tokens import Batch, encode_prompt, encode_response, pad
+from kellet.models.tokens import TokenBatch, encode_prompt, encode_response, pad
 from kellet.progress import Progress, quiet
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
@@ -122,7 +122,7 @@ def warm_cosine(step: int, steps: int, warm_up: float = 0.05) -> float:
 
 def _batches(
     queries: list[list[int]], responses: list[list[int]], size: BaseLM, seed: int, pad_id: int
-) -> Iterator[Batch]:
+) -> Iterator[TokenBatch]:
     """Random batches of texts of similar length, ``size.steps`` of them: little padding, so little wasted time."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(q) + len(r) for q, r in zip(queries, responses, strict=True)], dtype=torch.float)

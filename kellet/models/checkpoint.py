@@ -23,7 +23,7 @@ from torch import Tensor
 import kellet
 from kellet.errors import DataError, InputError
 from kellet.files import atomic_folder, content_hash
-from kellet.models.devices import like
+from kellet.models.devices import shard_like
 
 KEPT = 2
 LIBRARIES = ("torch", "transformers", "peft")
@@ -135,7 +135,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
             _, number, name = key.split(".")
             # a moment is divided as its weight is; the count of steps is one number
             divided = tensor.shape == weights[int(number)].shape
-            state.setdefault(int(number), {})[name] = like(weights[int(number)], tensor) if divided else tensor
+            state.setdefault(int(number), {})[name] = shard_like(weights[int(number)], tensor) if divided else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -129,7 +129,7 @@ class Devices:
     def clip(self, weights: Iterable[Tensor], norm: float) -> float:
         """Scale the gradients down to this norm; the norm they had."""
         found = self.accelerator.clip_grad_norm_(list(weights), norm)
-        return float(whole(found))
+        return float(full_tensor(found))
 
     def gather(self, value: T) -> list[T]:
         """``value`` of every process, in their order; tensors on the CPU, or what can be pickled."""
@@ -172,7 +172,7 @@ def lost_process_named() -> Iterator[None]:
         ) from error
 
 
-def everywhere(flag: bool) -> bool:
+def true_everywhere(flag: bool) -> bool:
     """Whether it is so on every process of a training whose passes need all of them (FSDP); elsewhere, ``flag``."""
     from accelerate.state import AcceleratorState
 
@@ -183,26 +183,26 @@ def everywhere(flag: bool) -> bool:
     return all(each)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor that FSDP has divided, put together again; every process has to come here. Others are given back."""
     found: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return found
 
 
-def plain(linear: nn.Linear) -> nn.Linear:
+def full_linear(linear: nn.Linear) -> nn.Linear:
     """A linear layer put together again, on the CPU; every process has to come here."""
     found = nn.Linear(linear.in_features, linear.out_features)
-    found.load_state_dict({name: whole(weight.detach()) for name, weight in linear.named_parameters()})
+    found.load_state_dict({name: full_tensor(weight.detach()) for name, weight in linear.named_parameters()})
     return found
 
 
 @torch.no_grad()
-def fill(weight: Tensor, value: Tensor) -> None:
+def set_weight(weight: Tensor, value: Tensor) -> None:
     """Set ``weight``, divided or not, to the whole tensor ``value``."""
-    weight.copy_(like(weight, value))
+    weight.copy_(shard_like(weight, value))
 
 
-def like(weight: Any, value: Tensor) -> Tensor:
+def shard_like(weight: Any, value: Tensor) -> Tensor:
     """The whole tensor ``value`` on the device of ``weight``, and divided as it is."""
     if not hasattr(weight, "full_tensor"):
         return value.to(weight.device)

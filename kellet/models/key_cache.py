@@ -10,16 +10,16 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 
-def with_room(cache: Any, tokens: int) -> Any:
+def preallocate(cache: Any, tokens: int) -> Any:
     """``cache`` after its first pass, its plain layers with room for ``tokens`` tokens in all."""
     for layer in getattr(cache, "layers", []):
         if type(layer) is DynamicLayer and layer.is_initialized:
-            layer.__class__ = RoomyLayer
+            layer.__class__ = PreallocatedLayer
             layer.make_room(tokens)
     return cache
 
 
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
     """``keys`` and ``values`` (B, heads, T, width) are the filled part of tensors that are longer."""
 
     keys: Tensor

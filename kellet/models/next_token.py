@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from kellet.models import kl
-from kellet.models.tokens import Batch
+from kellet.models.tokens import TokenBatch
 from kellet.models.trunk import logits_of
 
 CHUNK = 2**20
@@ -38,7 +38,7 @@ class NextToken(NamedTuple):
 
 
 @torch.no_grad()
-def compare(model: Any, states: Tensor, ref_states: Tensor, batch: Batch) -> NextToken:
+def policy_vs_reference(model: Any, states: Tensor, ref_states: Tensor, batch: TokenBatch) -> NextToken:
     """The policy whose states are ``states`` beside the reference whose states are ``ref_states``."""
     mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
     reference = ref_states[mask]
@@ -51,7 +51,7 @@ def compare(model: Any, states: Tensor, ref_states: Tensor, batch: Batch) -> Nex
     return NextToken(*(_spread(each, mask) for each in _chunked(model, states[mask], numbers)))
 
 
-def logprobs_of(model: Any, states: Tensor, batch: Batch) -> Tensor:
+def logprobs_of(model: Any, states: Tensor, batch: TokenBatch) -> Tensor:
     """(B, R) log-probabilities of the response tokens, nats, zero where none counts; with a gradient to ``states``."""
     mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
 
@@ -62,7 +62,7 @@ def logprobs_of(model: Any, states: Tensor, batch: Batch) -> Tensor:
     return _spread(found, mask)
 
 
-def logprobs_and_kl(model: Any, states: Tensor, ref_states: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def logprobs_and_kl(model: Any, states: Tensor, ref_states: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """As :func:`logprobs_of`, and the full KL (B, R) from the reference whose states are ``ref_states``."""
     mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
     reference = ref_states[mask]
@@ -82,7 +82,7 @@ def log_probabilities(model: Any, states: Tensor) -> Tensor:
     return logits_of(model, states).float().log_softmax(-1)
 
 
-def _tokens(batch: Batch) -> Tensor:
+def _tokens(batch: TokenBatch) -> Tensor:
     return batch.responses[batch.response_mask]
 
 

@@ -8,31 +8,31 @@ import torch
 from torch import Tensor
 
 from kellet.config.training import Text
-from kellet.models.devices import device_of, everywhere
-from kellet.models.tokens import Batch, decode, encode_prompt, pad
+from kellet.models.devices import device_of, true_everywhere
+from kellet.models.tokens import TokenBatch, decode, encode_prompt, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
 
 def sample(
-    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
-) -> Batch:
-    """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``chances`` is None.
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, uniforms: Tensor | None
+) -> TokenBatch:
+    """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``uniforms`` is None.
 
-    ``chances`` (B, max_new_tokens) of :func:`chances_of` decide every token. A response that was cut has no end of
+    ``uniforms`` (B, max_new_tokens) of :func:`draw_uniforms` decide every token. A response that was cut has no end of
     sequence: see :func:`truncated`. The batch is on the CPU.
     """
-    return sample_states(model, tokenizer, queries, max_new_tokens, chances)[0]
+    return sample_states(model, tokenizer, queries, max_new_tokens, uniforms)[0]
 
 
 @torch.no_grad()
 def sample_states(
-    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, chances: Tensor | None
-) -> tuple[Batch, Tensor]:
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, uniforms: Tensor | None
+) -> tuple[TokenBatch, Tensor]:
     """As :func:`sample`, and the final hidden states (B, R, H) that each response token was drawn from.
 
     A row that has ended is computed no further.
     """
-    from kellet.models.key_cache import with_room
+    from kellet.models.key_cache import preallocate
 
     width = max(len(query) for query in queries)
     device = device_of(model)
@@ -41,19 +41,19 @@ def sample_states(
     positions, cache = start.position_ids[:, :width], None
     running = torch.arange(len(queries), device=device)
     responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id, device=device)
-    chances = None if chances is None else chances.to(device)
+    uniforms = None if uniforms is None else uniforms.to(device)
     found: list[Tensor] = []
     for number in range(max_new_tokens):
         last, cache = next_states(model, ids, mask, positions, cache)
         if number == 0:
-            cache = with_room(cache, width + max_new_tokens)
+            cache = preallocate(cache, width + max_new_tokens)
         logits = logits_of(model, last)
-        token = logits.argmax(-1) if chances is None else _draw(logits, chances[running, number])
+        token = logits.argmax(-1) if uniforms is None else _draw(logits, uniforms[running, number])
         responses[running, number] = token
         found.append(last.new_zeros(len(queries), last.shape[1]))
         found[-1][running] = last
         going = token != tokenizer.eos_token_id
-        if everywhere(not going.any()):
+        if true_everywhere(not going.any()):
             break
         going[0] |= not going.any()  # other processes go on and need this one: what a row says after its end is cut off
         if not going.all():
@@ -66,7 +66,7 @@ def sample_states(
     return batch.to(torch.device("cpu")), torch.stack(found, dim=1)
 
 
-def chances_of(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
+def draw_uniforms(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
     """(rows, max_new_tokens) float64 uniform in [0, 1): one number for each token that may come to be sampled.
 
     A row's answer follows from its own numbers: what other rows do, when they end and where they are computed does not
@@ -75,7 +75,7 @@ def chances_of(rows: int, max_new_tokens: int, generator: torch.Generator) -> Te
     return torch.rand(rows, max_new_tokens, dtype=torch.float64, generator=generator)
 
 
-def truncated(batch: Batch, eos_token_id: int) -> Tensor:
+def truncated(batch: TokenBatch, eos_token_id: int) -> Tensor:
     """(B,) True where the response has no end of sequence."""
     return ~((batch.responses == eos_token_id) & batch.response_mask).any(1)
 
@@ -94,25 +94,25 @@ def generate_text(
     responses: list[str] = []
     for begin in range(0, len(prompts), batch_size):
         queries = [encode_prompt(tokenizer, prompt, text) for prompt in prompts[begin : begin + batch_size]]
-        chances = None if generator is None else chances_of(len(queries), text.max_response_tokens, generator)
-        batch = sample(model, tokenizer, queries, text.max_response_tokens, chances)
+        uniforms = None if generator is None else draw_uniforms(len(queries), text.max_response_tokens, generator)
+        batch = sample(model, tokenizer, queries, text.max_response_tokens, uniforms)
         responses += decode(tokenizer, batch.responses, batch.response_mask)
     return responses
 
 
-def _draw(logits: Tensor, chances: Tensor) -> Tensor:
-    """(B,) the tokens at which the distribution function F of softmax(logits) (B, V) passes the chances (B,)."""
+def _draw(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """(B,) the tokens at which the distribution function F of softmax(logits) (B, V) passes the uniforms (B,)."""
     # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
     below = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
-    passed = chances[:, None] * below[:, -1:]
+    passed = uniforms[:, None] * below[:, -1:]
     return torch.searchsorted(below, passed, right=True).squeeze(1)
 
 
-def _assemble(start: Batch, width: int, responses: Tensor, eos_token_id: int) -> Batch:
+def _assemble(start: TokenBatch, width: int, responses: Tensor, eos_token_id: int) -> TokenBatch:
     ended = (responses == eos_token_id).long().cumsum(1)
     # A token counts up to and including the first end of sequence.
     response_mask = (ended - (responses == eos_token_id).long()) == 0
-    return Batch(
+    return TokenBatch(
         input_ids=torch.cat([start.input_ids[:, :width], responses], dim=1),
         attention_mask=torch.cat([start.attention_mask[:, :width], response_mask], dim=1),
         response_mask=response_mask,

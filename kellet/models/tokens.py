@@ -16,7 +16,7 @@ from kellet.data.conversation import Messages, as_text, messages_of
 from kellet.errors import DataError
 
 
-class Batch(NamedTuple):
+class TokenBatch(NamedTuple):
     """Queries with their responses, padded."""
 
     input_ids: Tensor
@@ -36,25 +36,25 @@ class Batch(NamedTuple):
         """(B, T) int64: 0 at the first token that is not padding."""
         return positions(self.attention_mask)
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device) -> "TokenBatch":
         """The same on ``device``."""
-        return Batch(*(tensor.to(device) for tensor in self))
+        return TokenBatch(*(tensor.to(device) for tensor in self))
 
-    def closed(self, eos_token_id: int) -> "Batch":
+    def closed(self, eos_token_id: int) -> "TokenBatch":
         """The same with end of sequence as every response's last token, also where it was cut at the limit."""
         last = self.input_ids.shape[1] - self.response_mask.shape[1] + self.response_mask.sum(1) - 1
         ids = self.input_ids.clone()
         ids[torch.arange(len(ids), device=ids.device), last] = eos_token_id
         return self._replace(input_ids=ids)
 
-    def rows(self, index: Tensor) -> "Batch":
+    def rows(self, index: Tensor) -> "TokenBatch":
         """The rows of ``index``, without columns that are padding in all of them."""
         attention, response = self.attention_mask[index], self.response_mask[index]
         query = attention.shape[1] - response.shape[1]
         first = int(attention.any(0).int().argmax())
         longest = max(int(response.sum(1).max()), 1)
         columns = slice(min(first, query - 1), query + longest)
-        return Batch(self.input_ids[index][:, columns], attention[:, columns], response[:, :longest])
+        return TokenBatch(self.input_ids[index][:, columns], attention[:, columns], response[:, :longest])
 
     def tight(self) -> tuple[Tensor, Tensor]:
         """Ids and attention mask (B, longest row) of the same tokens with all padding on the left, so with least of it.
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
         columns = order[:, -int(self.attention_mask.sum(1).max()) :]
         return self.input_ids.gather(1, columns), self.attention_mask.gather(1, columns)
 
-    def like_lengths(self, tokens: int, rows: int | None = None) -> list[Tensor]:
+    def length_groups(self, tokens: int, rows: int | None = None) -> list[Tensor]:
         """Indices (n,) of parts that hold every row once, rows of like length together.
 
         A part is of at most ``rows`` rows where that is given, else of as many as make at most ``tokens`` tokens with
@@ -145,7 +145,7 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
 
-def pad(queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> Batch:
+def pad(queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad_id: int) -> TokenBatch:
     """Pad queries on the left and responses on the right."""
     query_width = max(len(query) for query in queries)
     response_width = max(1, max(len(response) for response in responses))
@@ -155,20 +155,20 @@ def pad(queries: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pa
         columns = slice(query_width - len(query), query_width + len(response))
         ids[row, columns] = torch.tensor([*query, *response])
         mask[row, columns] = True
-    return Batch(ids, mask, mask[:, query_width:])
+    return TokenBatch(ids, mask, mask[:, query_width:])
 
 
-def join(batches: Sequence[Batch], pad_id: int) -> Batch:
+def join(batches: Sequence[TokenBatch], pad_id: int) -> TokenBatch:
     """The rows of all ``batches``, padded to the longest query and the longest response."""
     response = max(batch.response_mask.shape[1] for batch in batches)
     query = max(batch.input_ids.shape[1] - batch.response_mask.shape[1] for batch in batches)
 
-    def wider(tensor: Tensor, batch: Batch, value: int) -> Tensor:
+    def wider(tensor: Tensor, batch: TokenBatch, value: int) -> Tensor:
         own = batch.response_mask.shape[1]
         left = query - (batch.input_ids.shape[1] - own) if tensor.shape[1] > own else 0
         return torch.nn.functional.pad(tensor, (left, response - own), value=value)
 
-    return Batch(
+    return TokenBatch(
         *(
             torch.cat([wider(batch[number], batch, value) for batch in batches])
             for number, value in enumerate((pad_id, 0, 0))

@@ -29,13 +29,13 @@ from kellet.models.architecture import (
     with_ends,
     without_dropout,
 )
-from kellet.models.devices import device_of, dtype_for, whole
-from kellet.models.tokens import Batch, positions
+from kellet.models.devices import device_of, dtype_for, full_tensor
+from kellet.models.tokens import TokenBatch, positions
 
 POLICY = "default"
 REWARD = "reward"
 CPU_TOKENS = 1024
-"""Of :func:`tokens_at_once`."""
+"""Of :func:`max_tokens_per_pass`."""
 
 
 def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.device | None = None) -> tuple[Any, Any]:
@@ -93,7 +93,7 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
 
 def adapter_tensors(model: Any, name: str = POLICY) -> dict[str, Tensor]:
     """The weights of an adapter, whole; every process comes here."""
-    return {key: whole(weight.detach()) for key, weight in model.named_parameters() if f".{name}." in key}
+    return {key: full_tensor(weight.detach()) for key, weight in model.named_parameters() if f".{name}." in key}
 
 
 def save_adapter(model: Any, folder: Path, name: str = POLICY, tensors: dict[str, Tensor] | None = None) -> None:
@@ -137,7 +137,7 @@ def _old_name_allowed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def playing(model: Any, adapter: str | None) -> Iterator[None]:
+def use_adapter(model: Any, adapter: str | None) -> Iterator[None]:
     """Inside, the adapter named is the active one; None turns all off, which gives the reference bit for bit."""
     if adapter is None:
         with model.disable_adapter():
@@ -151,7 +151,7 @@ def playing(model: Any, adapter: str | None) -> Iterator[None]:
         model.set_adapter(before)
 
 
-def response_states(model: Any, batch: Batch) -> Tensor:
+def response_states(model: Any, batch: TokenBatch) -> Tensor:
     """(B, R, H) the decoder's final hidden states that predict each response token."""
     width = batch.response_mask.shape[1]
     batch = batch.to(device_of(model))
@@ -159,11 +159,11 @@ def response_states(model: Any, batch: Batch) -> Tensor:
 
 
 @torch.no_grad()
-def all_response_states(model: Any, batch: Batch) -> Tensor:
+def all_response_states(model: Any, batch: TokenBatch) -> Tensor:
     """As :func:`response_states`, without gradient, rows of like length at a time; zero where no token counts."""
     batch = batch.to(device_of(model))
     found: Tensor | None = None
-    for rows in batch.like_lengths(tokens_at_once(batch.input_ids.device)):
+    for rows in batch.length_groups(max_tokens_per_pass(batch.input_ids.device)):
         part = batch.rows(rows)
         states = response_states(model, part)
         if found is None:
@@ -202,16 +202,16 @@ def logits_of(model: Any, states: Tensor) -> Tensor:
     return logits[0]
 
 
-def response_outputs(model: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+def response_outputs(model: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
     states = response_states(model, batch)
     return logits_of(model, states.flatten(0, 1)).unflatten(0, states.shape[:2]), states
 
 
-def last_hidden(model: Any, batch: Batch) -> Tensor:
+def last_hidden(model: Any, batch: TokenBatch) -> Tensor:
     """(B, H) hidden state at each row's last response token, rows of like length computed together; float32."""
     batch = batch.to(device_of(model))
-    order = batch.like_lengths(tokens_at_once(batch.input_ids.device))
+    order = batch.length_groups(max_tokens_per_pass(batch.input_ids.device))
     found = []
     for part in map(batch.rows, order):
         ids, mask = part.tight()
@@ -219,7 +219,7 @@ def last_hidden(model: Any, batch: Batch) -> Tensor:
     return torch.cat(found)[torch.cat(order).argsort()].float()
 
 
-def tokens_at_once(device: torch.device) -> int:
+def max_tokens_per_pass(device: torch.device) -> int:
     """Tokens, padding included, in one pass where no parameter says how many.
 
     A CPU is fastest while a layer's activations stay in its caches; elsewhere the batch is not cut.

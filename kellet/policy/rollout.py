@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from kellet.models import kl, tokens
 from kellet.models.devices import device_of
-from kellet.models.next_token import compare
-from kellet.models.tokens import Batch
+from kellet.models.next_token import policy_vs_reference
+from kellet.models.tokens import TokenBatch
 from kellet.models.trunk import (
     REWARD,
     all_response_states,
-    playing,
+    use_adapter,
 )
 
 UPDATE_KL_RESPONSES = 16
@@ -23,7 +23,7 @@ UPDATE_KL_RESPONSES = 16
 class Rollout(NamedTuple):
     """A batch of sampled responses with all that the update needs; (B, R) unless said otherwise."""
 
-    batch: Batch
+    batch: TokenBatch
     logprobs: Tensor
     """Of the policy that sampled, nats."""
     values: Tensor
@@ -53,9 +53,9 @@ def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
 @torch.no_grad()
 def score(
     model: Any,
-    scorer: Callable[[Batch], Tensor],
+    scorer: Callable[[TokenBatch], Tensor],
     value_head: nn.Linear,
-    batch: Batch,
+    batch: TokenBatch,
     states: Tensor | None = None,
 ) -> Rollout:
     """Policy, value, reference and reward on the sampled responses; what is given back is on the CPU.
@@ -65,11 +65,11 @@ def score(
     batch = batch.to(device_of(model))
     if states is None:
         states = all_response_states(model, batch)
-    with playing(model, None):
+    with use_adapter(model, None):
         ref_states = all_response_states(model, batch)
-    with playing(model, REWARD):
+    with use_adapter(model, REWARD):
         scores = scorer(batch)
-    found, mask = compare(model, states, ref_states, batch), batch.response_mask
+    found, mask = policy_vs_reference(model, states, ref_states, batch), batch.response_mask
     told = Rollout(
         batch=batch.to(torch.device("cpu")),
         logprobs=found.logprobs,

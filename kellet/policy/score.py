@@ -19,9 +19,9 @@ from torch import Tensor
 
 from kellet.config.training import Score, Text
 from kellet.errors import InputError
-from kellet.models.sampling import chances_of, sample, truncated
-from kellet.models.tokens import Batch, decode, encode_prompt
-from kellet.models.trunk import REWARD, playing
+from kellet.models.sampling import draw_uniforms, sample, truncated
+from kellet.models.tokens import TokenBatch, decode, encode_prompt
+from kellet.models.trunk import REWARD, use_adapter
 from kellet.policy.score_function import load_function
 
 BASELINE_PROMPTS = 256
@@ -31,11 +31,11 @@ BASELINE_PROMPTS = 256
 class Judge:
     """Raw scores of answers: by the reward model, by a function of the user's, or by both, weighted."""
 
-    def __init__(self, settings: Score, scorer: Callable[[Batch], Tensor], tokenizer: Any) -> None:
+    def __init__(self, settings: Score, scorer: Callable[[TokenBatch], Tensor], tokenizer: Any) -> None:
         self.settings, self.scorer, self.tokenizer = settings, scorer, tokenizer
         self.function = load_function(settings.function) if settings.function else None
 
-    def __call__(self, batch: Batch, prompts: Sequence[str]) -> Tensor:
+    def __call__(self, batch: TokenBatch, prompts: Sequence[str]) -> Tensor:
         """(B,) raw scores. Raises InputError when the function does not give one finite number for each answer."""
         settings = self.settings
         if self.function is None:
@@ -78,12 +78,12 @@ def penalise(settings: Score, scores: Tensor, response_mask: Tensor, ended: Tens
 
 @torch.no_grad()
 def reference_scores(
-    model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], chances: Tensor
+    model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], uniforms: Tensor
 ) -> Tensor:
-    """(B,) raw scores of an answer that the reference samples to each prompt, by ``chances`` (B, max_new_tokens)."""
-    with playing(model, None):
-        batch = sample(model, judge.tokenizer, queries, chances.shape[1], chances)
-    with playing(model, REWARD):
+    """(B,) raw scores of an answer that the reference samples to each prompt, by ``uniforms`` (B, max_new_tokens)."""
+    with use_adapter(model, None):
+        batch = sample(model, judge.tokenizer, queries, uniforms.shape[1], uniforms)
+    with use_adapter(model, REWARD):
         return judge(batch, prompts)
 
 
@@ -95,8 +95,8 @@ def baseline_of(model: Any, judge: Judge, prompts: Sequence[str], text: Text, se
     generator = torch.Generator().manual_seed(seed)
     chosen = [prompts[i] for i in torch.randperm(len(prompts), generator=generator)[:BASELINE_PROMPTS]]
     queries = [encode_prompt(judge.tokenizer, prompt, text) for prompt in chosen]
-    chances = chances_of(len(queries), text.max_response_tokens, generator)
-    raw = reference_scores(model, judge, queries, chosen, chances)
+    uniforms = draw_uniforms(len(queries), text.max_response_tokens, generator)
+    raw = reference_scores(model, judge, queries, chosen, uniforms)
     if not float(raw.std(correction=0)) > 0:
         raise InputError("the reference's answers all score the same; set policy.score.shaping to none or gain")
     return float(raw.mean()), float(raw.std(correction=0))
@@ -105,7 +105,7 @@ def baseline_of(model: Any, judge: Judge, prompts: Sequence[str], text: Text, se
 def score_of(
     settings: Score,
     raw: Tensor,
-    batch: Batch,
+    batch: TokenBatch,
     reference: Tensor | None,
     baseline: tuple[float, float] | None,
     eos_token_id: int,

@@ -26,9 +26,9 @@ from kellet.files import atomic_folder, value_hash
 from kellet.interrupt import held_back
 from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, origin_of, restore_optimizer
-from kellet.models.devices import Devices, fill, plain, whole
-from kellet.models.sampling import chances_of, generate_text, sample_states, truncated
-from kellet.models.tokens import Batch, encode_prompt
+from kellet.models.devices import Devices, full_linear, full_tensor, set_weight
+from kellet.models.sampling import draw_uniforms, generate_text, sample_states, truncated
+from kellet.models.tokens import TokenBatch, encode_prompt
 from kellet.models.trunk import (
     adapter_tensors,
     add_adapter,
@@ -74,7 +74,7 @@ class Training:
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of it, on process 0."""
-        tensors = {name: whole(each) for name, each in (self._weights() | optimizer_tensors(self.optimizer)).items()}
+        tensors = {name: full_tensor(each) for name, each in (self._weights() | optimizer_tensors(self.optimizer)).items()}
         if not self.devices.main:
             return
         tensors |= {"generator": self.generator.get_state(), "order": self.order}
@@ -85,7 +85,7 @@ class Training:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Become what was saved."""
         for name, weight in self._weights().items():
-            fill(weight, checkpoint.tensors[name])
+            set_weight(weight, checkpoint.tensors[name])
         restore_optimizer(self.optimizer, checkpoint.tensors)
         self.generator.set_state(checkpoint.tensors["generator"])
         self.order = checkpoint.tensors["order"]
@@ -129,7 +129,7 @@ def train_policy(
     history = ppo(config, model, tokenizer, scorer, value_head, prompts, progress, checkpoints, devices)
     shown = prompts[:SAMPLES]
     answers = devices.run(lambda: generate_text(model, tokenizer, shown, config.text, seed=None))
-    adapter, head = adapter_tensors(model), plain(value_head)
+    adapter, head = adapter_tensors(model), full_linear(value_head)
     if not devices.main:
         return
     with atomic_folder(out) as folder:
@@ -145,7 +145,7 @@ def ppo(
     config: Config,
     model: Any,
     tokenizer: Any,
-    scorer: Callable[[Batch], Tensor],
+    scorer: Callable[[TokenBatch], Tensor],
     value_head: nn.Linear,
     prompts: list[str],
     progress: Progress = quiet,
@@ -211,11 +211,11 @@ def iterate(config: Config, training: Training, judge: Judge, prompts: list[str]
     started = time.monotonic()
     asked = [prompts[i] for i in index[rows]]
     queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in asked]
-    chances = chances_of(len(index), limit, generator)[rows]
-    batch, states = devices.run(lambda: sample_states(training.model, tokenizer, queries, limit, chances))
+    uniforms = draw_uniforms(len(index), limit, generator)[rows]
+    batch, states = devices.run(lambda: sample_states(training.model, tokenizer, queries, limit, uniforms))
     by_reference = None
     if settings.score.shaping == "gain":
-        again = chances_of(len(index), limit, generator)[rows]
+        again = draw_uniforms(len(index), limit, generator)[rows]
         by_reference = devices.run(lambda: reference_scores(training.model, judge, queries, asked, again))
     sampled = time.monotonic()
     own = devices.run(

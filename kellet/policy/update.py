@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from kellet.config.training import Policy
 from kellet.models import kl
 from kellet.models.devices import Devices, device_of
-from kellet.models.next_token import compare, logprobs_and_kl, logprobs_of
+from kellet.models.next_token import logprobs_and_kl, logprobs_of, policy_vs_reference
 from kellet.models.sampling import truncated
-from kellet.models.tokens import Batch
-from kellet.models.trunk import all_response_states, playing, response_states, tokens_at_once
+from kellet.models.tokens import TokenBatch
+from kellet.models.trunk import all_response_states, max_tokens_per_pass, response_states, use_adapter
 from kellet.policy.metrics import Metrics, describe_stopping
 from kellet.policy.ppo import explained_variance, gae, masked_mean, penalised_rewards, policy_loss, value_loss, whiten
 from kellet.policy.rollout import Rollout
@@ -95,9 +95,9 @@ def update(
     return metrics
 
 
-def _micro_batches(batch: Batch, rows: Tensor, size: int | None, device: torch.device) -> list[Tensor]:
+def _micro_batches(batch: TokenBatch, rows: Tensor, size: int | None, device: torch.device) -> list[Tensor]:
     """Parts of ``rows``, responses of like length together."""
-    return [rows[part] for part in batch.rows(rows).like_lengths(tokens_at_once(device), size)]
+    return [rows[part] for part in batch.rows(rows).length_groups(max_tokens_per_pass(device), size)]
 
 
 def _shares(part: Tensor, rows: Tensor, response_mask: Tensor, advantages: Tensor, counts: bool) -> dict[str, float]:
@@ -128,7 +128,7 @@ def _loss(
     with torch.set_grad_enabled(not targets.frozen):
         states = response_states(model, batch)
         if targets.kl_weight and settings.kl.penalty == "loss_full":
-            with torch.no_grad(), playing(model, None):
+            with torch.no_grad(), use_adapter(model, None):
                 ref_states = response_states(model, batch)
             logprobs, kl_full = logprobs_and_kl(model, states, ref_states, batch)
         else:
@@ -158,4 +158,4 @@ def _kl_of_update(model: Any, rollout: Rollout) -> float:
     batch = rollout.batch.rows(torch.arange(len(rollout.states))).to(device_of(model))
     old = rollout.states[:, : batch.response_mask.shape[1]].to(batch.input_ids.device)
     new = all_response_states(model, batch)
-    return float(kl.per_response(compare(model, old, new, batch).kl_full, batch.response_mask).mean())
+    return float(kl.per_response(policy_vs_reference(model, old, new, batch).kl_full, batch.response_mask).mean())

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from kellet.data.new_batch import compare, describe
+from kellet.data.new_batch import batch_vs_data, describe
 from kellet.data.prompt_drift import auc_delong, prompt_drift
 
 WORDS = np.array([f"w{n}" for n in range(60)])
@@ -64,7 +64,7 @@ def judged(source: str, longer: int, shorter: int, start: int) -> list[dict[str,
 def test_the_difference_of_length_bias_has_newcombes_interval() -> None:
     """Newcombe 1998, Statistics in Medicine 17, 873, table II (a), method 10: 56/70 - 48/80 = 0.2 [0.0524, 0.3339]."""
     table = pd.DataFrame(judged("new", 56, 14, 0) + judged("old", 48, 32, 1000))
-    found = compare(table, "new")
+    found = batch_vs_data(table, "new")
     assert found["rows"] == {"current": 80, "batch": 70}
     assert found["longer_preferred"]["difference"]["value"] == pytest.approx(0.2)
     assert found["longer_preferred"]["difference"]["interval"] == pytest.approx([0.0524, 0.3339], abs=5e-5)
@@ -77,7 +77,7 @@ def test_agreement_counts_pairs_of_answers_that_were_judged_again() -> None:
         {"prompt": "p", "chosen": "a", "rejected": "b", "source": "new"},
         {"prompt": "q", "chosen": "b", "rejected": "a", "source": "new"},
     ]
-    found = compare(pd.DataFrame(old + new), "new")
+    found = batch_vs_data(pd.DataFrame(old + new), "new")
     assert found["agreement"]["current"]["value"] is None
     assert found["agreement"]["with_batch"]["value"] == 0.5
     assert found["agreement"]["with_batch"]["pairs"] == 2

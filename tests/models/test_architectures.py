@@ -40,7 +40,7 @@ from kellet.models.base_model import train_tokenizer
 from kellet.models.memory import estimate
 from kellet.models.sampling import sample
 from kellet.models.tokens import encode_prompt, pad
-from kellet.models.trunk import add_adapter, last_hidden, load_adapter, load_base, playing, response_outputs
+from kellet.models.trunk import add_adapter, last_hidden, load_adapter, load_base, response_outputs, use_adapter
 from kellet.policy.train import train_policy
 from kellet.reward.model import load_scorer
 from kellet.reward.train import train_reward
@@ -160,7 +160,7 @@ def test_the_pipeline_runs_and_what_it_writes_is_plain_peft(family, tmp_path):
         model = load_adapter(model, adapter)
         load_scorer(model, tmp_path / "reward", 2)
         seen["policy"] = response_outputs(model, batch)[0]
-        with playing(model, None):
+        with use_adapter(model, None):
             assert torch.equal(response_outputs(model, batch)[0], seen["reference"])
         plain = AutoPeftModelForCausalLM.from_pretrained(adapter).eval()
         assert torch.allclose(response_outputs(plain, batch)[0], seen["policy"], atol=1e-5)
@@ -300,7 +300,7 @@ def test_a_base_in_bfloat16_learns_and_stays_the_reference(family, monkeypatch):
         for weight in moved:
             weight -= 0.1 * weight.grad.sign()
         assert not torch.equal(response_outputs(model, batch)[0], reference)
-        with playing(model, None):
+        with use_adapter(model, None):
             assert torch.equal(response_outputs(model, batch)[0], reference)
 
 
@@ -328,7 +328,7 @@ def test_a_base_in_four_bits_learns_and_stays_the_reference(tmp_path):
     grads = [weight.grad for weight in model.parameters() if weight.requires_grad]
     assert len(grads) == 2 * 7 * 2
     assert all(float(grad.abs().max()) > 0 for grad in grads)
-    with torch.no_grad(), playing(model, None):
+    with torch.no_grad(), use_adapter(model, None):
         assert torch.equal(response_outputs(model, batch)[0], reference)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from kellet.models.key_cache import RoomyLayer, with_room
-from kellet.models.sampling import chances_of, sample_states
+from kellet.models.key_cache import PreallocatedLayer, preallocate
+from kellet.models.sampling import draw_uniforms, sample_states
 from kellet.models.tokens import encode_prompt
 from tests.helpers import tiny
 
@@ -19,13 +19,13 @@ def both(tokens):
     caches = DynamicCache(), DynamicCache()
     for cache in caches:
         cache.update(*states(5), 0)
-    return caches[0], with_room(caches[1], tokens)
+    return caches[0], preallocate(caches[1], tokens)
 
 
 @pytest.mark.parametrize("tokens", [3, 6, 20])  # less than there are, soon full, enough
 def test_keys_and_values_are_those_of_transformers(tokens):
     plain, roomy = both(tokens)
-    assert type(roomy.layers[0]) is RoomyLayer
+    assert type(roomy.layers[0]) is PreallocatedLayer
     for added in (1, 1, 4):
         expected, found = (cache.update(*states(added), 0) for cache in (plain, roomy))
         assert all(torch.equal(left, right) for left, right in zip(found, expected, strict=True))
@@ -49,10 +49,10 @@ def test_what_is_sampled_is_what_transformers_cache_gives(monkeypatch):
     model, tokenizer = tiny.base()
     prompts = tiny.pairs()["prompt"][:12]
     queries = [encode_prompt(tokenizer, prompt, tiny.config().text) for prompt in prompts]
-    chances = chances_of(12, 10, torch.Generator().manual_seed(0))
-    batch, found = sample_states(model, tokenizer, queries, 10, chances)
-    monkeypatch.setattr("kellet.models.key_cache.with_room", lambda cache, _: cache)
-    plain, expected = sample_states(model, tokenizer, queries, 10, chances)
+    uniforms = draw_uniforms(12, 10, torch.Generator().manual_seed(0))
+    batch, found = sample_states(model, tokenizer, queries, 10, uniforms)
+    monkeypatch.setattr("kellet.models.key_cache.preallocate", lambda cache, _: cache)
+    plain, expected = sample_states(model, tokenizer, queries, 10, uniforms)
     assert torch.equal(batch.input_ids, plain.input_ids)
     assert torch.allclose(found, expected, atol=1e-5)
     assert not batch.response_mask.all()
@@ -65,5 +65,5 @@ def test_layers_of_another_kind_stay_what_they_are():
     cache = DynamicCache()
     cache.update(*states(5), 0)
     cache.layers[0].__class__ = Window
-    assert type(with_room(cache, 9).layers[0]) is Window
-    assert with_room(None, 9) is None
+    assert type(preallocate(cache, 9).layers[0]) is Window
+    assert preallocate(None, 9) is None

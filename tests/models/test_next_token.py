@@ -5,9 +5,9 @@ import torch
 
 from kellet.config.training import Lora
 from kellet.models import next_token
-from kellet.models.next_token import compare, logprobs_and_kl, logprobs_of
+from kellet.models.next_token import logprobs_and_kl, logprobs_of, policy_vs_reference
 from kellet.models.tokens import pad
-from kellet.models.trunk import add_adapter, logits_of, playing, response_states
+from kellet.models.trunk import add_adapter, logits_of, response_states, use_adapter
 from tests.helpers import tiny
 from tests.helpers.tiny import QUERIES, RESPONSES, perturb
 
@@ -41,9 +41,9 @@ def test_what_is_compared_is_what_torch_finds_on_all_logits(model, batch):
     mask = batch.response_mask
     policy = torch.distributions.Categorical(logits=textbook(model, batch))
     states = response_states(model, batch)
-    with playing(model, None):
+    with use_adapter(model, None):
         reference = torch.distributions.Categorical(logits=textbook(model, batch))
-        found = compare(model, states, response_states(model, batch), batch)
+        found = policy_vs_reference(model, states, response_states(model, batch), batch)
     expected = {
         "logprobs": policy.log_prob(batch.responses),
         "ref_logprobs": reference.log_prob(batch.responses),
@@ -59,7 +59,7 @@ def test_gradients_are_those_of_all_logits_at_once(model, batch):
     mask = batch.response_mask
     generator = torch.Generator().manual_seed(0)
     weights, others = (torch.randn(mask.shape, generator=generator) * mask for _ in range(2))
-    with torch.no_grad(), playing(model, None):
+    with torch.no_grad(), use_adapter(model, None):
         ref_states, log_q = response_states(model, batch), textbook(model, batch).log_softmax(-1)
     states = response_states(model, batch).detach().requires_grad_()
     log_p = logits_of(model, states.flatten(0, 1)).unflatten(0, mask.shape).log_softmax(-1)

@@ -7,8 +7,8 @@ import torch
 
 from kellet.config.training import Lora
 from kellet.models.base_model import SPECIAL
-from kellet.models.sampling import _draw, chances_of, generate_text, load_policy, sample, sample_states, truncated
-from kellet.models.tokens import Batch, encode_prompt, pad
+from kellet.models.sampling import _draw, draw_uniforms, generate_text, load_policy, sample, sample_states, truncated
+from kellet.models.tokens import TokenBatch, encode_prompt, pad
 from kellet.models.trunk import add_adapter, response_outputs, response_states, save_adapter
 from tests.helpers import tiny
 from tests.helpers.tiny import perturb
@@ -30,8 +30,8 @@ def queries(trunk):
 
 
 def draw(trunk, queries, seed, limit=10):
-    chances = None if seed is None else chances_of(len(queries), limit, torch.Generator().manual_seed(seed))
-    return sample(*trunk, queries, limit, chances)
+    uniforms = None if seed is None else draw_uniforms(len(queries), limit, torch.Generator().manual_seed(seed))
+    return sample(*trunk, queries, limit, uniforms)
 
 
 def same(left, right):
@@ -82,7 +82,7 @@ def test_a_sampled_batch_is_what_pad_would_have_made(trunk, queries):
 
 
 def test_sampling_leaves_the_states_of_a_pass_over_whole_responses(trunk, queries):
-    batch, states = sample_states(*trunk, queries, 10, chances_of(len(queries), 10, torch.Generator().manual_seed(4)))
+    batch, states = sample_states(*trunk, queries, 10, draw_uniforms(len(queries), 10, torch.Generator().manual_seed(4)))
     with torch.no_grad():
         expected = response_states(trunk[0], batch)
     assert torch.allclose(states[batch.response_mask], expected[batch.response_mask], atol=1e-4)
@@ -123,10 +123,10 @@ def test_the_first_ratio_of_ppo_is_one(trunk, queries):
 
 def test_a_rows_answer_does_not_depend_on_who_else_is_there(trunk, queries):
     limit = 10
-    chances = chances_of(len(queries), limit, torch.Generator().manual_seed(7))
-    together = sample(*trunk, queries, limit, chances)
+    uniforms = draw_uniforms(len(queries), limit, torch.Generator().manual_seed(7))
+    together = sample(*trunk, queries, limit, uniforms)
     for part in torch.arange(len(queries)).split(5):
-        alone = sample(*trunk, [queries[i] for i in part], limit, chances[part])
+        alone = sample(*trunk, [queries[i] for i in part], limit, uniforms[part])
         texts = [
             [ids[mask].tolist() for ids, mask in zip(batch.responses, batch.response_mask, strict=True)]
             for batch in (alone, together.rows(part))
@@ -173,4 +173,4 @@ def test_a_saved_policy_answers_as_before(trunk, tmp_path):
     save_adapter(trunk[0], tmp_path / "adapter")
     loaded = load_policy(tiny.folder() / "base", tmp_path / "adapter")
     assert generate_text(*loaded, PROMPTS, TEXT, seed=1) == generate_text(*trunk, PROMPTS, TEXT, seed=1)
-    assert isinstance(draw(loaded, [[1, 40]], 0), Batch)
+    assert isinstance(draw(loaded, [[1, 40]], 0), TokenBatch)

@@ -7,7 +7,7 @@ from kellet.config.training import Text
 from kellet.data.conversation import to_prompt
 from kellet.errors import DataError
 from kellet.models.base_model import train_tokenizer
-from kellet.models.tokens import Batch, decode, encode_prompt, encode_response, pad
+from kellet.models.tokens import TokenBatch, decode, encode_prompt, encode_response, pad
 
 PAD = 0
 QUERIES, RESPONSES = [[1, 5, 6], [1, 7], [1, 8, 9, 10]], [[11, 2], [12, 13, 14, 2], [15]]
@@ -50,7 +50,7 @@ def test_rows_are_as_if_they_had_been_padded_alone():
 def test_how_much_padding_there_was_does_not_matter_to_rows(left, right):
     batch = pad(QUERIES, RESPONSES, PAD)
     grow = torch.nn.functional.pad
-    padded = Batch(
+    padded = TokenBatch(
         grow(batch.input_ids, (left, right), value=PAD),
         grow(batch.attention_mask, (left, right)),
         grow(batch.response_mask, (0, right)),
@@ -170,8 +170,8 @@ def test_without_a_template_a_conversation_is_written_out(tokenizer):
 def test_parts_of_like_length_hold_each_row_once_and_few_padding():
     # lengths 2 + {5, 1, 3, 1, 4}; in their order 3, 3, 5, 6, 7
     batch = pad([[1, 2]] * 5, [[3] * n for n in (5, 1, 3, 1, 4)], 0)
-    assert [part.tolist() for part in batch.like_lengths(10)] == [[1, 3], [2], [4], [0]]
-    assert [part.tolist() for part in batch.like_lengths(12)] == [[1, 3], [2, 4], [0]]
-    assert [part.tolist() for part in batch.like_lengths(15)] == [[1, 3, 2], [4, 0]]
-    assert [part.tolist() for part in batch.like_lengths(1)] == [[1], [3], [2], [4], [0]]
-    assert [part.tolist() for part in batch.like_lengths(1, rows=2)] == [[1, 3], [2, 4], [0]]
+    assert [part.tolist() for part in batch.length_groups(10)] == [[1, 3], [2], [4], [0]]
+    assert [part.tolist() for part in batch.length_groups(12)] == [[1, 3], [2, 4], [0]]
+    assert [part.tolist() for part in batch.length_groups(15)] == [[1, 3, 2], [4, 0]]
+    assert [part.tolist() for part in batch.length_groups(1)] == [[1], [3], [2], [4], [0]]
+    assert [part.tolist() for part in batch.length_groups(1, rows=2)] == [[1, 3], [2, 4], [0]]

@@ -20,12 +20,12 @@ from kellet.models.trunk import (
     load_adapter,
     load_base,
     load_head,
-    playing,
     response_outputs,
     response_states,
     save_adapter,
     save_head,
     scalar_head,
+    use_adapter,
 )
 from tests.helpers import tiny
 from tests.helpers.tiny import QUERIES, RESPONSES, perturb
@@ -60,7 +60,7 @@ def test_adapters_off_is_the_base_bit_for_bit(base, batch, tmp_path):
     assert torch.equal(logits(trunk, batch), expected)  # a fresh adapter is the identity
     perturb(trunk)
     assert not torch.allclose(logits(trunk, batch), expected, atol=1e-2)
-    with playing(trunk, None):
+    with use_adapter(trunk, None):
         assert torch.equal(logits(trunk, batch), expected)
 
 
@@ -68,7 +68,7 @@ def test_a_part_that_was_played_leaves_the_policy_as_it_was(model, batch):
     policy = logits(model, batch)
     seen = {}
     for part in (None, REWARD, POLICY):
-        with playing(model, part):
+        with use_adapter(model, part):
             seen[part] = logits(model, batch)
         assert torch.equal(logits(model, batch), policy)
     assert torch.equal(seen[POLICY], policy)
@@ -79,14 +79,14 @@ def test_a_part_that_was_played_leaves_the_policy_as_it_was(model, batch):
 @pytest.mark.parametrize("part", [None, REWARD])
 def test_an_exception_ends_the_part_too(model, batch, part):
     policy = logits(model, batch)
-    with pytest.raises(KeyError), playing(model, part):
+    with pytest.raises(KeyError), use_adapter(model, part):
         raise KeyError
     assert torch.equal(logits(model, batch), policy)
 
 
 def test_after_every_part_only_the_policy_is_trained(model):
     for part in (None, REWARD):
-        with playing(model, part):
+        with use_adapter(model, part):
             pass
         trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
         assert trained
@@ -109,7 +109,7 @@ def test_padding_changes_nothing(model, batch):
 def test_parts_of_like_length_give_what_the_whole_batch_gives(model, batch, monkeypatch):
     whole = last_hidden(model, batch), all_response_states(model, batch)
     assert torch.allclose(whole[1], response_states(model, batch) * batch.response_mask[..., None], atol=1e-5)
-    assert [part.tolist() for part in batch.like_lengths(14)] == [[1, 0], [2]]  # of 7, 4 and 8 tokens
+    assert [part.tolist() for part in batch.length_groups(14)] == [[1, 0], [2]]  # of 7, 4 and 8 tokens
     monkeypatch.setattr(trunk, "CPU_TOKENS", 14)
     for found, expected in zip((last_hidden(model, batch), all_response_states(model, batch)), whole, strict=True):
         assert torch.allclose(found, expected, atol=1e-5)

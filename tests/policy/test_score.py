@@ -7,7 +7,7 @@ import torch
 
 from kellet.config.training import Score
 from kellet.errors import ConfigError, InputError
-from kellet.models.sampling import chances_of, sample
+from kellet.models.sampling import draw_uniforms, sample
 from kellet.models.tokens import encode_response, pad
 from kellet.models.trunk import POLICY, scalar_head
 from kellet.policy.score import Judge, baseline_of, penalise, reference_scores, shape
@@ -106,9 +106,9 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):
     liked = Likes(tokenizer("yes", add_special_tokens=False)["input_ids"][0])
     judge = Judge(Score(), liked, tokenizer)
     queries, text = [[1, 40], [1, 41, 42]] * 8, tiny.config().text
-    chances = chances_of(16, text.max_response_tokens, torch.Generator().manual_seed(3))
-    found = reference_scores(model, judge, queries, ["x"] * 16, chances)
-    batch = sample(base, tokenizer, queries, text.max_response_tokens, chances)
+    uniforms = draw_uniforms(16, text.max_response_tokens, torch.Generator().manual_seed(3))
+    found = reference_scores(model, judge, queries, ["x"] * 16, uniforms)
+    batch = sample(base, tokenizer, queries, text.max_response_tokens, uniforms)
     assert torch.equal(found, liked(batch))
     prompts = list(tiny.pairs()["prompt"][:20])
     mean, deviation = baseline_of(model, judge, prompts, text, 0)

@@ -166,8 +166,8 @@ def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
         active.append(model.active_adapter)
         return torch.zeros(len(batch.input_ids))
 
-    chances = module.chances_of(2, 6, torch.Generator().manual_seed(0))
-    batch = sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, chances)
+    uniforms = module.draw_uniforms(2, 6, torch.Generator().manual_seed(0))
+    batch = sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, uniforms)
     rollout = score(model, scorer, scalar_head(16, 0), batch)
     assert active == [REWARD]
     assert model.active_adapter == POLICY

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import pad
 
 from kellet.config.training import Lora
-from kellet.models.sampling import chances_of, sample
+from kellet.models.sampling import draw_uniforms, sample
 from kellet.models.tokens import encode_prompt
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head
 from kellet.policy import update as ppo_update
@@ -45,7 +45,7 @@ def rollout(trunk):
         encode_prompt(tokenizer, prompt[-9:] if n % 3 else prompt, tiny.config().text)
         for n, prompt in enumerate(prompts)
     ]
-    batch = sample(model, tokenizer, queries, 10, chances_of(len(queries), 10, torch.Generator().manual_seed(1)))
+    batch = sample(model, tokenizer, queries, 10, draw_uniforms(len(queries), 10, torch.Generator().manual_seed(1)))
     lengths = batch.response_mask.sum(1)
     assert lengths.min() < lengths.max()
     found = score(model, Likes(70), head, batch)
