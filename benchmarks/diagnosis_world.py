@@ -36,7 +36,7 @@ from kellet.data.prepare import split_of
 from kellet.data.world import gold, synthesise
 from kellet.diagnosis.diagnose import HYPOTHESES, diagnose
 from kellet.diagnosis.evidence import read_evidence
-from kellet.diagnosis.reward_hypotheses import words
+from kellet.diagnosis.reward_hypotheses import word_counts
 from kellet.evaluation.evaluate import Models, evaluate
 from kellet.files import atomic_file, atomic_folder, write_json
 from kellet.models import sampling as rollout
@@ -182,7 +182,7 @@ def labels(kind: str, config: Config) -> pd.DataFrame:
             gold(prompt, one) - gold(prompt, other)
             for prompt, one, other in zip(table["prompt"], table["chosen"], table["rejected"], strict=True)
         ]
-        longer = (words(table["chosen"]) - words(table["rejected"])) / 10
+        longer = (word_counts(table["chosen"]) - word_counts(table["rejected"])) / 10
         logit = without_length(world.gold_weight * np.array(better) + COURTESY_TASTE * np.array(polite), longer)
         swap = rng.random(len(table)) >= 1 / (1 + np.exp(-logit))
         table.loc[swap, ["chosen", "rejected"]] = table.loc[swap, ["rejected", "chosen"]].to_numpy()

@@ -1,8 +1,8 @@
-"""Why a retraining came out as it did: thirteen hypotheses, one explanation, two recommended changes (DESIGN §8).
+"""Why a retraining came out as it did: thirteen hypotheses, one explanation, two recommended changes.
 
-Everything comes from files, each of them optional: an evaluation, a training history, a preference table, the reward
-model's card. What a missing file would have told is said. docs/reference/hypotheses.md has every statistic and how often the
-verdicts are right on runs whose cause is known.
+It reads files only, each of them optional: an evaluation, a training history, a preference table, the reward model's
+card. Where one is missing, the hypotheses that need it are 'cannot tell' and say so. docs/reference/hypotheses.md has
+every statistic, docs/measured/diagnosis.md how often the verdicts are right on runs whose cause is known.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,8 @@ from kellet.diagnosis.hypothesis import Hypothesis
 from kellet.diagnosis.kl_hypotheses import c1_price, c2_scale, c3_where, c4_controller, c5_estimator
 from kellet.diagnosis.ppo_hypotheses import b1_stopping, b2_path, b3_whitening
 from kellet.diagnosis.recommend import Recommendation, recommend
-from kellet.diagnosis.reward_hypotheses import a1_labels, a2_learned, a3_outside, a4_length_share, a5_style
+from kellet.diagnosis.reward_hypotheses import a1_labels, a2_learned, a4_length_share, a5_style
+from kellet.diagnosis.reward_outside_data import a3_outside
 from kellet.errors import InputError
 from kellet.files import write_json
 
@@ -46,7 +47,7 @@ NOT_SUPPORTED = "; not supported: {}"
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was seen, what explains it, and what to change."""
+    """What is to be explained, the hypotheses, what explains it, and what to change."""
 
     observations: list[dict[str, Any]]
     hypotheses: tuple[Hypothesis, ...]
@@ -75,42 +76,42 @@ class Diagnosis:
 
 
 def diagnose(evidence: Evidence, inputs: Mapping[str, Any] | None = None) -> Diagnosis:
-    """Judge every hypothesis on the files that are there; ``inputs`` (hashes, names) is kept with the result.
+    """Test every hypothesis on the files at hand; ``inputs`` (hashes, names) is kept with the result.
 
     Raises InputError when there is neither an evaluation, nor a history, nor preferences, nor a card.
     """
-    facts = {
+    sizes = {
         "evaluation_rows": 0 if evidence.evaluation is None else len(evidence.evaluation),
         "iterations": len(evidence.history),
         "pairs": 0 if evidence.preferences is None else len(evidence.preferences),
         "card": evidence.card is not None,
     }
-    if not any(facts.values()):
+    if not any(sizes.values()):
         raise InputError("nothing to diagnose; give an evaluation, --history, --preferences or --card")
-    hypotheses = tuple(judge(evidence) for judge in HYPOTHESES)
+    hypotheses = tuple(hypothesis(evidence) for hypothesis in HYPOTHESES)
     return Diagnosis(
         evidence.observations(),
         hypotheses,
         explain(evidence, hypotheses),
         recommend(evidence, {item.id: item for item in hypotheses}),
-        {**(inputs or {}), **facts, "interval_alpha": evidence.alpha},
+        {**(inputs or {}), **sizes, "interval_alpha": evidence.alpha},
     )
 
 
 def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str, ...]:
-    """Paragraphs: what was seen, why reward, policy and penalty did so, how it fits together, what stays open."""
+    """Paragraphs: the observations, why reward, PPO and penalty behaved so, how it fits together, what is unknown."""
     seen = " ".join(item["words"] for item in evidence.observations())
     paragraphs = [seen] if seen else []
     for group, (lead, nothing) in GROUPS.items():
-        mine = [item for item in hypotheses if item.id.startswith(group)]
-        refuted = [item.id for item in mine if item.verdict == "not supported"]
-        harmless = [item for item in mine if item.id == "A1" and item.supported and "A2" in refuted]
-        found = [item for item in mine if item.supported and item not in harmless]
+        members = [item for item in hypotheses if item.id.startswith(group)]
+        refuted = [item.id for item in members if item.verdict == "not supported"]
+        harmless = [item for item in members if item.id == "A1" and item.supported and "A2" in refuted]
+        causes = [item for item in members if item.supported and item not in harmless]
         parts = []
         if group == "C" and evidence.drift().shown is False:
             lead = WITHIN
-        if found:
-            parts = [lead, *(_clause(item) for item in found)]
+        if causes:
+            parts = [lead, *(_clause(item) for item in causes)]
         elif refuted:
             parts = [f"{nothing}{NOT_SUPPORTED.format(', '.join(refuted))}."]
         for item in harmless:
@@ -127,13 +128,13 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
 
 
 def _clause(item: Hypothesis) -> str:
-    """The statement with the findings that show it; that KL is over its budget was said already."""
-    shown = [finding.words for finding in item.findings if finding.shown and finding.name != "kl_over_budget"]
+    """The statement and the findings that show it, without the one that the observations say already (KL)."""
+    shown = [finding.sentence for finding in item.findings if finding.shown and finding.name != "kl_over_budget"]
     return " ".join([f"{item.statement.removesuffix('.')} ({item.id}).", *dict.fromkeys(shown)])
 
 
 def _together(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> str:
-    """One sentence that joins reward, policy and penalty; empty where fewer than two of them have a cause."""
+    """One sentence that joins the causes of reward, PPO and penalty; empty where fewer than two of them have one."""
     supported = {item.id for item in hypotheses if item.supported}
     clauses = []
     longer = evidence.lengthening is not None and evidence.lengthening.low > 1

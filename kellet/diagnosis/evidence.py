@@ -1,11 +1,11 @@
 """What a diagnosis reads: an evaluation, a training history, a preference table, a reward model's card, each optional.
 
-And what everyone sees before asking why: how far reward, length, KL and the judge's opinion moved, with intervals.
-Without an evaluation the history's own course stands in, which says nothing of held-out prompts.
+And what it has to explain: how far reward, length and KL moved and what the judge prefers, with intervals. Without an
+evaluation they are taken from the history, which says nothing about held-out prompts.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,12 @@ from kellet.diagnosis.hypothesis import Finding, above, missing
 from kellet.errors import DataError, InputError
 from kellet.evaluation.answers import Answers, answers_of, win_rate_by
 from kellet.evaluation.file import read_evaluation
-from kellet.stats.bootstrap import Estimate, mean, mean_difference, ratio_of_means
+from kellet.stats.bootstrap import Estimate, mean_difference, ratio_of_means
 from kellet.stats.format import percent, rounded
 from kellet.stats.series import Row, change, growth, late, level, series
 
 KL_NAMES = ("objective/kl", "objective/kl_k3", "objective/kl_k1")
-"""Mean KL of a response in the history, nats: the full one first, then what samples estimate."""
+"""Metrics of the mean KL of a response, nats: full KL first, then its estimates from the sampled tokens."""
 RESAMPLES = 1000
 
 
@@ -46,21 +46,21 @@ class Evidence:
 
     @property
     def prompts(self) -> int:
-        """Prompts of the evaluation."""
+        """Number of prompts in the evaluation."""
         return int(self.answers["candidate"].prompt.max()) + 1
 
     @property
     def alpha(self) -> float:
-        """One-sided level of each interval."""
+        """One-sided level of every interval."""
         return self.config.gate.alpha
 
-    def bootstrap(self, parts: int = 1) -> dict[str, Any]:
-        """Settings of an interval, its level divided by ``parts`` (Bonferroni)."""
-        return {"alpha": self.alpha / parts, "resamples": RESAMPLES, "seed": self.config.gate.seed}
+    def bootstrap(self, tests: int = 1) -> dict[str, Any]:
+        """Settings of a bootstrap interval that is one of ``tests`` (Bonferroni)."""
+        return {"alpha": self.alpha / tests, "resamples": RESAMPLES, "seed": self.config.gate.seed}
 
     @cached_property
     def gain(self) -> Estimate | None:
-        """Mean gain of reward over the reference, held-out prompts; from the history: fitted change over the run."""
+        """Mean gain of reward over the reference on held-out prompts; else the change over the history."""
         if self.answers:
             a, b = self.answers["reference"], self.answers["candidate"]
             return mean_difference(a.reward, b.reward, a.prompt, b.prompt, **self.bootstrap())
@@ -69,7 +69,7 @@ class Evidence:
 
     @cached_property
     def lengthening(self) -> Estimate | None:
-        """Mean length, candidate / reference; from the history: fitted factor over the run."""
+        """Mean length, candidate / reference, on held-out prompts; else the growth factor over the history."""
         if self.answers:
             a, b = self.answers["reference"], self.answers["candidate"]
             return ratio_of_means(a.length, b.length, a.prompt, b.prompt, **self.bootstrap())
@@ -78,7 +78,7 @@ class Evidence:
 
     @cached_property
     def kl(self) -> Estimate | None:
-        """Mean KL of a response from the reference, nats: of the final policy, or of the last third of the history."""
+        """Mean KL of a response, nats: of the candidate in the evaluation, else of the last third of the history."""
         if self.answers and not np.isnan(self.answers["candidate"].kl).any():
             b = self.answers["candidate"]
             return mean_difference(np.zeros(len(b.kl)), b.kl, b.prompt, b.prompt, **self.bootstrap())
@@ -92,18 +92,18 @@ class Evidence:
 
     @cached_property
     def kl_rise(self) -> Estimate | None:
-        """Fitted change of the KL of a response over the second half of the history, nats."""
+        """Change of the KL of a response over the second half of the history, nats."""
         values = series(self.history, self.kl_name)
         return change(values[0][len(values[0]) // 2 :], self.alpha) if values else None
 
     @property
     def kl_name(self) -> str:
-        """The metric that tells the KL of a response; the full one where it was logged."""
+        """The metric of KL_NAMES to read: the first that was logged."""
         return next((name for name in KL_NAMES if series(self.history, name)), KL_NAMES[0])
 
     @cached_property
-    def judge(self) -> Estimate | None:
-        """Win rate of the candidate by ``gate.judge``, a judge that the policy was not optimised against."""
+    def judge_win_rate(self) -> Estimate | None:
+        """Win rate of the candidate over the reference by ``gate.judge``, which it was not optimised against."""
         if not self.answers:
             return None
         gate = self.config.gate
@@ -111,50 +111,44 @@ class Evidence:
 
     @property
     def adaptive(self) -> bool:
-        """Whether β was steered: the history has a target."""
+        """Whether a controller set β: the history then has a target."""
         return series(self.history, "objective/kl_target") is not None
 
-    def of_card(self, *names: str) -> Estimate | None:
-        """A figure of the reward model's card with its interval, by the keys to it; None where it is not told."""
-        found: Any = self.card
-        for name in names:
-            found = found.get(name) if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping) or found.get("value") is None or None in found.get("interval", [None]):
+    def card_estimate(self, *keys: str) -> Estimate | None:
+        """Look up nested keys in the card as an Estimate; None when value or interval is missing."""
+        entry: Any = self.card
+        for key in keys:
+            entry = entry.get(key) if isinstance(entry, Mapping) else None
+        if not isinstance(entry, Mapping) or entry.get("value") is None or None in entry.get("interval", [None]):
             return None
-        low, high = found["interval"]
-        return Estimate(float(found["value"]), float(low), float(high), int(found.get("prompts", 0)))
+        low, high = entry["interval"]
+        return Estimate(float(entry["value"]), float(low), float(high), int(entry.get("prompts", 0)))
 
     def drift(self) -> Finding:
-        """Ask whether the KL of a response is above ``gate.kl_budget``, so that there is a drift to explain."""
+        """Whether the KL of a response is above ``gate.kl_budget``, so that there is a drift to explain."""
         budget = self.config.gate.kl_budget
         if self.kl is None:
             return missing("kl_over_budget", "the KL of each response (kl_nats), or objective/kl of each iteration")
-        words = f"KL is {rounded(self.kl, 1)} nats a response, the budget {budget:g}."
-        return above("kl_over_budget", self.kl, budget, words, "more prompts or iterations")
+        text = f"KL is {rounded(self.kl, 1)} nats a response, the budget {budget:g}."
+        return above("kl_over_budget", self.kl, budget, text, "more prompts or iterations")
 
     def observations(self) -> list[dict[str, Any]]:
-        """What was seen, before any cause: name, words, value and interval."""
-        seen: list[tuple[str, Estimate | None, str]] = [
-            ("reward_gain", self.gain, "Reward {}."),
-            ("length_ratio", self.lengthening, "Length {}."),
-            ("kl", self.kl, "KL of a response is {} nats."),
-            ("kl_rise", self.kl_rise, "Over the second half of training it {}."),
+        """What is to be explained: name, words, value and interval of each figure that the files have."""
+        judge = self.config.gate.judge
+        figures: list[tuple[str, Estimate | None, Callable[[Estimate], str]]] = [
+            ("reward_gain", self.gain, lambda e: f"Reward {change_in_words(e)}."),
+            ("length_ratio", self.lengthening, lambda e: f"Length {ratio_in_words(e)}."),
+            ("kl", self.kl, lambda e: f"KL of a response is {rounded(e, 1)} nats."),
+            ("kl_rise", self.kl_rise, lambda e: f"Over the second half of training it {change_in_words(e, 1)}."),
             (
                 "judge_win_rate",
-                self.judge,
-                f"{self.config.gate.judge} prefers the candidate in {{}} of its comparisons.",
+                self.judge_win_rate,
+                lambda e: f"{judge} prefers the candidate in {percent(e)} of its comparisons.",
             ),
         ]
-        words = {
-            "reward_gain": self.gain and moved(self.gain),
-            "length_ratio": self.lengthening and lengthened(self.lengthening),
-            "kl": self.kl and rounded(self.kl, 1),
-            "kl_rise": self.kl_rise and moved(self.kl_rise, 1),
-            "judge_win_rate": self.judge and percent(self.judge),
-        }
         return [
-            {"name": name, "words": text.format(words[name]), "value": e.value, "interval": [e.low, e.high]}
-            for name, e, text in seen
+            {"name": name, "words": sentence(e), "value": e.value, "interval": [e.low, e.high]}
+            for name, e, sentence in figures
             if e is not None
         ]
 
@@ -162,7 +156,7 @@ class Evidence:
 def read_evidence(
     config: Config, evaluation: Path | None, history: Path | None, preferences: Path | None, card: Path | None
 ) -> Evidence:
-    """Read and check the files that are given. Raises InputError or DataError for one that is missing or malformed."""
+    """Read and check the files given. Raises InputError for one that does not exist, DataError for a malformed one."""
     for path in (evaluation, history, preferences, card):
         if path is not None and not path.is_file():
             raise InputError(f"{path} does not exist; name a file, or leave it out")
@@ -176,7 +170,7 @@ def read_evidence(
 
 
 def read_pairs(path: Path) -> pd.DataFrame:
-    """Texts of a preference file, prepared or raw: prompt, chosen, rejected."""
+    """The columns prompt, chosen and rejected of a preference file, prepared or raw."""
     columns = ["prompt", "chosen", "rejected"]
     if path.suffix == ".parquet":
         import pyarrow.parquet
@@ -189,7 +183,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """card.json. Raises DataError when it is no JSON object."""
+    """Read card.json. Raises DataError when it does not hold a JSON object."""
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -199,29 +193,26 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
-def moved(gain: Estimate, digits: int = 2) -> str:
+def change_in_words(change: Estimate, digits: int = 2) -> str:
     """'rose by 0.91 [0.76, 1.06]', 'fell by …', 'did not clearly move: …'."""
-    if gain.low > 0:
-        return f"rose by {rounded(gain, digits)}"
-    if gain.high < 0:
-        return f"fell by {rounded(Estimate(-gain.value, -gain.high, -gain.low, gain.clusters), digits)}"
-    return f"did not clearly move: {rounded(gain, digits)}"
+    if change.low > 0:
+        return f"rose by {rounded(change, digits)}"
+    if change.high < 0:
+        return f"fell by {rounded(scaled(change, -1), digits)}"
+    return f"did not clearly move: {rounded(change, digits)}"
 
 
-def lengthened(ratio: Estimate) -> str:
+def ratio_in_words(ratio: Estimate) -> str:
     """'rose by 112% [104, 122]', 'fell by …', 'did not clearly change: …'."""
-    return moved_percent(Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.clusters))
+    change = Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.clusters)
+    if change.low > 0:
+        return f"rose by {percent(change)}"
+    if change.high < 0:
+        return f"fell by {percent(scaled(change, -1))}"
+    return f"did not clearly change: {percent(change)}"
 
 
-def moved_percent(share: Estimate) -> str:
-    """The same for a relative change."""
-    if share.low > 0:
-        return f"rose by {percent(share)}"
-    if share.high < 0:
-        return f"fell by {percent(Estimate(-share.value, -share.high, -share.low, share.clusters))}"
-    return f"did not clearly change: {percent(share)}"
-
-
-def mean_over_prompts(values: Any, evidence: Evidence, parts: int = 1) -> Estimate:
-    """Mean of one value for each prompt."""
-    return mean(np.asarray(values, dtype=np.float64), **evidence.bootstrap(parts))
+def scaled(estimate: Estimate, factor: float) -> Estimate:
+    """The estimate of ``factor`` times the quantity; a negative factor swaps the ends of the interval."""
+    low, high = sorted((factor * estimate.low, factor * estimate.high))
+    return Estimate(factor * estimate.value, low, high, estimate.clusters)

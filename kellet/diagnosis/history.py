@@ -1,21 +1,6 @@
-"""A training history (history.jsonl): read and checked, and intervals that respect its autocorrelation.
+"""A training history (history.jsonl), read and checked: one JSON object of metrics for each iteration.
 
-Iterations of one run depend on each other: noise of neighbours is alike, and the policy drifts. An interval that counts
-30 iterations as 30 independent draws is far too short. Here level and trend are coefficients of the first two of a row
-of orthonormal polynomials q_0, q_1, ... over the iterations, and the scatter of the next few coefficients says how
-uncertain they are:
-
-    level    b = q_0·y / √T,              ω = mean of (q_j·y)² over j = 1 .. B
-    change   b = q_1·y · (span of q_1),   ω = mean of (q_j·y)² over j = 2 .. B + 1
-    interval b ± t_B·√ω · (the same factor),  B = 0.4·T^(2/3)
-
-The low polynomials see slow noise as well as the coefficient does, so ω is the long-run variance, and Student's t has
-only B degrees of freedom. Independent Gaussian noise makes it exact. Sources: Sun 2011, Robust trend inference with
-series variance estimator; Lazarus, Lewis, Stock and Watson 2018, HAR Inference (the rule for B). Coverage for runs of
-10, 30 and 100 iterations stands in docs/measured/diagnosis.md. The interval is about this run's own course, not about what
-another seed would do.
-
-Legend: T iterations. ``alpha`` is one-sided, as everywhere (kellet/stats/bootstrap.py); ``clusters`` counts iterations.
+Levels and trends of its metrics, with intervals that respect their autocorrelation, are in kellet/stats/series.py.
 """
 
 import json
@@ -29,11 +14,11 @@ from kellet.errors import DataError
 
 
 def read_history(path: Path, gaps: bool = False) -> list[dict[str, float | None]]:
-    """Read history.jsonl: one JSON object of numbers and nulls in each line, one line for each iteration.
+    """Read history.jsonl: each line is one iteration, a JSON object of numbers and nulls.
 
-    Text values are left out. ``gaps`` takes a figure that is not finite as unknown, as a training that diverged writes
-    it. Raises DataError, naming line and key, for a line that is no object, a number that is not
-    finite (JSON has none, but writers differ), or iterations that do not rise.
+    Values that are text are left out. With ``gaps`` a number that is not finite, as a diverged training writes it, is
+    read as null. Raises DataError, naming line and key, for a line that is not an object, a number that is not finite
+    (without ``gaps``), and iterations that do not increase.
     """
     rows: list[dict[str, float | None]] = []
     try:

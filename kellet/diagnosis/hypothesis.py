@@ -1,9 +1,9 @@
-"""The records of a diagnosis: a finding is one interval against one threshold, a hypothesis is one or several findings.
+"""The records of a diagnosis: a finding is one interval against one threshold, a hypothesis is one or more findings.
 
-A finding is shown (True), shown not to be so (False), or neither (None); a hypothesis is then supported, not supported,
-or cannot be told. ``any_of`` needs one finding, each then at level alpha divided by their number (Bonferroni), so that
-looking in several places does not find more by chance; ``all_of`` needs every one, each at level alpha (an
-intersection-union test, as in the gate).
+A finding is shown to hold (True), shown not to hold (False), or neither (None); a hypothesis is then 'supported', 'not
+supported' or 'cannot tell'. ``any_of`` needs one of its findings; their intervals are then made at level alpha divided
+by their number (Bonferroni), so that more tests do not find more by chance. ``all_of`` needs all of them, each at level
+alpha (an intersection-union test, as in the gate).
 """
 
 import math
@@ -17,49 +17,51 @@ from kellet.stats.bootstrap import Estimate
 
 Verdict = Literal["supported", "not supported", "cannot tell"]
 Side = Literal["above", "below"]
-CARD_ALPHA = 0.05
-"""One-sided level of the intervals in a reward model's card (kellet/reward/card.py)."""
 MIN_CLUSTERS = 10
-"""With fewer prompts than this nothing is shown (for iterations: kellet/diagnosis/history.py MIN_ITERATIONS)."""
+"""With fewer prompts than this no share is computed (for iterations: MIN_ITERATIONS in kellet/stats/series.py)."""
+VERDICTS: dict[bool | None, Verdict] = {True: "supported", False: "not supported", None: "cannot tell"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One statistic against one threshold; ``words`` is a sentence with its numbers."""
+    """One statistic against one threshold."""
 
     name: str
-    words: str
+    sentence: str
+    """The statistic in a sentence with its numbers; empty when its data are missing."""
     estimate: Estimate | None
     threshold: float | None
     side: Side
     shown: bool | None
+    """True: the whole interval lies on ``side`` of the threshold. False: none of it does. None: neither is shown."""
     needs: str = ""
-    """What data would tell, where ``shown`` is None."""
+    """Which data would decide it, where ``shown`` is None."""
 
     def to_dict(self) -> dict[str, Any]:
         """As in diagnosis.json."""
-        known = self.estimate is not None
         return {
             "name": self.name,
             "value": self.estimate.value if self.estimate else None,
             "interval": [self.estimate.low, self.estimate.high] if self.estimate else None,
             "threshold": self.threshold,
             "shown_when": self.side,
-            "shown": self.shown if known or self.shown is not None else None,
-            "evidence": self.words,
+            "shown": self.shown,
+            "evidence": self.sentence,
             "needs": self.needs,
         }
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A possible cause with its verdict. ``findings`` decide it, ``beside`` are figures that stand with them."""
+    """A possible cause with its verdict."""
 
     id: str
     statement: str
     verdict: Verdict
     findings: tuple[Finding, ...]
-    beside: tuple[str, ...] = ()
+    """What the verdict is made from."""
+    context: tuple[str, ...] = ()
+    """Sentences that are shown with the findings and do not decide."""
 
     @property
     def supported(self) -> bool:
@@ -68,20 +70,19 @@ class Hypothesis:
 
     @property
     def deciding(self) -> Finding:
-        """The finding that made the verdict: of those that agree with it the first."""
-        wanted = {"supported": True, "not supported": False, "cannot tell": None}[self.verdict]
-        return next((item for item in self.findings if item.shown is wanted), self.findings[0])
+        """The first finding that agrees with the verdict."""
+        return next((item for item in self.findings if VERDICTS[item.shown] == self.verdict), self.findings[0])
 
     @property
     def evidence(self) -> str:
-        """Sentences with numbers: the findings, the deciding one first, then what stands beside them."""
+        """Sentences with numbers: the deciding finding, the other findings, the context."""
         first = self.deciding
-        words = [first.words, *(item.words for item in self.findings if item is not first), *self.beside]
-        return " ".join(dict.fromkeys(word for word in words if word))
+        others = (item.sentence for item in self.findings if item is not first)
+        return " ".join(dict.fromkeys(text for text in (first.sentence, *others, *self.context) if text))
 
     @property
     def needs(self) -> str:
-        """What data would tell; empty when the verdict is clear."""
+        """Which data would decide it; empty when the verdict is clear."""
         if self.verdict != "cannot tell":
             return ""
         return "; ".join(dict.fromkeys(item.needs for item in self.findings if item.shown is None and item.needs))
@@ -102,47 +103,51 @@ class Hypothesis:
 
 
 def at_level(estimate: Estimate, alpha: float, wanted: float) -> Estimate:
-    """An interval that was made at ``alpha``, stretched about its value to ``wanted`` as a normal one is."""
-    by = norm.isf(wanted) / norm.isf(alpha)
-    low, high = (estimate.value + by * (end - estimate.value) for end in (estimate.low, estimate.high))
+    """Rescale an interval from level ``alpha`` to level ``wanted``, as if the estimate were normally distributed."""
+    factor = norm.isf(wanted) / norm.isf(alpha)
+    low, high = (estimate.value + factor * (end - estimate.value) for end in (estimate.low, estimate.high))
     return Estimate(estimate.value, float(low), float(high), estimate.clusters)
 
 
-def above(name: str, estimate: Estimate, threshold: float, words: str, needs: str) -> Finding:
-    """Shown when the whole interval lies above ``threshold``, shown not to be so when none of it does."""
+def above(name: str, estimate: Estimate, threshold: float, sentence: str, needs: str) -> Finding:
+    """A finding that holds when the whole interval lies above ``threshold``."""
     shown = None
     if not math.isnan(estimate.value):
         shown = True if estimate.low > threshold else False if estimate.high <= threshold else None
-    return Finding(name, words, estimate, threshold, "above", shown, needs)
+    return Finding(name, sentence, estimate, threshold, "above", shown, needs)
 
 
-def below(name: str, estimate: Estimate, threshold: float, words: str, needs: str) -> Finding:
-    """Shown when the whole interval lies below ``threshold``."""
+def below(name: str, estimate: Estimate, threshold: float, sentence: str, needs: str) -> Finding:
+    """A finding that holds when the whole interval lies below ``threshold``."""
     shown = None
     if not math.isnan(estimate.value):
         shown = True if estimate.high < threshold else False if estimate.low >= threshold else None
-    return Finding(name, words, estimate, threshold, "below", shown, needs)
+    return Finding(name, sentence, estimate, threshold, "below", shown, needs)
 
 
-def fact(name: str, shown: bool, words: str) -> Finding:
-    """State what needs no interval: a setting, or that there is nothing to explain."""
-    return Finding(name, words, None, None, "above", shown)
+def fact(name: str, shown: bool, sentence: str) -> Finding:
+    """A finding that needs no interval: a setting, or that there is nothing to explain."""
+    return Finding(name, sentence, None, None, "above", shown)
 
 
 def missing(name: str, needs: str) -> Finding:
-    """State that the data for this finding are not there; ``needs`` says which would tell."""
+    """A finding whose data are missing; ``needs`` says which."""
     return Finding(name, "", None, None, "above", None, needs)
 
 
-def any_of(id_: str, statement: str, findings: Sequence[Finding], beside: Sequence[str] = ()) -> Hypothesis:
-    """Supported when one finding is shown; not supported when each is shown not to be so."""
+def all_shown(findings: Sequence[Finding]) -> bool | None:
+    """True when every finding is shown to hold, False when one is shown not to hold, else None."""
     values = [item.shown for item in findings]
-    verdict: Verdict = "supported" if True in values else "cannot tell" if None in values else "not supported"
-    return Hypothesis(id_, statement, verdict, tuple(findings), tuple(beside))
+    return False if False in values else None if None in values else True
 
 
-def all_of(id_: str, statement: str, findings: Sequence[Finding], beside: Sequence[str] = ()) -> Hypothesis:
-    """Supported when every finding is shown; not supported when one is shown not to be so."""
+def any_of(id_: str, statement: str, findings: Sequence[Finding], context: Sequence[str] = ()) -> Hypothesis:
+    """Supported when one finding is shown to hold, not supported when every finding is shown not to hold."""
     values = [item.shown for item in findings]
-    verdict: Verdict = "not supported" if False in values else "cannot tell" if None in values else "supported"
-    return Hypothesis(id_, statement, verdict, tuple(findings), tuple(beside))
+    shown = True if True in values else None if None in values else False
+    return Hypothesis(id_, statement, VERDICTS[shown], tuple(findings), tuple(context))
+
+
+def all_of(id_: str, statement: str, findings: Sequence[Finding], context: Sequence[str] = ()) -> Hypothesis:
+    """Supported when every finding is shown to hold, not supported when one is shown not to hold."""
+    return Hypothesis(id_, statement, VERDICTS[all_shown(findings)], tuple(findings), tuple(context))

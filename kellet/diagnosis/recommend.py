@@ -1,12 +1,14 @@
-"""Two recommended changes for the hypotheses that are supported: a patch of the parameters, its effect, its price.
+"""Two recommended changes for the supported hypotheses, each with a patch of the parameters, its effect, its price.
 
-Expected effects are arithmetic on this run's own figures and say so; ``flows/remedies`` measures them. Two rules of
-thumb are used. Reward grows with √KL along a run (Gao et al. 2023 fit it in d = √KL), so holding KL at a target T keeps
-about √(T/KL) of the gain, and the β at which reward - β·KL is greatest there is gain / (2·√(KL·T)). And a controller
-overshoots: its target is at most a quarter of the budget, so that an overshoot of two and the tail of KL stay inside.
+Expected effects are arithmetic on this run's figures and say so; ``flows/remedies`` measures them. Two rules of thumb
+are used. Reward grows with √KL along a run (Gao et al. 2023 fit it in d = √KL), so holding KL at a target T keeps about
+√(T/KL) of the gain, and the β at which reward - β·KL is greatest there is gain / (2·√(KL·T)). And a controller
+overshoots, so its target is at most a quarter of the budget: twice the target, and the tail of KL, are then still
+within it.
 
-A recommendation loosens nothing that the run has: target and horizon of the controller never go up, nor β down. The one
-that uses the room left in the budget raises the target and says so; it is made only where no hypothesis is supported.
+No recommendation makes the penalty of the run weaker: target and horizon of the controller never go up, β never goes
+down. The exception is the one that uses the room left in the budget: it raises the target, says so, and is made only
+where no hypothesis is supported.
 """
 
 import math
@@ -23,10 +25,10 @@ from kellet.stats.series import late, series
 TARGET_SHARE = 0.25
 """Largest target of the controller, as a share of ``gate.kl_budget``."""
 MISSED_SHARE = 0.5
-"""A run that was steered to at most that and still went over its budget gets this share of its target: β falls while
-the KL is below the target, and the lower the target, the sooner β stops falling and the higher it starts."""
+"""Where the target was at most TARGET_SHARE and KL still left the budget, the new target is this share of the old one:
+β falls while KL is below the target, so with a lower target it stops falling sooner."""
 HORIZON_BATCHES = 8
-"""Longest horizon of the controller, in batches: an error at its clip moves β by 2.5% an iteration."""
+"""Longest horizon of the controller, in batches: a clipped error then moves β by 2.5% an iteration."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Recommendation:
     expected_effect: str
     tradeoff: str
     because: tuple[str, ...]
-    """Ids of the hypotheses that speak for it."""
+    """Ids of the supported hypotheses that it answers."""
     measured: Mapping[str, Any] | None = None
-    """What ``python -m flows.remedies`` measured (kellet/remedies/text.py); None before."""
+    """What ``python -m flows.remedies`` measured (kellet/remedies/text.py); None until then."""
 
     def to_dict(self) -> dict[str, Any]:
         """As in diagnosis.json."""
@@ -48,7 +50,7 @@ class Recommendation:
 
 
 def recommend(evidence: Evidence, hypotheses: Mapping[str, Hypothesis]) -> tuple[Recommendation, Recommendation]:
-    """The first two of the changes that the hypotheses speak for, in order of what they would repair."""
+    """The first two changes that apply, in order of what they would repair: reward, penalty, then PPO and the rest."""
     supported = {id_ for id_, item in hypotheses.items() if item.supported}
     ranked = [
         _length_control(evidence, supported),
@@ -86,10 +88,10 @@ def _length_control(evidence: Evidence, supported: set[str]) -> Recommendation |
 
 
 def _calibrate(hypotheses: Mapping[str, Hypothesis]) -> Recommendation | None:
-    found = {item.name: item for item in hypotheses["C2"].findings}.get("reward_over_preference")
-    if found is None or found.estimate is None or not found.shown:
+    scale = {item.name: item for item in hypotheses["C2"].findings}.get("reward_over_preference")
+    if scale is None or scale.estimate is None or not scale.shown:
         return None
-    over = found.estimate
+    over = scale.estimate
     return Recommendation(
         "Bring the reward back to logits of preference",
         {"reward_model.calibrate": True},
@@ -137,7 +139,7 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
 
 
 def _target(evidence: Evidence) -> tuple[float, str]:
-    """Target for a run that is over its budget, never above the one it has; and what that is, in words."""
+    """Target for a run that is over its budget, never above its present one, and how it was chosen, in words."""
     current, most = _current_target(evidence), TARGET_SHARE * evidence.config.gate.kl_budget
     if current > most:
         return min(_round(most), current), "no more than a quarter of the budget"
@@ -147,25 +149,25 @@ def _target(evidence: Evidence) -> tuple[float, str]:
 
 
 def _current_target(evidence: Evidence) -> float:
-    """What the run was steered to; where β was fixed, what the parameters have."""
-    steered = series(evidence.history, "objective/kl_target")
-    return float(steered[0][-1]) if steered else evidence.config.policy.kl.target
+    """The target in the history; where there is none, that of the parameters."""
+    logged = series(evidence.history, "objective/kl_target")
+    return float(logged[0][-1]) if logged else evidence.config.policy.kl.target
 
 
 def _steered(evidence: Evidence) -> bool:
-    """Whether the run had a controller: by its history, or by its parameters where there is no history."""
+    """Whether a controller set β: by the history; without one, by the parameters."""
     return evidence.adaptive or (not evidence.history and evidence.config.policy.kl.controller != "fixed")
 
 
 def _controller(evidence: Evidence) -> str:
-    """The quicker controller stays, where the run has it."""
+    """The dual controller, the quicker one, where the run has it; else the adaptive one."""
     return "dual" if evidence.config.policy.kl.controller == "dual" else "adaptive"
 
 
 def _beta(evidence: Evidence, target: float) -> float:
-    """Give the β at which reward - β·KL is greatest at the target; without a gain, twice the run's last one.
+    """The β at which reward - β·KL is greatest at the target KL; without a gain, twice the run's last β.
 
-    Never below the run's last one nor below the one that it started from.
+    Never below the run's first or last β.
     """
     kl, gain = evidence.kl, evidence.gain
     beta = series(evidence.history, "objective/kl_coef")
@@ -252,5 +254,5 @@ def _nats(value: float) -> str:
 
 
 def _round(value: float) -> float:
-    """Two significant digits, as a person would write a setting."""
+    """Round to two significant digits, as a person would write a setting."""
     return float(f"{value:.2g}")

@@ -1,9 +1,9 @@
 """Blind comparisons by people: drawn from an evaluation as a sheet, and read back as the column judge_human.
 
 Each row of a sheet is one comparison: two answers to the same prompt, called A and B in random order. The key, which
-the reviewers do not get, says which is the candidate's. Each reviewer fills in a copy of the sheet. An answer's score is
-the mean of its reviewers' verdicts: 1 where it was called better, 0.5 for a tie, 0 where it was called worse. The gate
-then counts a win where most reviewers preferred the candidate.
+the reviewers do not get, says which is the candidate's. Each reviewer fills in a copy of the sheet. An answer's score
+is the mean of its reviewers' verdicts: 1 where it was called better, 0.5 for a tie, 0 where it was called worse. The
+gate then counts a win where most reviewers preferred the candidate.
 """
 
 import csv

@@ -15,7 +15,8 @@ from kellet.diagnosis.diagnose import HYPOTHESES, diagnose
 from kellet.diagnosis.evidence import Evidence, read_evidence
 from kellet.diagnosis.kl_hypotheses import c1_price, c2_scale, c4_controller, c5_estimator
 from kellet.diagnosis.ppo_hypotheses import b1_stopping, b2_path
-from kellet.diagnosis.reward_hypotheses import a1_labels, a3_outside, a5_style
+from kellet.diagnosis.reward_hypotheses import a1_labels, a5_style
+from kellet.diagnosis.reward_outside_data import a3_outside
 from kellet.errors import DataError, InputError
 from kellet.evaluation.file import check_evaluation
 from tests.helpers.evaluations import evaluation
@@ -160,7 +161,7 @@ def test_a_controller_that_lowers_its_penalty_above_its_target_steers_by_somethi
     told = c2_scale(Evidence(history=[row | {"objective/kl_coef": b} for row, b in zip(rows, beta, strict=True)]))
     found = {item.name: item for item in told.findings}["lowered_above_target"]
     assert found.shown is shown
-    assert f"in 11 iterations, and β was lowered after {falls} of them" in found.words
+    assert f"in 11 iterations, and β was lowered after {falls} of them" in found.sentence
     assert told.supported is shown
 
 
@@ -188,7 +189,7 @@ def test_a_reward_model_that_has_its_pairs_by_heart_is_asked_outside_its_data(su
     found = {item.name: item for item in told.findings}["overconfidence"]
     assert found.shown is shown
     assert told.supported is (shown is True)
-    assert f"by {100 * sure:.0f} [" in found.words
+    assert f"by {100 * sure:.0f} [" in found.sentence
 
 
 @pytest.mark.parametrize(("of_token", "diluted"), [(1.2, True), (1.6, False)])
@@ -201,7 +202,7 @@ def test_a_rise_that_a_token_hides_by_hand(of_token, diluted):
     ]
     told = c2_scale(Evidence(history=rows)).findings[0]
     assert (told.name, told.shown) == ("rise_hidden_per_token", diluted)
-    assert f"became 2.00 [2.00, 2.00] times itself, that of a token {of_token:.2f}" in told.words
+    assert f"became 2.00 [2.00, 2.00] times itself, that of a token {of_token:.2f}" in told.sentence
 
 
 def judged(wins, std=1.0):
