@@ -202,12 +202,6 @@ def logits_of(model: Any, states: Tensor) -> Tensor:
     return logits[0]
 
 
-def response_outputs(model: Any, batch: TokenBatch) -> tuple[Tensor, Tensor]:
-    """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
-    states = response_states(model, batch)
-    return logits_of(model, states.flatten(0, 1)).unflatten(0, states.shape[:2]), states
-
-
 def last_hidden(model: Any, batch: TokenBatch) -> Tensor:
     """(B, H) hidden state at each row's last response token, rows of like length computed together; float32."""
     batch = batch.to(device_of(model))

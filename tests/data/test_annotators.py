@@ -24,7 +24,7 @@ def settled(tmp_path: Path, how: Any, shuffled: bool = False) -> tuple[pd.DataFr
         for n, v in enumerate(votes)
     ]
     if shuffled:
-        random.Random(1).shuffle(rows)
+        random.Random(1).shuffle(rows)  # noqa: S311
     path = write_jsonl(tmp_path / "x.jsonl", rows)
     data = Data(validation=LOOSE, split=Split(validation=0, test=0), disagreement=how)
     found = examine([("x", path)], data, tmp_path)

@@ -85,7 +85,7 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "raw.jsonl", rows)
     prepare(data(), tmp_path, tmp_path / "one")
     prepare(data(), tmp_path, tmp_path / "two", tmp_path / "docs")
-    random.Random(0).shuffle(rows)
+    random.Random(0).shuffle(rows)  # noqa: S311
     write_jsonl(tmp_path / "raw.jsonl", rows)
     prepare(data(), tmp_path, tmp_path / "three")
     assert content(tmp_path / "one") == content(tmp_path / "two") == content(tmp_path / "three")

@@ -40,11 +40,12 @@ from kellet.models.base_model import train_tokenizer
 from kellet.models.memory import estimate
 from kellet.models.sampling import sample
 from kellet.models.tokens import encode_prompt, pad
-from kellet.models.trunk import add_adapter, last_hidden, load_adapter, load_base, response_outputs, use_adapter
+from kellet.models.trunk import add_adapter, last_hidden, load_adapter, load_base, use_adapter
 from kellet.policy.train import train_policy
 from kellet.reward.model import load_scorer
 from kellet.reward.train import train_reward
 from tests.helpers import tiny
+from tests.helpers.outputs import response_outputs
 from tests.helpers.tiny import perturb
 
 GEMMA = (
@@ -55,6 +56,7 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
 SIZE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
 GROUPED = SIZE | {"num_key_value_heads": 2}
 LAYER = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -199,7 +201,7 @@ def test_gradients_are_the_same_when_layers_are_computed_again(family):
     for again in (False, True):
         model, _ = trunk(family, gradient_checkpointing=again)
         kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):  # noqa: B023
             logits, _ = response_outputs(model, batch)
             loss = logits.log_softmax(-1)[..., 5].sum() + last_hidden(model, batch).sum()
         loss.backward()

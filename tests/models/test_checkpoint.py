@@ -148,7 +148,7 @@ def test_an_optimizer_goes_on_to_the_bit(kept, kind):
 
 def test_a_signal_is_held_back_until_the_end_and_then_delivered():
     finished = False
-    with pytest.raises(KeyboardInterrupt), held_back() as asked:
+    with pytest.raises(KeyboardInterrupt), held_back() as asked:  # noqa: PT012
         assert not asked()
         os.kill(os.getpid(), signal.SIGINT)
         assert asked()
@@ -158,7 +158,7 @@ def test_a_signal_is_held_back_until_the_end_and_then_delivered():
 
 
 def test_the_second_signal_acts_at_once():
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with pytest.raises(KeyboardInterrupt), held_back():  # noqa: PT012
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("unreachable")

@@ -9,8 +9,9 @@ from kellet.config.training import Lora
 from kellet.models.base_model import SPECIAL
 from kellet.models.sampling import _draw, draw_uniforms, generate_text, load_policy, sample, sample_states, truncated
 from kellet.models.tokens import TokenBatch, encode_prompt, pad
-from kellet.models.trunk import add_adapter, response_outputs, response_states, save_adapter
+from kellet.models.trunk import add_adapter, response_states, save_adapter
 from tests.helpers import tiny
+from tests.helpers.outputs import response_outputs
 from tests.helpers.tiny import perturb
 
 PROMPTS = list(tiny.pairs()["prompt"][:24])
@@ -82,7 +83,9 @@ def test_a_sampled_batch_is_what_pad_would_have_made(trunk, queries):
 
 
 def test_sampling_leaves_the_states_of_a_pass_over_whole_responses(trunk, queries):
-    batch, states = sample_states(*trunk, queries, 10, draw_uniforms(len(queries), 10, torch.Generator().manual_seed(4)))
+    batch, states = sample_states(
+        *trunk, queries, 10, draw_uniforms(len(queries), 10, torch.Generator().manual_seed(4))
+    )
     with torch.no_grad():
         expected = response_states(trunk[0], batch)
     assert torch.allclose(states[batch.response_mask], expected[batch.response_mask], atol=1e-4)

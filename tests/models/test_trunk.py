@@ -20,7 +20,6 @@ from kellet.models.trunk import (
     load_adapter,
     load_base,
     load_head,
-    response_outputs,
     response_states,
     save_adapter,
     save_head,
@@ -28,6 +27,7 @@ from kellet.models.trunk import (
     use_adapter,
 )
 from tests.helpers import tiny
+from tests.helpers.outputs import response_outputs
 from tests.helpers.tiny import QUERIES, RESPONSES, perturb
 
 

@@ -11,7 +11,7 @@ from kellet.config.training import Lora
 from kellet.errors import DataError
 from kellet.files import content_hash
 from kellet.models.sampling import sample
-from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head
+from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
 from kellet.policy import train as module
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss
@@ -19,6 +19,7 @@ from kellet.policy.rollout import score
 from kellet.policy.train import train_policy
 from kellet.reward.train import train_reward
 from tests.helpers import tiny
+from tests.helpers.outputs import response_outputs
 from tests.helpers.policy import Likes, play
 from tests.helpers.tiny import perturb
 

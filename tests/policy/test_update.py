@@ -7,13 +7,14 @@ from torch.nn.functional import pad
 from kellet.config.training import Lora
 from kellet.models.sampling import draw_uniforms, sample
 from kellet.models.tokens import encode_prompt
-from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, response_outputs, save_adapter, scalar_head
+from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss
 from kellet.policy.rollout import score
 from kellet.policy.train import ppo
 from kellet.policy.update import update
 from tests.helpers import tiny
+from tests.helpers.outputs import response_outputs
 from tests.helpers.policy import Likes
 from tests.helpers.tiny import perturb
 

@@ -1,0 +1,9 @@
+"""Logits of responses, for what the model's numbers are compared with."""
+
+from kellet.models.trunk import logits_of, response_states
+
+
+def response_outputs(model, batch):
+    """Logits (B, R, V) that predict each response token, and the hidden states (B, R, H) they came from."""
+    states = response_states(model, batch)
+    return logits_of(model, states.flatten(0, 1)).unflatten(0, states.shape[:2]), states
