@@ -1,6 +1,5 @@
 """DVC, as a program: versions of the data, their hashes, and which failures are worth another try."""
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from adapters.log import logger
 from adapters.settings import ARTIFACTS
 from kellet.config.run import Config
 from kellet.errors import DataError, KelletError
+from kellet.files import read_json
 
 LOGGED = re.compile(r"^(Running stage|Stage|Updating lock|> )")
 """Lines of DVC's output that go to the log."""
@@ -74,8 +74,7 @@ def dvc(*arguments: str, cwd: Path = Path()) -> None:
 
 def read_dataset(name: str, folder: Path, md5: str) -> Dataset:
     """The data set in ``folder`` with its counts."""
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return Dataset(name=name, folder=folder, hash=md5, summary=summary)
+    return Dataset(name=name, folder=folder, hash=md5, summary=read_json(folder / "summary.json"))
 
 
 def locked_md5(name: str, root: Path = Path()) -> str:

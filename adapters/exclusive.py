@@ -56,6 +56,6 @@ def _host_lock(patience: float) -> "AcquireReturnProxy[FileLock]":
 
 
 def _sign(client: SyncPrefectClient) -> None:
-    """Write this process on the flow run, for :mod:`tasks.cleanup` after a kill."""
+    """Write this process on the flow run, for adapters/cleanup.py after a kill."""
     if flow_run.id:
         client.update_flow_run(flow_run.id, tags=[*flow_run.tags, owner.me()])

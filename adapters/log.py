@@ -1,11 +1,16 @@
-"""What a retraining says while it runs: log lines, progress, and for a known error one line and no traceback."""
+"""What a retraining shows while it runs: log lines, progress, pages in Prefect's interface, errors in one line."""
 
 import logging
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 
@@ -27,7 +32,7 @@ SHOWN = (
     "reward_model/loss",
     "reward_model/accuracy",
 )
-"""Metrics of a step that a progress line names, where the step has them."""
+"""Metrics of a step that a progress line shows, where the step has them."""
 
 
 def logger() -> logging.Logger | LoggerAdapter:
@@ -53,14 +58,32 @@ def progress(stage: str, artifact_every: float = 2.0, line_every: float = 10.0) 
         if now - last_line >= line_every or done == total:
             last_line = now
             values = "".join(f", {name} {metrics[name]:.3g}" for name in SHOWN if name in metrics)
-            left = (now - start) / max(done, 1) * (total - done)
-            logger().info("%s %d/%d%s%s", stage, done, total, values, f", {left:.0f} s left" if done < total else "")
+            seconds = (now - start) / max(done, 1) * (total - done)
+            left = f", {seconds:.0f} s left" if done < total else ""
+            logger().info("%s %d/%d%s%s", stage, done, total, values, left)
 
     return report
 
 
+def show_markdown(text: str, key: str, description: str | None = None) -> None:
+    """Show a text beside the running task in Prefect's user interface; outside of a task do nothing."""
+    if TaskRunContext.get():
+        create_markdown_artifact(text, key=_artifact_key(key), description=description)
+
+
+def show_table(rows: list[dict[str, Any]], key: str, description: str | None = None) -> None:
+    """Show a table beside the running task in Prefect's user interface; outside of a task do nothing."""
+    if TaskRunContext.get():
+        create_table_artifact(rows, key=_artifact_key(key), description=description)
+
+
+def _artifact_key(name: str) -> str:
+    """Prefect takes letters, digits and dashes."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
 class _Concise(logging.Filter):
-    """An error raised on purpose says what to do in its message: no traceback. A finished task is no news."""
+    """Leave out the traceback of an error raised on purpose (its message says what to do), and that a task is done."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -70,6 +93,6 @@ class _Concise(logging.Filter):
         return not (record.name == "prefect.task_runs" and record.getMessage() == "Finished in state Completed()")
 
 
-# At import, because a worker's process has no main function of ours.
+# At import, because none of our functions is called first in a worker's process.
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(_Concise())

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from adapters import owner
+from adapters.command import guarded
+from adapters.outcome import Outcome
 from adapters.parameters import load
-from kellet.errors import InputError, KelletError
-from tasks.outcome import Outcome
+from kellet.errors import InputError
 
 Retrain = Callable[[str, tuple[str, ...]], Outcome]
 Demo = Callable[[], tuple[Outcome, Outcome]]
@@ -19,29 +20,29 @@ EPILOG = """exit codes: 0 promoted, 3 not promoted, 2 bad usage or input, 1 fail
 
 
 def run(retrain: Retrain, doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """One retraining with ``--params`` and ``--set``; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=_first(doc), epilog=EPILOG)
+    """Run one retraining; gives its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=_summary(doc), epilog=EPILOG)
     _add_parameters(parser)
     given = parser.parse_args(arguments)
     return _guarded(lambda: _retrain(retrain, given.params, tuple(given.overrides)).exit_code)
 
 
 def run_demo(demo: Demo, doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """Both retrainings; gives 0 when the naive one was kept out and the changed one promoted, else 3."""
-    argparse.ArgumentParser(prog="python -m flows.demo", description=_first(doc), epilog=EPILOG).parse_args(arguments)
+    """Run both retrainings; gives 0 when the naive one was not promoted and the changed one was, else 3."""
+    argparse.ArgumentParser(prog="python -m flows.demo", description=_summary(doc), epilog=EPILOG).parse_args(arguments)
 
     def both() -> int:
         outcomes = demo()
-        _say("\n".join(("", *(str(outcome) for outcome in outcomes), "", table(outcomes))))
+        _print("\n".join(("", *(str(outcome) for outcome in outcomes), "", table(outcomes))))
         return 0 if [outcome.promoted for outcome in outcomes] == [False, True] else 3
 
     return _guarded(both)
 
 
 def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """One ingestion; gives the exit code."""
+    """Run one ingestion; gives its exit code."""
     codes = "exit codes: 0 ingested (or part of the data already), 2 bad usage or batch, nothing was changed, 1 failure"
-    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=_first(doc), epilog=codes)
+    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=_summary(doc), epilog=codes)
     parser.add_argument("file", metavar="FILE", help="the batch: .jsonl, .jsonl.gz, .csv or .parquet")
     parser.add_argument("--params", required=True, metavar="FILE", help="parameter file of the data set")
     parser.add_argument("--publish", action="store_true", help="push the commit to the branch's upstream as well")
@@ -52,21 +53,21 @@ def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[
 
     def work() -> int:
         load(given.params)  # bad parameters are refused before Prefect starts
-        _say(ingest(given.file, given.params, given.publish, given.then))
+        _print(ingest(given.file, given.params, given.publish, given.then))
         return 0
 
     return _guarded(work)
 
 
 def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """One comparison of arms; gives 0 when an arm is ready for the next retraining, 3 when none is promoted."""
+    """Run one comparison of arms; gives 0 when an arm is ready for the next retraining, 3 when none is promoted."""
     from adapters.parallel import room, task_runner
 
     codes = "exit codes: 0 an arm is promoted by the gate, 3 none is, 2 bad usage or input, 1 failure"
-    parser = argparse.ArgumentParser(prog="python -m flows.remedies", description=_first(doc), epilog=codes)
+    parser = argparse.ArgumentParser(prog="python -m flows.remedies", description=_summary(doc), epilog=codes)
     _add_parameters(parser)
-    told = "arms at once, a process each (default: %(default)s)"
-    parser.add_argument("--workers", type=int, default=room(ARMS), metavar="N", help=told)
+    at_once = "arms at once, a process each (default: %(default)s)"
+    parser.add_argument("--workers", type=int, default=room(ARMS), metavar="N", help=at_once)
     parser.add_argument(
         "--runner", metavar="MODULE:NAME", help="another Prefect task runner, such as prefect_dask:DaskTaskRunner"
     )
@@ -81,26 +82,26 @@ def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None
             runner = task_runner(given.workers, given.runner)
             flow = remedies.with_options(task_runner=runner)
         outcome = flow(given.params, tuple(given.overrides), parallel)
-        _say(f"\n{outcome}")
+        _print(f"\n{outcome}")
         return int(outcome.exit_code)
 
     return _guarded(work)
 
 
 def run_regate(regate: Callable[..., Outcome], doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """One candidate judged anew; gives the exit code of its verdict."""
+    """Judge one candidate anew; gives the exit code of its verdict."""
     from tasks.regate import Verdicts
 
-    parser = argparse.ArgumentParser(prog="python -m flows.regate", description=_first(doc), epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog="python -m flows.regate", description=_summary(doc), epilog=EPILOG)
     _add_parameters(parser)
     source = parser.add_mutually_exclusive_group()
-    told = "filled sheets of 'kellet spot-check export', one of each reviewer"
-    source.add_argument("--verdicts", nargs="+", default=[], metavar="FILE", help=told)
-    told = "evaluation of 'kellet spot-check import' (default, without --verdicts: spot_checks/NAME.parquet)"
-    source.add_argument("--evaluation", metavar="FILE", help=told)
+    sheets = "filled sheets of 'kellet spot-check export', one of each reviewer"
+    source.add_argument("--verdicts", nargs="+", default=[], metavar="FILE", help=sheets)
+    judged = "evaluation of 'kellet spot-check import' (default, without --verdicts: spot_checks/NAME.parquet)"
+    source.add_argument("--evaluation", metavar="FILE", help=judged)
     parser.add_argument("--key", metavar="FILE", help="key of the sheets (default: spot_checks/NAME.key.json)")
-    told = "version of the registered model (default: the newest of these parameters)"
-    parser.add_argument("--version", type=int, metavar="N", help=told)
+    version = "version of the registered model (default: the newest of these parameters)"
+    parser.add_argument("--version", type=int, metavar="N", help=version)
     given = parser.parse_args(arguments)
 
     def work() -> int:
@@ -109,16 +110,16 @@ def run_regate(regate: Callable[..., Outcome], doc: str | None, arguments: Seque
         load(given.params, tuple(given.overrides))  # bad parameters are refused before Prefect starts
         verdicts = Verdicts(sheets=tuple(given.verdicts), key=given.key, evaluation=given.evaluation)
         outcome = regate(given.params, tuple(given.overrides), verdicts, given.version)
-        _say(f"\n{outcome}")
+        _print(f"\n{outcome}")
         return outcome.exit_code
 
     return _guarded(work)
 
 
 def run_rollback(rollback: Callable[..., str], doc: str | None, arguments: Sequence[str] | None = None) -> int:
-    """One change of the champion; gives the exit code."""
+    """Change the champion; gives the exit code."""
     codes = "exit codes: 0 done (or the champion already), 2 bad usage or version, nothing was changed, 1 failure"
-    parser = argparse.ArgumentParser(prog="python -m flows.rollback", description=_first(doc), epilog=codes)
+    parser = argparse.ArgumentParser(prog="python -m flows.rollback", description=_summary(doc), epilog=codes)
     _add_parameters(parser)
     parser.add_argument("--to", type=int, metavar="N", help="version (default: the one with the alias previous)")
     parser.add_argument("--reason", required=True, metavar="TEXT", help="why; both versions keep it as a tag")
@@ -127,7 +128,7 @@ def run_rollback(rollback: Callable[..., str], doc: str | None, arguments: Seque
 
     def work() -> int:
         load(given.params, tuple(given.overrides))  # bad parameters are refused before Prefect starts
-        _say(rollback(given.params, given.reason, tuple(given.overrides), given.to, given.force))
+        _print(rollback(given.params, given.reason, tuple(given.overrides), given.to, given.force))
         return 0
 
     return _guarded(work)
@@ -152,23 +153,19 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 def _retrain(retrain: Retrain, params: str, overrides: tuple[str, ...]) -> Outcome:
     load(params, overrides)  # bad parameters are refused before Prefect starts
     outcome = retrain(params, overrides)
-    _say(f"\n{outcome}")
+    _print(f"\n{outcome}")
     return outcome
 
 
 def _guarded(work: Callable[[], int]) -> int:
     owner.sign_children()
-    try:
-        return work()
-    except KelletError as error:
-        sys.stdout.flush()
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
+    return guarded(work)
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-def _first(doc: str | None) -> str:
+def _summary(doc: str | None) -> str:
+    """The first paragraph of a flow's docstring."""
     return (doc or "").split("\n\n", 1)[0]

@@ -2,9 +2,9 @@
 
 import sys
 
+from adapters.outcome import Outcome
 from flows.cli import run_demo
 from flows.retrain import retrain
-from tasks.outcome import Outcome
 
 
 def demo() -> tuple[Outcome, Outcome]:

@@ -5,14 +5,15 @@ import sys
 from prefect import flow
 
 from adapters.exclusive import one_at_a_time
+from adapters.outcome import RemediesOutcome
 from adapters.parameters import load
+from adapters.tracking import lineage
 from flows.cli import run_remedies
 from tasks.cleanup import clean_up
 from tasks.data import prepare_data
 from tasks.registry import find_champion
-from tasks.remedies import RemediesOutcome, baseline_plan, compare, plan_arms, publish, run_arm, run_arms, score_all
+from tasks.remedies import baseline_plan, compare, plan_arms, publish, run_arm, run_arms, score_all
 from tasks.stages import base_model
-from tasks.tracking import lineage
 
 
 @flow(name="remedies", flow_run_name="remedies-{params}")

@@ -5,14 +5,16 @@ import sys
 from prefect import flow
 
 from adapters.exclusive import one_at_a_time
+from adapters.outcome import Outcome, require_lift
 from adapters.parameters import load
+from adapters.tracking import lineage
 from flows.cli import run
 from tasks.cleanup import clean_up
 from tasks.data import prepare_data
-from tasks.outcome import Outcome, earlier_outcome, publish, require_lift
+from tasks.outcome import earlier_outcome, publish
 from tasks.registry import describe_champion, find_champion, promote, register
 from tasks.stages import base_model, decide, diagnose, evaluate, train_judge, train_policy, train_reward, write_report
-from tasks.tracking import lineage, track, tracked
+from tasks.tracking import track, tracked
 
 
 @flow(name="retrain", flow_run_name="retrain-{params}")

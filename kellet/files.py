@@ -75,6 +75,11 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that Kellet wrote."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically; NaN and infinity become null."""
     with atomic_file(path) as temporary:

@@ -1,20 +1,9 @@
-"""What a killed process leaves behind: put in order before a retraining, under the lock of adapters/exclusive.py."""
+"""Cleaning up after a killed process, as the Prefect task that flows begin with."""
 
-import json
-import shutil
-from pathlib import Path
-
-import psutil
 from prefect import task
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import StateType
-from prefect.states import Crashed
 
-from adapters import owner
-from adapters.artefacts import CACHE_RECORD, SECTIONS
+from adapters.cleanup import crash_dead_flow_runs, end_dead_mlflow_runs, remove_half_written, stop_orphaned_servers
 from adapters.log import logger
-from adapters.settings import ARTIFACTS, RUNS
 from kellet.config.run import Tracking
 
 
@@ -28,74 +17,5 @@ def clean_up(tracking: Tracking) -> None:
         "half-written files": remove_half_written(),
     }
     if any(counts.values()):
-        left = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        logger().warning("cleaned up after a killed process: %s", left)
-
-
-def stop_orphaned_servers() -> int:
-    """End embedded Prefect servers that outlived the process that started them (of any checkout of this project)."""
-    stopped = 0
-    for process in psutil.process_iter():
-        try:
-            signed = process.environ().get(owner.VARIABLE)
-            if signed and "prefect.server.api.server:create_app" in process.cmdline() and owner.is_gone(signed):
-                process.terminate()
-                stopped += 1
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return stopped
-
-
-def crash_dead_flow_runs() -> int:
-    """Give the state Crashed to unfinished flow runs whose process is gone."""
-    open_states = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED, StateType.CANCELLING]
-    unfinished = FlowRunFilter.model_validate({"state": {"type": {"any_": open_states}}})
-    crashed = 0
-    with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=unfinished):
-            owners = [tag for tag in run.tags if tag.startswith("owner:")]
-            if owners and all(owner.is_gone(tag) for tag in owners):
-                client.set_flow_run_state(run.id, Crashed(message="The process was killed."), force=True)
-                crashed += 1
-    return crashed
-
-
-def end_dead_mlflow_runs(tracking: Tracking) -> int:
-    """Give the status KILLED to running MLflow runs whose process is gone, and drop the models they were uploading."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking.uri)
-    experiment = client.get_experiment_by_name(tracking.experiment)
-    if experiment is None:
-        return 0
-    dead = [
-        run.info.run_id
-        for run in client.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
-        if "owner" in run.data.tags and owner.is_gone(run.data.tags["owner"])
-    ]
-    for model in client.search_logged_models([experiment.experiment_id]) if dead else ():
-        if model.source_run_id in dead and str(model.status) != "READY":
-            client.delete_logged_model(model.model_id)
-    for run_id in dead:
-        client.set_terminated(run_id, status="KILLED")
-    return len(dead)
-
-
-def remove_half_written() -> int:
-    """Remove temporary files and folders of the stages and of runs/, and cache records that a kill cut short."""
-    left_over = [*RUNS.glob(".*"), *(path for stage in SECTIONS for path in (ARTIFACTS / stage).glob(".*"))]
-    left_over += [file for file in ARTIFACTS.glob(f"*/*/{CACHE_RECORD}") if not _is_json(file)]
-    for path in left_over:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-    return len(left_over)
-
-
-def _is_json(file: Path) -> bool:
-    try:
-        json.loads(file.read_bytes())
-    except ValueError:
-        return False
-    return True
+        removed = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+        logger().warning("cleaned up after a killed process: %s", removed)

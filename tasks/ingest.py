@@ -15,15 +15,13 @@ from typing import Any
 
 import pandas as pd
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
-from prefect.context import TaskRunContext
 from prefect.deployments import run_deployment
 from prefect.events import emit_event
 from pydantic import BaseModel
 
 from adapters.dvc import dvc, fetch_raw, locked_md5
 from adapters.git import git
-from adapters.log import logger
+from adapters.log import logger, show_markdown
 from adapters.parameters import params_file
 from kellet.config.run import Config
 from kellet.data.new_batch import batch_vs_data, describe
@@ -132,8 +130,7 @@ def show(batch: Batch, staged: Staged) -> None:
     said = [*describe(staged.found), f"quarantined in all: {summary['quarantined']:,} {summary['reasons'] or ''}"]
     for sentence in [*said, *(f"warning: {warning}" for warning in summary["warnings"])]:
         logger().info("%s", sentence)
-    if TaskRunContext.get():
-        create_markdown_artifact(f"# {batch.name}\n" + "\n".join(f"- {each}" for each in said), key="batch")
+    show_markdown(f"# {batch.name}\n" + "\n".join(f"- {sentence}" for sentence in said), key="batch")
 
 
 @task(name="take-over")

@@ -16,12 +16,13 @@ from pydantic import BaseModel
 from adapters.artefacts import Artefact, folder, make
 from adapters.dvc import Dataset, is_busy, read_dataset
 from adapters.log import logger
+from adapters.outcome import Outcome
+from adapters.registry import is_fault
 from kellet.config.file import load_config
 from kellet.config.run import Config
 from kellet.errors import ConfigError, DataError, InputError
 from kellet.files import atomic_folder, content_hash
-from tasks.outcome import Outcome, standing
-from tasks.registry import is_fault
+from tasks.outcome import standing
 from tasks.stages import read_json
 
 if TYPE_CHECKING:

@@ -1,32 +1,29 @@
 """Recommended changes as arms beside a baseline: run, scored by each other's reward models, compared, written."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
-from prefect.context import TaskRunContext
 from pydantic import BaseModel
 
 from adapters.artefacts import Artefact, cache_key, folder, make
 from adapters.dvc import Dataset
-from adapters.log import logger, progress
+from adapters.log import logger, progress, show_markdown
+from adapters.outcome import RemediesOutcome
 from adapters.parallel import alone, one_server
 from adapters.parameters import load
 from adapters.settings import RUNS
+from adapters.tracking import lineage
 from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import NotPromoted
 from kellet.files import atomic_folder, write_json
 from kellet.remedies.measure import BASELINE, Arm, Remedies, arms_of, measure
-from tasks.stages import decide, diagnose, evaluate, read_card, train_judge, train_policy, train_reward
-from tasks.tracking import lineage
+from tasks.stages import decide, diagnose, evaluate, gather, read_card, train_judge, train_policy, train_reward
 
-COPIED = {"evaluation": "evaluation.parquet", "gate": "gate.json", "diagnosis": "diagnosis.json"}
 STAGES = ("reward_model", "policy", "evaluation")
 """The stages whose processor time is an arm's cost."""
 
@@ -46,26 +43,6 @@ class Ran(BaseModel):
     plan: Plan
     stages: dict[str, Artefact]
     stopped: str = ""
-
-
-class RemediesOutcome(BaseModel):
-    """What a comparison ends in."""
-
-    name: str
-    chosen: str | None
-    table: str
-    folder: Path
-    """runs/NAME-remedies"""
-
-    @property
-    def exit_code(self) -> int:
-        """0 when an arm is ready, 3 when none is promoted."""
-        return 3 if self.chosen is None else 0
-
-    def __str__(self) -> str:
-        """The table for the terminal, and where the files are."""
-        following = f"; next: {self.folder / 'next.yaml'}" if self.chosen else ""
-        return f"{self.table}\n\n{self.name}: page {self.folder / 'remedies.html'}{following}"
 
 
 def baseline_plan(config: Config) -> Plan:
@@ -185,9 +162,7 @@ def publish(config: Config, found: Remedies, arms: Sequence[Ran]) -> RemediesOut
         write_json(temporary / "diagnosis.json", _with_measured(temporary / BASELINE / "diagnosis.json", found))
     _tell_run(RUNS / config.name, target)
     outcome = RemediesOutcome(name=config.name, chosen=found.chosen, table=remedies_text.as_text(found), folder=target)
-    if TaskRunContext.get():
-        key = "".join(letter if letter.isalnum() else "-" for letter in config.name.lower())
-        create_markdown_artifact(remedies_text.as_markdown(found), key=f"remedies-{key}", description=str(found.chosen))
+    show_markdown(remedies_text.as_markdown(found), f"remedies-{config.name}", str(found.chosen))
     return outcome
 
 
@@ -216,10 +191,7 @@ def _arm(ran: Ran, tables: Mapping[str, Any], names: Mapping[str, str], timed: M
 def _copy(ran: Ran, out: Path) -> None:
     """The files of an arm as a run's folder has them, for ``kellet compare``."""
     out.mkdir()
-    (out / "params.yaml").write_text(dump_config(ran.plan.config), encoding="utf-8")
-    for stage, file in {**COPIED, "reward_model": "card.json", "policy": "history.jsonl"}.items():
-        if stage in ran.stages:
-            shutil.copy(ran.stages[stage].path / file, out / file)
+    gather(ran.plan.config, ran.stages, out)
 
 
 def _history(ran: Ran) -> list[dict[str, Any]]:

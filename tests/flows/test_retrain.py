@@ -142,7 +142,7 @@ def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
     ) as server:
         try:
             project.wait_for(server, "Uvicorn running on")
-            with urllib.request.urlopen(asked, timeout=120) as answer:
+            with urllib.request.urlopen(asked, timeout=120) as answer:  # noqa: S310
                 said = json.load(answer)["predictions"]
         finally:
             os.killpg(server.pid, signal.SIGTERM)  # mlflow starts its server as a process of its own

@@ -1,17 +1,16 @@
-"""What a comparison of arms leaves beside its figures: the next parameters, the run's own diagnosis, exit codes."""
+"""What a comparison of arms leaves beside its figures: the next parameters, and the diagnosis of the run."""
 
 import json
 
 import pytest
 
 from adapters.artefacts import Artefact, folder
-from flows.cli import run_remedies
 from kellet.config.file import load_config
 from kellet.config.judgement import Gate
 from kellet.config.run import Config
 from kellet.errors import NotPromoted
 from kellet.remedies.measure import BASELINE, BOTH, Remedies
-from tasks.remedies import Plan, Ran, RemediesOutcome, _next, _tell_run, plan_arms
+from tasks.remedies import Plan, Ran, _next, _tell_run, plan_arms
 
 CONFIG = Config.model_validate({"name": "weekly", "tracking": {"registered_model": "ours"}})
 PATCH = {"policy.kl.target": 2.0, "reward_model.length_control": "covariate"}
@@ -57,16 +56,3 @@ def test_a_baseline_that_stopped_has_nothing_to_remedy():
     stopped = Ran(plan=Plan(name=BASELINE, config=CONFIG), stages={}, stopped="no lift over length")
     with pytest.raises(NotPromoted, match="no lift over length"):
         plan_arms(stopped, "params.yaml", ())
-
-
-@pytest.mark.parametrize(("chosen", "code"), [(None, 3), (BASELINE, 0), (BOTH, 0)])
-def test_exit_codes(chosen, code, tmp_path):
-    outcome = RemediesOutcome(name="weekly", chosen=chosen, table="", folder=tmp_path)
-    assert outcome.exit_code == code
-    assert ("next.yaml" in str(outcome)) == (chosen is not None)
-
-
-@pytest.mark.parametrize("arguments", [["--workers", "0"], ["--runner", "nowhere:Runner"], ["--set", "policy.x=1"]])
-def test_bad_usage_is_refused_before_anything_starts(arguments, capsys):
-    assert run_remedies(lambda *_: pytest.fail("started"), "Doc.", arguments) == 2
-    assert capsys.readouterr().err.startswith("error: ")

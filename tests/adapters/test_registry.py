@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from adapters import registered
+from adapters import registered, registry
 from adapters.artefacts import Artefact
 from kellet.config.run import Config
 from kellet.errors import InputError
-from tasks import registry
 
 
 @pytest.fixture(scope="module")
@@ -60,55 +59,55 @@ def aliases(config, client):
 
 @pytest.mark.parametrize("verdict", ["block", "inconclusive"])
 def test_only_a_promoted_version_becomes_champion(config, client, add, aliases, verdict):
-    registry.promote.fn(config.tracking, add("a", verdict))
+    registry.promote(config.tracking, add("a", verdict))
     assert aliases() == {}
 
 
 def test_the_champion_before_becomes_previous(config, client, add, aliases):
-    registry.promote.fn(config.tracking, add("a"))
+    registry.promote(config.tracking, add("a"))
     assert aliases() == {"champion": "1"}
-    registry.promote.fn(config.tracking, add("b"))
+    registry.promote(config.tracking, add("b"))
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
 def test_promotion_repeated_after_a_kill_at_any_point(config, client, add, aliases):
-    registry.promote.fn(config.tracking, add("a"))
+    registry.promote(config.tracking, add("a"))
     version = add("b")
     client.set_registered_model_alias(config.tracking.registered_model, "previous", "1")  # killed after the first alias
-    registry.promote.fn(config.tracking, version)
+    registry.promote(config.tracking, version)
     assert aliases() == {"champion": "2", "previous": "1"}
     client.delete_model_version_tag(config.tracking.registered_model, "2", "promoted_at")  # killed after the second
-    registry.promote.fn(config.tracking, registry.find_version.fn(config.tracking, "b"))
+    registry.promote(config.tracking, registry.find_version(config.tracking, "b"))
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
 def test_a_version_that_was_replaced_does_not_come_back(config, client, add, aliases):
-    registry.promote.fn(config.tracking, add("a"))
-    registry.promote.fn(config.tracking, add("b"))
-    registry.promote.fn(config.tracking, registry.find_version.fn(config.tracking, "a"))
+    registry.promote(config.tracking, add("a"))
+    registry.promote(config.tracking, add("b"))
+    registry.promote(config.tracking, registry.find_version(config.tracking, "a"))
     assert aliases() == {"champion": "2", "previous": "1"}
 
 
 def test_a_retraining_is_found_by_its_key(config, add):
     add("a")
-    assert int(registry.find_version.fn(config.tracking, "a").version) == 1
-    assert registry.find_version.fn(config.tracking, "b") is None
+    assert int(registry.find_version(config.tracking, "a").version) == 1
+    assert registry.find_version(config.tracking, "b") is None
 
 
 def test_the_same_retraining_is_registered_once(config, client, add, aliases, tmp_path):
     add("a")
     artefact = Artefact(stage="policy", path=tmp_path, hash="h")
     (tmp_path / "gate.json").write_text(json.dumps({"verdict": "block", "headline": "", "criteria": []}))
-    version = registry.register.fn(config, {"retraining_key": "a"}, "run", artefact, artefact, artefact, None)
+    version = registry.register(config, {"retraining_key": "a"}, "run", artefact, artefact, artefact, None)
     assert int(version.version) == 1
     assert len(client.search_model_versions(f"name = '{config.tracking.registered_model}'")) == 1
 
 
 def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, client, add, aliases):
     base = Artefact(stage="base_model", path="x", hash="other")
-    assert registry.find_champion.fn(config, {"retraining_key": "z"}, base) is None
-    registry.promote.fn(config.tracking, add("a"))
-    assert registry.find_champion.fn(config, {"retraining_key": "z"}, base) is None
+    assert registry.find_champion(config, {"retraining_key": "z"}, base) is None
+    registry.promote(config.tracking, add("a"))
+    assert registry.find_champion(config, {"retraining_key": "z"}, base) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
@@ -122,10 +121,10 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
     experiment = client.create_experiment(config.tracking.registered_model, str(tmp_path / "mlruns"))
     run_id = client.create_run(experiment).info.run_id
     tags = {"retraining_key": "a", "verdict": "promote", "base_hash": "base", "policy_hash": "policy"}
-    registry.promote.fn(config.tracking, registry._create_version(config, run_id, base, policy, tags))
+    registry.promote(config.tracking, registry._create_version(config, run_id, base, policy, tags))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    champion = registry.find_champion.fn(config, {"retraining_key": "z"}, base)
+    champion = registry.find_champion(config, {"retraining_key": "z"}, base)
     assert (champion.path / "adapter/weights").read_text() == "policy"
     assert champion.hash == "policy"
     found = registered.find(f"{config.tracking.registered_model}@champion", config.tracking.uri)
@@ -139,57 +138,57 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
 
 def test_a_retraining_is_always_compared_with_the_same_champion(config, client, add, aliases):
     """Not with itself, when it is repeated after its own promotion."""
-    registry.promote.fn(config.tracking, add("a"))
+    registry.promote(config.tracking, add("a"))
     base = Artefact(stage="base_model", path="x", hash="b")
-    assert registry.find_champion.fn(config, {"retraining_key": "a"}, base) is None
+    assert registry.find_champion(config, {"retraining_key": "a"}, base) is None
 
 
 def test_the_report_learns_the_champions_parameters(config, client, add, tmp_path):
     experiment = client.create_experiment("described", artifact_location=(tmp_path / "artifacts").as_uri())
     run = client.create_run(experiment).info.run_id
     client.log_text(run, "seed: 3\npolicy: {iterations: 5}\n", "params.yaml")
-    registry.promote.fn(config.tracking, add("a", run_id=run))
+    registry.promote(config.tracking, add("a", run_id=run))
     champion = Artefact(stage="champion", path=tmp_path, hash="a")
     origin = {"retraining_key": "z", "data_md5": "now"}
-    assert registry.describe_champion.fn(config, origin, champion) == {
+    assert registry.describe_champion(config, origin, champion) == {
         "name": f"{config.tracking.registered_model}/1",
         "lineage": {"retraining_key": "a", "data_md5": None},
         "config": {"seed": 3, "policy": {"iterations": 5}},
     }
-    assert registry.describe_champion.fn(config, origin, None) is None
+    assert registry.describe_champion(config, origin, None) is None
 
 
 def test_a_champion_whose_run_was_deleted_is_still_named(config, client, add, tmp_path):
     experiment = client.create_experiment("deleted", artifact_location=(tmp_path / "artifacts").as_uri())
     run = client.create_run(experiment).info.run_id  # has no params.yaml
-    registry.promote.fn(config.tracking, add("a", run_id=run))
+    registry.promote(config.tracking, add("a", run_id=run))
     champion = Artefact(stage="champion", path=tmp_path, hash="a")
-    told = registry.describe_champion.fn(config, {"retraining_key": "z"}, champion)
+    told = registry.describe_champion(config, {"retraining_key": "z"}, champion)
     assert told == {"name": f"{config.tracking.registered_model}/1", "lineage": {"retraining_key": "a"}}
 
 
 def test_a_comparison_holds_while_the_champion_is_the_one_compared_with(config, client, add, aliases):
     name = config.tracking.registered_model
-    registry.require_current.fn(config.tracking, add("a"))  # compared with none, and there is none
-    registry.promote.fn(config.tracking, add("b"))
+    registry.require_current(config.tracking, add("a"))  # compared with none, and there is none
+    registry.promote(config.tracking, add("b"))
     version = add("c")
     with pytest.raises(InputError, match=r"/3 was compared with champion none, and the champion is 2 now"):
-        registry.require_current.fn(config.tracking, version)
+        registry.require_current(config.tracking, version)
     client.set_model_version_tag(name, "3", "compared_with", "2")
-    registry.require_current.fn(config.tracking, client.get_model_version(name, "3"))
-    registry.require_current.fn(config.tracking, client.get_model_version(name, "2"))  # champion itself
+    registry.require_current(config.tracking, client.get_model_version(name, "3"))
+    registry.require_current(config.tracking, client.get_model_version(name, "2"))  # champion itself
     client.set_model_version_tag(name, "1", "base_hash", "other")  # on another base, so it is not comparable
-    registry.require_current.fn(config.tracking, client.get_model_version(name, "1"))
+    registry.require_current(config.tracking, client.get_model_version(name, "1"))
 
 
 def test_a_version_that_was_taken_back_is_not_promoted_by_people(config, client, add):
     name = config.tracking.registered_model
-    registry.promote.fn(config.tracking, add("a"))
-    registry.promote.fn(config.tracking, add("b"))
+    registry.promote(config.tracking, add("a"))
+    registry.promote(config.tracking, add("b"))
     client.set_model_version_tag(name, "2", "compared_with", "1")
-    registry.roll_back.fn(config.tracking, "why")
+    registry.roll_back(config.tracking, "why")
     with pytest.raises(InputError, match=r"/2 became champion at .*flows.rollback --to 2"):
-        registry.require_current.fn(config.tracking, client.get_model_version(name, "2"))
+        registry.require_current(config.tracking, client.get_model_version(name, "2"))
 
 
 @pytest.fixture
@@ -208,7 +207,7 @@ def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_pat
     name = config.tracking.registered_model
     run = client.create_run(client.create_experiment(name, (tmp_path / "mlruns").as_uri())).info.run_id
     version = add("a", "inconclusive")
-    monkeypatch.setattr(registry, "_client", lambda _: client)
+    monkeypatch.setattr(registry, "client", lambda _: client)
     original = client.set_model_version_tag
     for done in range(6):
         left = iter(range(done))
@@ -220,10 +219,10 @@ def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_pat
 
         monkeypatch.setattr(client, "set_model_version_tag", die)
         with pytest.raises(KeyboardInterrupt):
-            registry.judge_anew.fn(config.tracking, version, run, people)
+            registry.judge_anew(config.tracking, version, run, people)
         assert "report" not in client.get_model_version(name, "1").tags
     monkeypatch.setattr(client, "set_model_version_tag", original)
-    tags = registry.judge_anew.fn(config.tracking, version, run, people).tags
+    tags = registry.judge_anew(config.tracking, version, run, people).tags
     assert (tags["verdict"], tags["reasons"], tags["headline"]) == ("promote", "kl_price", "h")
     assert (tags["report"], tags["regate_run"]) == (str(people.path), run)
     assert client.get_run(run).data.tags["verdict"] == "promote"
@@ -233,19 +232,19 @@ def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_pat
 def test_a_rollback_gives_champion_back_with_its_reason(config, client, add, aliases):
     name = config.tracking.registered_model
     with pytest.raises(InputError, match=r"no version of .* has the alias 'previous'; name the version with --to"):
-        registry.roll_back.fn(config.tracking, "why")
-    registry.promote.fn(config.tracking, add("a"))
-    registry.promote.fn(config.tracking, add("b"))
+        registry.roll_back(config.tracking, "why")
+    registry.promote(config.tracking, add("a"))
+    registry.promote(config.tracking, add("b"))
     add("c", "block")
     with pytest.raises(InputError, match=r"the gate said block of .*/3"):
-        registry.roll_back.fn(config.tracking, "why", 3)
+        registry.roll_back(config.tracking, "why", 3)
     with pytest.raises(InputError, match=r"/9 is not registered"):
-        registry.roll_back.fn(config.tracking, "why", 9)
+        registry.roll_back(config.tracking, "why", 9)
     assert aliases() == {"champion": "2", "previous": "1"}
-    assert registry.roll_back.fn(config.tracking, "too long").endswith("/1 is champion in place of version 2: too long")
+    assert registry.roll_back(config.tracking, "too long").endswith("/1 is champion in place of version 2: too long")
     assert aliases() == {"champion": "1", "previous": "1"}
     assert client.get_model_version(name, "2").tags["rolled_back"].endswith(", to version 1: too long")
     assert client.get_model_version(name, "1").tags["rolled_back_to"].endswith(", from version 2: too long")
-    assert "nothing was changed" in registry.roll_back.fn(config.tracking, "too long")
-    registry.roll_back.fn(config.tracking, "drill", 3, force=True)
+    assert "nothing was changed" in registry.roll_back(config.tracking, "too long")
+    registry.roll_back(config.tracking, "drill", 3, force=True)
     assert aliases() == {"champion": "3", "previous": "1"}

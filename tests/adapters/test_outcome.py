@@ -1,0 +1,31 @@
+"""How a retraining and a comparison of arms end: exit codes, and a reward model without lift."""
+
+import json
+
+import pytest
+
+from adapters.artefacts import Artefact
+from adapters.outcome import RemediesOutcome, require_lift
+from kellet.config.run import Config
+from kellet.errors import NoLift
+from kellet.remedies.measure import BASELINE, BOTH
+
+
+def test_without_lift_the_run_stops_with_its_card(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    share = {"value": 0.6, "interval": [0.5, 0.7]}
+    card = {"pairs": 90, "accuracy": share, "length_baseline": share, "lift": {"value": 0.0, "interval": [-0.1, 0.1]}}
+    (tmp_path / "reward").mkdir()
+    (tmp_path / "reward/card.json").write_text(json.dumps(card))
+    reward = Artefact(stage="reward_model", path=tmp_path / "reward", hash="r")
+    with pytest.raises(NoLift, match="always the longer one"):
+        require_lift(Config(name="n"), reward)
+    assert {file.name for file in (tmp_path / "runs/n").iterdir()} == {"card.json", "params.yaml"}
+    require_lift(Config.model_validate({"reward_model": {"require_lift": False}}), reward)
+
+
+@pytest.mark.parametrize(("chosen", "code"), [(None, 3), (BASELINE, 0), (BOTH, 0)])
+def test_exit_codes(chosen, code, tmp_path):
+    outcome = RemediesOutcome(name="weekly", chosen=chosen, table="", folder=tmp_path)
+    assert outcome.exit_code == code
+    assert ("next.yaml" in str(outcome)) == (chosen is not None)
