@@ -154,7 +154,7 @@ def test_samples_that_do_not_fit_are_told(tmp_path):
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "openrlhf.jsonl", "verl.jsonl"])
 def test_the_documented_output_is_what_comes(tmp_path, monkeypatch, name):
-    text = (ROOT / "docs/use/diagnosis.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs/use/elsewhere.md").read_text(encoding="utf-8")
     (shown,) = re.findall(
         rf"```text\n\$ kellet import-logs {re.escape(name)} --out runs/theirs\n(.*?)```", text, re.DOTALL
     )
