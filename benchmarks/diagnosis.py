@@ -2,10 +2,11 @@
 
     PYTHONPATH=. python benchmarks/diagnosis.py --runs 10 --mixed 300
 
-``--runs`` for each of the thirteen hypotheses in which it is planted alone and strong, and as many with nothing to
-explain. A planted cause may make others true as well (a KL of 20 nats is a drift for all of them); what is true follows
-from the run's parameters (tests/helpers/simulated_runs.py). ``--mixed`` runs have many causes at once, most of them weak, on
-both sides of every threshold. Recall: supported where true. Precision: true where supported.
+For each of the thirteen hypotheses ``--runs`` runs in which its cause is planted alone and strong, and as many runs with
+nothing to explain. A planted cause may make other hypotheses true as well (a KL of 20 nats is a drift for all of them);
+what is true follows from the run's parameters (tests/helpers/simulated_runs.py). ``--mixed`` runs have many causes at
+once, most of them weak, on both sides of every threshold. Recall: share supported of those true. Precision: share true
+of those supported.
 """
 
 import argparse
@@ -35,7 +36,7 @@ def main() -> None:
 
 
 def table(title: str, runs: Iterable[tuple[Causes, int]]) -> None:
-    """Print what was called what."""
+    """Print how often each hypothesis is true and which verdicts it gets."""
     counts: Counter[tuple[str, bool, str]] = Counter()
     for causes, seed in runs:
         true = truth(causes)
@@ -46,9 +47,9 @@ def table(title: str, runs: Iterable[tuple[Causes, int]]) -> None:
     print("|---|---|---|---|---|---|---|---|")
     totals: Counter[tuple[bool, str]] = Counter()
     for id_ in PRESENT:
-        mine = {(is_true, verdict): counts[id_, is_true, verdict] for is_true in (True, False) for verdict in VERDICTS}
-        totals.update(mine)
-        print(f"| {id_} | {row(mine)} |")
+        cells = {(is_true, verdict): counts[id_, is_true, verdict] for is_true in (True, False) for verdict in VERDICTS}
+        totals.update(cells)
+        print(f"| {id_} | {row(cells)} |")
     print(f"| all | {row(totals)} |", flush=True)
 
 
@@ -64,7 +65,7 @@ def row(counts: dict[tuple[bool, str], int]) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A share in percent; a dash of nothing."""
+    """A share in percent; a dash where the whole is zero."""
     return f"{100 * part / whole:.0f}%" if whole else "–"
 
 

@@ -40,25 +40,25 @@ def diagnose(
     Thirteen hypotheses, each with a statistic, an interval and a verdict; one explanation; two recommended changes.
     What a file that is not there would have told is said. Writes RUN/diagnosis.json.
     """
-    named = any((evaluation, history, preferences, card))
-    if not named:
+    if not any((evaluation, history, preferences, card)):
+        from kellet.report.run import file_of
+
         folder = run_folder(config, run)
-        evaluation = _first(folder / "evaluation/evaluation.parquet", folder / "evaluation.parquet")
-        history = _first(folder / "policy/history.jsonl", folder / "history.jsonl")
-        card = _first(folder / "reward_model/card.json", folder / "card.json")
-        preferences = _first(prepared_folder(config) / "preferences.parquet")
+        files = [file_of(folder, name) for name in ("evaluation.parquet", "history.jsonl", "card.json")]
+        files.append(prepared_folder(config) / "preferences.parquet")
+        evaluation, history, card, preferences = (file if file.is_file() else None for file in files)
         if evaluation is None and history is None:
             raise InputError(
                 f"{folder} has no evaluation and no history; name the files, or make them (kellet evaluate)"
             )
         out = out or folder / "diagnosis.json"
-    from kellet.diagnosis.diagnose import diagnose as judge
+    from kellet.diagnosis import diagnose as stage
     from kellet.diagnosis.evidence import read_evidence
 
-    found = judge(read_evidence(config, evaluation, history, preferences, card))
+    diagnosis = stage.diagnose(read_evidence(config, evaluation, history, preferences, card))
     if out is not None:
-        found.write(out)
-    click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(found))
+        diagnosis.write(out)
+    click.echo(json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(diagnosis))
 
 
 @click.command(epilog="Example: kellet import-logs trainer_state.json --out runs/theirs")
@@ -91,8 +91,8 @@ def import_logs(
         raise InputError("nothing to import; give a LOG, or --candidate and --reference")
     if (candidate is None) != (reference is None):
         raise InputError("--candidate and --reference belong together: answers are compared")
+    from kellet.diagnosis import diagnose as diagnosis
     from kellet.diagnosis import import_logs as stage
-    from kellet.diagnosis.diagnose import diagnose as judge
     from kellet.diagnosis.evidence import Evidence
     from kellet.evaluation.file import check_evaluation
     from kellet.files import atomic_file
@@ -116,24 +116,20 @@ def import_logs(
             table.to_parquet(temporary, index=False)
         click.echo(f"{len(rows):,} answers in {folder / 'evaluation.parquet'}")
         warn(list(notes))
-    for item in judge(Evidence(rows, history, config=config)).hypotheses:
-        known = item.verdict if not item.needs else f"cannot be told; needs {item.needs}"
-        click.echo(f"{item.id}  {item.statement} {known}")
+    for item in diagnosis.diagnose(Evidence(rows, history, config=config)).hypotheses:
+        verdict = item.verdict if not item.needs else f"cannot be told; needs {item.needs}"
+        click.echo(f"{item.id}  {item.statement} {verdict}")
 
 
-def _text(found: "Diagnosis") -> str:
+def _text(diagnosis: "Diagnosis") -> str:
     """The diagnosis for a terminal."""
     lines = []
-    for item in found.hypotheses:
+    for item in diagnosis.hypotheses:
         lines.append(f"{item.id}  {MARKS[item.verdict]:<4} {item.statement}")
         lines += [f"         {text}" for text in (item.evidence, item.needs and f"Would tell: {item.needs}.") if text]
-    lines += ["", "\n\n".join(found.explanation), ""]
-    for number, advice in enumerate(found.recommendations, 1):
+    lines += ["", "\n\n".join(diagnosis.explanation), ""]
+    for number, advice in enumerate(diagnosis.recommendations, 1):
         patch = " ".join(f"--set {key}={value}" for key, value in advice.patch.items())
         lines += [f"{number}. {advice.change}", f"   {patch}"]
         lines += [f"   Expected: {advice.expected_effect}", f"   Price: {advice.tradeoff}"]
     return "\n".join(lines)
-
-
-def _first(*places: Path) -> Path | None:
-    return next((place for place in places if place.is_file()), None)

@@ -40,9 +40,8 @@ GROUPS = {
     "B": ("Why PPO went there.", "Nothing was shown against the policy's updates"),
     "C": ("Why the KL penalty did not hold it.", "Nothing was shown against the KL penalty"),
 }
-WITHIN = "KL is within its budget; of the penalty all the same:"
-KEPT_OUT = "That did not reach the reward: A2 is not supported."
-NOT_SUPPORTED = "; not supported: {}"
+WITHIN_BUDGET = "KL is within its budget, but the penalty has a weakness:"
+NOT_LEARNED = "That did not reach the reward: A2 is not supported."
 
 
 @dataclass(frozen=True)
@@ -100,8 +99,8 @@ def diagnose(evidence: Evidence, inputs: Mapping[str, Any] | None = None) -> Dia
 
 def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str, ...]:
     """Paragraphs: the observations, why reward, PPO and penalty behaved so, how it fits together, what is unknown."""
-    seen = " ".join(item["words"] for item in evidence.observations())
-    paragraphs = [seen] if seen else []
+    observed = " ".join(item["words"] for item in evidence.observations())
+    paragraphs = [observed] if observed else []
     for group, (lead, nothing) in GROUPS.items():
         members = [item for item in hypotheses if item.id.startswith(group)]
         refuted = [item.id for item in members if item.verdict == "not supported"]
@@ -109,13 +108,13 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
         causes = [item for item in members if item.supported and item not in harmless]
         parts = []
         if group == "C" and evidence.drift().shown is False:
-            lead = WITHIN
+            lead = WITHIN_BUDGET
         if causes:
             parts = [lead, *(_clause(item) for item in causes)]
         elif refuted:
-            parts = [f"{nothing}{NOT_SUPPORTED.format(', '.join(refuted))}."]
+            parts = [f"{nothing}; not supported: {', '.join(refuted)}."]
         for item in harmless:
-            parts += [_clause(item), KEPT_OUT]
+            parts += [_clause(item), NOT_LEARNED]
         if parts:
             paragraphs.append(" ".join(parts))
     if together := _together(evidence, hypotheses):

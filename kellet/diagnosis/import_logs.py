@@ -1,9 +1,9 @@
-"""Histories and samples of TRL, OpenRLHF and verl in Kellet's names and units, so that the diagnosis can read them.
+"""Histories and samples of TRL, OpenRLHF and verl, translated into Kellet's names and units for the diagnosis.
 
-Names as the trainers' own sources write them (read in July 2026: trl main, OpenRLHF main; verl January 2026). Two
-things differ most. KL: TRL's PPO sums its estimate over a response; TRL's GRPO, OpenRLHF and verl average it over a
-response's tokens, so that nats per response are had as mean KL per token times mean length, which is exact only where
-the two do not go together. And none of them logs the full KL: what they call KL is k1 or k3 of the sampled tokens.
+The names are those in the trainers' sources (read in July 2026: trl main, OpenRLHF main; verl January 2026). KL differs
+most. TRL's PPO sums its estimate over a response; TRL's GRPO, OpenRLHF and verl average it over the response's tokens,
+and nats per response are then mean KL per token times mean length, which is exact only where KL per token and length
+are uncorrelated. And none of them logs the full KL: what they call KL is k1 or k3 of the sampled tokens.
 """
 
 import csv
@@ -26,12 +26,15 @@ LENGTH = "tokens/response_mean"
 
 @dataclass(frozen=True)
 class Trainer:
-    """How a trainer names things: its metric -> ours; ``known_by`` is in every row that it logs for a training step."""
+    """How a trainer names its metrics."""
 
     title: str
-    known_by: str
+    marker: str
+    """A metric that is in every row that it logs for a training step, and by which its logs are recognised."""
     estimator: Estimator
+    """What it calls KL, unless configured otherwise."""
     names: Mapping[str, str]
+    """Its metric -> Kellet's."""
 
 
 TRAINERS = {
@@ -99,7 +102,7 @@ TRAINERS = {
         },
     ),
 }
-"""By the name that ``--trainer`` takes."""
+"""By the value of ``--trainer``."""
 
 SAMPLES = {
     "prompt": ("prompt", "input", "query", "question"),
@@ -109,24 +112,24 @@ SAMPLES = {
     "kl_nats": ("kl_nats", "kl"),
     "truncated": ("truncated",),
 }
-"""Columns of the evaluation file, and what per-sample files call them; verl's dumps have input, output and score."""
+"""Column of the evaluation file -> its names in files of samples; verl's dumps have input, output and score."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A history in Kellet's names, and how it came about."""
+    """A history in Kellet's names, and how it was translated."""
 
     trainer: Trainer
     rows: list[dict[str, float | None]]
     names: dict[str, str]
-    """Their metric -> ours."""
+    """The trainer's metric -> Kellet's, for those in the log."""
     notes: tuple[str, ...]
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Rows of a log: JSON lines (also verl's ``{"step", "data"}``), CSV, or a trainer_state.json with ``log_history``.
 
-    A prefix ``train/`` of a key, which loggers add, is taken off. Raises DataError naming file and line.
+    The prefix ``train/``, which loggers add to keys, is removed. Raises DataError naming file and line.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -150,53 +153,54 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def import_history(rows: Sequence[Mapping[str, Any]], trainer: str | None, estimator: Estimator | None) -> Imported:
-    """Translate logged rows; ``trainer`` is a key of TRAINERS or None to recognise it, ``estimator`` what their KL is.
+    """Translate logged rows.
 
-    Raises DataError when no trainer is recognised.
+    ``trainer`` is a key of TRAINERS, or None to recognise it by its metrics; ``estimator`` is what its KL is, or None
+    for its default. Raises DataError when no trainer is recognised.
     """
     keys = {key for row in rows for key in row}
-    name = trainer or next((name for name, each in TRAINERS.items() if each.known_by in keys), None)
+    name = trainer or next((name for name, known in TRAINERS.items() if known.marker in keys), None)
     if name is None:
-        wanted = ", ".join(f"{each.known_by} ({each.title})" for each in TRAINERS.values())
+        wanted = ", ".join(f"{known.marker} ({known.title})" for known in TRAINERS.values())
         raise DataError(f"no trainer is recognised; looked for one of {wanted}; found {', '.join(sorted(keys)[:20])}")
-    found = TRAINERS[name]
-    kl_name = f"objective/kl_{estimator or found.estimator}"
-    names = {theirs: kl_name if ours == "KL" else ours for theirs, ours in found.names.items() if theirs in keys}
-    kept = [row for row in rows if _finite(row.get(found.known_by)) is not None]
+    source = TRAINERS[name]
+    kl_name = f"objective/kl_{estimator or source.estimator}"
+    names = {theirs: kl_name if ours == "KL" else ours for theirs, ours in source.names.items() if theirs in keys}
+    steps = [row for row in rows if _finite(row.get(source.marker)) is not None]
     history = []
-    for number, row in enumerate(kept, 1):
-        ours: dict[str, float | None] = {"iteration": float(number)}
-        ours |= {mine: _finite(row[theirs]) for theirs, mine in names.items() if theirs in row}
-        history.append(_derived(ours, row, kl_name))
-    return Imported(found, history, names, _notes(history, names, kl_name))
+    for number, row in enumerate(steps, 1):
+        metrics: dict[str, float | None] = {"iteration": float(number)}
+        metrics |= {ours: _finite(row[theirs]) for theirs, ours in names.items() if theirs in row}
+        history.append(_derived(metrics, row, kl_name))
+    return Imported(source, history, names, _notes(history, names, kl_name))
 
 
-def _derived(ours: dict[str, float | None], row: Mapping[str, Any], kl_name: str) -> dict[str, float | None]:
-    """KL of a response from KL of a token and length; β from TRL's penalty, which is -β·KL."""
-    per_token, length = ours.get(PER_TOKEN), ours.get(LENGTH)
+def _derived(metrics: dict[str, float | None], row: Mapping[str, Any], kl_name: str) -> dict[str, float | None]:
+    """Add KL per response (KL per token times length) and β (from TRL's logged penalty, which is -β·KL)."""
+    per_token, length = metrics.get(PER_TOKEN), metrics.get(LENGTH)
     if per_token is not None and length is not None:
-        ours[kl_name] = per_token * length
-    penalty, kl = _finite(row.get("objective/non_score_reward")), ours.get(kl_name)
+        metrics[kl_name] = per_token * length
+    penalty, kl = _finite(row.get("objective/non_score_reward")), metrics.get(kl_name)
     if penalty is not None and kl:
-        ours["objective/kl_coef"] = float(f"{-penalty / kl:.4g}")
-    return ours
+        metrics["objective/kl_coef"] = float(f"{-penalty / kl:.4g}")
+    return metrics
 
 
 def _notes(history: list[dict[str, float | None]], names: Mapping[str, str], kl_name: str) -> tuple[str, ...]:
-    notes = [f"KL is taken as {kl_name[-2:]} of the sampled tokens; --kl-estimator says otherwise"]
+    notes = [f"KL is read as {kl_name[-2:]} of the sampled tokens; change it with --kl-estimator"]
     if PER_TOKEN in names.values() and any(kl_name in row for row in history):
         notes.append("nats per response are mean KL per token times mean length, an approximation")
     if "objective/non_score_reward" not in names and "objective/kl_coef" not in names.values():
         derived = any("objective/kl_coef" in row for row in history)
-        notes.append("β was had from the logged penalty" if derived else "β is not logged; add objective/kl_coef")
+        notes.append("β is computed from the logged penalty" if derived else "β is not logged; add objective/kl_coef")
     return tuple(notes)
 
 
 def import_samples(candidate: Path, reference: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """An evaluation table from two per-sample files (.jsonl, .csv) on the same prompts, and what to know of it.
+    """An evaluation table from two files of samples (.jsonl, .csv) on the same prompts, and notes for the user.
 
-    Prompts that only one side has are left out; several answers to a prompt are numbered. Without a length column
-    words are counted. Raises DataError when a column is missing or no prompt is answered by both.
+    Prompts that only one file has are left out; several answers to a prompt are numbered. Without a length column words
+    are counted. Raises DataError when a column is missing or no prompt is in both.
     """
     parts, notes = [], []
     for system, path in (("candidate", candidate), ("reference", reference)):
@@ -220,9 +224,9 @@ def import_samples(candidate: Path, reference: Path) -> tuple[pd.DataFrame, tupl
     if not both:
         raise DataError(f"{candidate} and {reference} share no prompt; let both systems answer the same prompts")
     table = pd.concat([part[part["prompt_id"].isin(list(both))] for part in parts], ignore_index=True)
-    left = sum(len(part) for part in parts) - len(table)
-    if left:
-        notes.append(f"{left:,} answers to prompts of only one side were left out")
+    left_out = sum(len(part) for part in parts) - len(table)
+    if left_out:
+        notes.append(f"{left_out:,} answers to prompts of only one side were left out")
     return table, tuple(notes)
 
 
@@ -234,7 +238,7 @@ def _json(text: str, path: Path, where: str) -> Any:
 
 
 def _number(text: str | None) -> Any:
-    """A number where the text is one, the text otherwise, None where it is empty."""
+    """Parse a number; other text stays text, empty text becomes None."""
     if text is None or not text.strip():
         return None
     try:
@@ -244,5 +248,5 @@ def _number(text: str | None) -> Any:
 
 
 def _finite(value: Any) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if finite else None

@@ -123,11 +123,7 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     if gain is not None and gain.low > 0:
         left = gain.value * math.sqrt(target / kl.value)
         effect += f" If reward goes with √KL, about {left:.2f} of the gain of {gain.value:.2f} remains."
-    what = (
-        "Restart the controller nearer to its work"
-        if _steered(evidence)
-        else "Steer β to a target instead of fixing it"
-    )
+    what = "Tighten the controller of β" if _steered(evidence) else "Steer β to a target instead of fixing it"
     return Recommendation(
         f"{what}: target {_nats(target)}, β from {beta:g}",
         patch,

@@ -1,4 +1,4 @@
-"""Logs of other trainers: their names, their units, and what is said where something is missing."""
+"""Logs of other trainers: their names, their units, and the notes and errors where something is missing."""
 
 import json
 import re
@@ -69,11 +69,11 @@ def log(tmp_path, rows, name="log.jsonl"):
 @pytest.mark.parametrize("title", EXPECTED)
 def test_each_trainer_is_recognised_and_turned_into_our_units(tmp_path, title):
     row, wanted = EXPECTED[title]
-    found = import_history(read_log(log(tmp_path, [row, {"summary": 1.0}, row])), None, None)
-    assert found.trainer.title == title
-    assert [each["iteration"] for each in found.rows] == [1.0, 2.0]
-    assert {name: found.rows[0][name] for name in wanted} == pytest.approx(wanted)
-    assert "objective/kl" not in found.rows[0]  # none of them logs the full KL
+    imported = import_history(read_log(log(tmp_path, [row, {"summary": 1.0}, row])), None, None)
+    assert imported.trainer.title == title
+    assert [metrics["iteration"] for metrics in imported.rows] == [1.0, 2.0]
+    assert {name: imported.rows[0][name] for name in wanted} == pytest.approx(wanted)
+    assert "objective/kl" not in imported.rows[0]  # none of them logs the full KL
 
 
 def test_the_forms_in_which_logs_come(tmp_path):
@@ -91,11 +91,11 @@ def test_the_forms_in_which_logs_come(tmp_path):
     ]
 
 
-def test_their_estimator_can_be_said(tmp_path):
-    found = import_history([TRL_PPO], None, "k3")
-    assert found.rows[0]["objective/kl_k3"] == 20.0
-    assert "objective/kl_k1" not in found.rows[0]
-    assert "k3" in found.notes[0]
+def test_their_estimator_can_be_named(tmp_path):
+    imported = import_history([TRL_PPO], None, "k3")
+    assert imported.rows[0]["objective/kl_k3"] == 20.0
+    assert "objective/kl_k1" not in imported.rows[0]
+    assert "k3" in imported.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -107,23 +107,23 @@ def test_their_estimator_can_be_said(tmp_path):
         ('{"loss": 1}\n', "no trainer"),
     ],
 )
-def test_what_cannot_be_read_is_told(tmp_path, text, message):
+def test_a_log_that_cannot_be_read_is_refused(tmp_path, text, message):
     path = tmp_path / "log.jsonl"
     path.write_text(text)
     with pytest.raises(DataError, match=message):
         import_history(read_log(path), None, None)
 
 
-def test_a_drifting_trl_run_can_be_judged_in_part():
+def test_some_hypotheses_can_be_tested_on_a_drifting_trl_run():
     rows = [
         TRL_PPO | {"objective/kl": 1.0 + n, "objective/scores": 0.1 * n, "objective/non_score_reward": -0.001 * (1 + n)}
         for n in range(30)
     ]
-    told = diagnose(Evidence(history=import_history(rows, None, None).rows))
-    assert told.hypothesis("C1").supported  # 0.001 a nat against a gain of 3 reward for 30 nats
-    assert told.hypothesis("C4").verdict == "not supported"  # β is fixed
-    assert "tokens/response_mean" in told.hypothesis("B2").needs
-    assert "evaluation" in told.hypothesis("A4").needs
+    diagnosis = diagnose(Evidence(history=import_history(rows, None, None).rows))
+    assert diagnosis.hypothesis("C1").supported  # 0.001 a nat against a gain of 3 reward for 30 nats
+    assert diagnosis.hypothesis("C4").verdict == "not supported"  # β is fixed
+    assert "tokens/response_mean" in diagnosis.hypothesis("B2").needs
+    assert "evaluation" in diagnosis.hypothesis("A4").needs
 
 
 def samples(tmp_path, name, prompts, **more):
@@ -144,7 +144,7 @@ def test_samples_of_both_systems_become_an_evaluation(tmp_path):
     assert "8 answers to prompts of only one side" in notes[1]
 
 
-def test_samples_that_do_not_fit_are_told(tmp_path):
+def test_samples_that_do_not_fit_are_refused(tmp_path):
     candidate = samples(tmp_path, "c.jsonl", range(3))
     with pytest.raises(DataError, match="share no prompt"):
         import_samples(candidate, samples(tmp_path, "r.jsonl", range(5, 8)))
@@ -153,7 +153,7 @@ def test_samples_that_do_not_fit_are_told(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "openrlhf.jsonl", "verl.jsonl"])
-def test_the_documented_output_is_what_comes(tmp_path, monkeypatch, name):
+def test_the_documented_output_is_printed(tmp_path, monkeypatch, name):
     text = (ROOT / "docs/use/elsewhere.md").read_text(encoding="utf-8")
     (shown,) = re.findall(
         rf"```text\n\$ kellet import-logs {re.escape(name)} --out runs/theirs\n(.*?)```", text, re.DOTALL

@@ -17,9 +17,10 @@ def evaluation(
     champion_gain: float | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Rewards are prompt + quality + length_pay per token + noise (sd 1); lengths about 30 tokens (sd 6).
+    """Rewards are difficulty of the prompt + quality + length_pay per token + noise (sd 1); lengths 30 tokens (sd 6).
 
-    ``gain`` is the candidate's gain at equal length, ``longer`` the tokens it adds, ``kl`` its mean KL (gamma).
+    ``gain`` is the candidate's gain at equal length, ``longer`` the tokens it adds, ``kl`` its mean KL (gamma). The
+    first ``judged`` prompts have judge_human for one answer of each system.
     """
     rng = np.random.default_rng(seed)
     difficulty = rng.normal(size=prompts)

@@ -1,6 +1,6 @@
-"""Logs in the formats of TRL, OpenRLHF and verl that docs/use/elsewhere.md shows: made up, 30 steps, KL rises to 24 nats.
+"""Made-up logs in the formats of TRL, OpenRLHF and verl, which docs/use/elsewhere.md shows: 30 steps, KL up to 24 nats.
 
-PYTHONPATH=tests python tests/foreign_logs.py FOLDER
+python tests/helpers/foreign_logs.py FOLDER
 """
 
 import json
@@ -11,7 +11,7 @@ STEPS = 30
 
 
 def write_logs(folder: Path) -> None:
-    """trainer_state.json (TRL), openrlhf.jsonl, verl.jsonl (its file logger)."""
+    """Write trainer_state.json (TRL), openrlhf.jsonl and verl.jsonl (verl's file logger)."""
     trl, openrlhf, verl = [], [], []
     for step in range(1, STEPS + 1):
         done = step / STEPS

@@ -1,16 +1,18 @@
 """Runs whose causes are known, for the tests of diagnosis and for benchmarks/diagnosis.py.
 
-Nothing is trained: an evaluation, a history, a preference table and a card are drawn from distributions in which each
-cause is there or not. Sizes and noise are like the demonstration's: 256 prompts with two answers, 30 iterations of 64
-responses, 500 pairs, autoregressive noise of neighbouring iterations (0.5).
+Nothing is trained: an evaluation, a history and a preference table are drawn from distributions in which each cause is
+present or absent. Sizes and noise are like the demonstration's: 256 prompts with two answers, 30 iterations of 64
+responses, 500 pairs, autocorrelation 0.5 between neighbouring iterations.
 """
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from kellet.config.run import Config
+from kellet.diagnosis.diagnose import Diagnosis, diagnose
 from kellet.diagnosis.evidence import Evidence
 from kellet.evaluation.file import check_evaluation
 
@@ -19,7 +21,7 @@ THANKS = "We really appreciate it, thank you."
 
 
 class Causes(NamedTuple):
-    """What is at work in a run; the defaults are a run with nothing to explain."""
+    """The causes in a run; by default it has nothing to explain."""
 
     label_taste: float = 0.0
     """Logits that labels add for ten more words."""
@@ -40,35 +42,50 @@ class Causes(NamedTuple):
     step: float = 0.5
     """KL of one update, nats per response."""
     signal: float = 1.0
-    """Standard deviation of the advantages at the end, of what it was at first."""
+    """Standard deviation of the advantages at the end, as a share of the one at the start."""
     stopping: float = 0.1
-    """Advantage of stopping minus that of going on."""
+    """Advantage of stopping minus advantage of going on."""
     hazard: float = 0.0
     """Change of the stopping hazard over the run."""
     beta: float = 0.1
     """β, or where a controller starts."""
     penalty_share: float = 0.3
-    """Spread of β·KL over that of the scores."""
+    """Spread of β·KL as a share of the spread of the scores."""
     per_token: float = 1.0
-    """Factor of KL per token over the run's second half."""
+    """Factor by which KL per token grows over the run's second half."""
     top_share: float = 0.35
     """Share of the KL in its top tenth of tokens."""
     target: float | None = None
     """Target of an adaptive controller, nats per response."""
     k1_bias: float = 0.0
-    """k1 minus full KL, as a share of the latter."""
+    """k1 minus full KL, as a share of full KL."""
 
 
 def simulate(causes: Causes, seed: int) -> Evidence:
-    """One run."""
+    """Draw the files of one run."""
     rng = np.random.default_rng(seed)
-    return Evidence(
-        check_evaluation(evaluation(causes, rng)),
-        history(causes, rng),
-        preferences(causes, rng),
-        None,
-        Config(),
-    )
+    return Evidence(check_evaluation(evaluation(causes, rng)), history(causes, rng), preferences(causes, rng))
+
+
+def diagnosed(causes: Causes, seed: int = 0, control: str = "covariate") -> Diagnosis:
+    """The diagnosis of a run that was made with this length control."""
+    config = Config.model_validate({"reward_model": {"length_control": control}})
+    return diagnose(replace(simulate(causes, seed), config=config))
+
+
+def constant_history(size: int = 12, **values: float | None) -> list[dict[str, float | None]]:
+    """A history whose metrics never change; ``objective__kl`` stands for objective/kl."""
+    metrics = {name.replace("__", "/"): value for name, value in values.items()}
+    return [{"iteration": n + 1.0, **metrics} for n in range(size)]
+
+
+def calibration_card(temperature: float = 1.0, overconfidence: float = 0.0) -> dict[str, Any]:
+    """The calibration in a reward model's card."""
+    figures = {
+        "temperature": {"value": temperature, "interval": [0.9 * temperature, 1.1 * temperature]},
+        "overconfidence": {"value": overconfidence, "interval": [overconfidence - 0.03, overconfidence + 0.03]},
+    }
+    return {"calibration": figures}
 
 
 def text(rng: np.random.Generator, size: int, courtesies: int) -> str:
@@ -79,7 +96,7 @@ def text(rng: np.random.Generator, size: int, courtesies: int) -> str:
 
 
 def preferences(causes: Causes, rng: np.random.Generator, pairs: int = 500) -> pd.DataFrame:
-    """Labels by Bradley-Terry on a quality that no text shows, plus the taste for length."""
+    """Labels by Bradley-Terry on a quality that the texts do not show, plus a taste for length."""
     rows = []
     for pair in range(pairs):
         sizes = np.maximum(rng.normal(33, 10, 2).round().astype(int), 5)
@@ -96,14 +113,14 @@ def evaluation(causes: Causes, rng: np.random.Generator, prompts: int = 256, jud
     """Two answers of each system; reward = prompt + price·words + price·courtesies + quality + noise (sd 1)."""
     rows = []
     difficulty = rng.normal(size=prompts)
-    for system, mine in (("candidate", 1.0), ("reference", 0.0)):
+    for system, moved in (("candidate", 1.0), ("reference", 0.0)):
         for prompt in range(prompts):
             for sample in (0, 1):
-                polite = int(rng.poisson(0.5 + mine * causes.courtesies))
-                size = max(round(rng.normal(33 + mine * causes.longer, 8)), 5 + 6 * polite)
+                polite = int(rng.poisson(0.5 + moved * causes.courtesies))
+                size = max(round(rng.normal(33 + moved * causes.longer, 8)), 5 + 6 * polite)
                 answer = text(rng, size, polite)
                 length = len(answer.split())
-                paid = causes.length_price * length + causes.courtesy_price * polite + mine * causes.quality
+                paid = causes.length_price * length + causes.courtesy_price * polite + moved * causes.quality
                 rows.append(
                     {
                         "prompt_id": f"p{prompt:04d}",
@@ -113,7 +130,7 @@ def evaluation(causes: Causes, rng: np.random.Generator, prompts: int = 256, jud
                         "response": answer,
                         "reward": difficulty[prompt] + paid + rng.normal(),
                         "length_tokens": length,
-                        "kl_nats": rng.gamma(causes.kl / 0.5, 0.5) if mine else np.nan,
+                        "kl_nats": rng.gamma(causes.kl / 0.5, 0.5) if moved else np.nan,
                         "truncated": False,
                     }
                 )
@@ -138,7 +155,7 @@ def noise(rng: np.random.Generator, size: int, scale: float, memory: float = 0.5
 
 
 def history(causes: Causes, rng: np.random.Generator, iterations: int = 30) -> list[dict[str, float | None]]:
-    """Courses over the run: KL as a ramp to its end, reward as its root, each with noise."""
+    """Metrics over the run: KL rises to its final value, reward as its square root, each with noise."""
     time = np.linspace(0, 1, iterations)
     gain = causes.quality + causes.length_price * causes.longer + causes.courtesy_price * causes.courtesies
     kl = np.maximum(causes.kl * np.minimum(time / 0.75, 1.0) ** 1.5 * np.exp(noise(rng, iterations, 0.05)), 1e-6)
@@ -188,11 +205,11 @@ PRESENT: dict[str, dict[str, tuple[float, float]]] = {
     "C4": {"kl": (12, 30), "target": (2, 6)},
     "C5": {"k1_bias": (-0.7, -0.35)},
 }
-"""What makes each hypothesis true, and the range that its strength is drawn from."""
+"""The causes that make each hypothesis true, and the range from which their strength is drawn."""
 
 
 def planted(id_: str, seed: int) -> Causes:
-    """The causes of a run in which ``id_`` is true, its strength drawn by ``seed``; other settings as by default."""
+    """The causes of a run in which hypothesis ``id_`` is true, with a strength drawn by ``seed``."""
     rng = np.random.default_rng([seed, 1])
     return Causes(**{name: float(rng.uniform(*ends)) for name, ends in PRESENT[id_].items()})
 
@@ -216,7 +233,7 @@ MIXED: dict[str, tuple[float, float]] = {
     "top_share": (0.3, 0.8),
     "k1_bias": (-0.5, 0.5),
 }
-"""Ranges that reach to both sides of every threshold."""
+"""Ranges on both sides of every threshold."""
 
 
 def mixed(seed: int) -> Causes:
@@ -229,15 +246,15 @@ def mixed(seed: int) -> Causes:
 
 
 def longer_chosen(taste: float) -> float:
-    """Share of pairs whose longer answer is chosen: half of all differences of two lengths, quality being even."""
+    """Share of pairs whose longer answer is chosen, by simulation; the quality of the two is equal on average."""
     rng = np.random.default_rng(0)
     logit = 1.5 * rng.normal(size=200_000) + taste * np.abs(rng.normal(0, np.sqrt(2), 200_000))
     return float((1 / (1 + np.exp(-logit))).mean())
 
 
 def hidden(per_token: float, iterations: int = 30) -> bool:
-    """Whether KL of a token, ``per_token`` times itself, shows less than half of the rise of :func:`history`'s ramp."""
-    if per_token == 1:  # then it follows the ramp
+    """Whether log KL per token, which grows by log ``per_token``, shows less than half of the rise of log KL."""
+    if per_token == 1:  # then it is proportional to KL per response
         return False
     time = np.linspace(0, 1, iterations)[iterations // 2 :]
     rise = np.polyfit(time, 1.5 * np.log(np.minimum(time / 0.75, 1)), 1)[0] * np.ptp(time)
