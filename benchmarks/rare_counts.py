@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 from kellet.stats.bootstrap import Estimate, Floats, mean, resampled_means
-from kellet.stats.win_rate import count_difference
+from kellet.stats.shares import count_difference
 
 RATES = ((0.01, 0.01), (0.03, 0.03), (0.1, 0.1), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (1.0, 1.0))
 """Mean counts of an answer: candidate, reference."""

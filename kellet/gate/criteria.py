@@ -17,7 +17,8 @@ from kellet.evaluation.answers import Answers, pairs, win_rate_by, wins
 from kellet.gate.checks import Criterion, Threshold, cannot_tell, check_threshold, comparisons_needed
 from kellet.stats.bootstrap import Estimate, mean_difference, paired_means, ratio, ratio_of_means
 from kellet.stats.format import in_words
-from kellet.stats.win_rate import LengthControlled, length_controlled, quantile
+from kellet.stats.shares import quantile
+from kellet.stats.win_rate import LengthControlled, length_controlled
 from kellet.stats.within_prompt import EqualLengthGain, equal_length_gain
 
 TAIL = 0.95

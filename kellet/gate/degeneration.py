@@ -12,7 +12,7 @@ from scipy.stats import norm
 from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Criterion, GateCheck, Threshold, cannot_tell, check_threshold
-from kellet.stats.win_rate import share_difference
+from kellet.stats.shares import share_difference
 
 REPEATED_SENTENCE_WORDS = 4
 """A sentence of at least this many words that occurs twice is a repetition; shorter ones ('Thank you.') are not."""

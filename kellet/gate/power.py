@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kellet.config.judgement import Gate
-from kellet.gate.populations import Population, draw, settings, truths
+from kellet.gate.populations import settings
+from kellet.gate.simulated import Population, draw, truths
 from kellet.gate.verdict import GateDecision, decide
 from kellet.stats.bootstrap import Estimate
 from kellet.stats.format import percent

@@ -27,8 +27,8 @@ from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Criterion, Threshold, cannot_tell, check_threshold
 from kellet.stats.bootstrap import Codes, Estimate, Floats, linearised, paired_means
 from kellet.stats.format import in_words
+from kellet.stats.shares import count_difference
 from kellet.stats.style import Style, style
-from kellet.stats.win_rate import count_difference
 from kellet.stats.within_prompt import MIN_PROMPTS, MIN_UNEXPLAINED, centred
 
 MAX_ANSWERS = 5_000

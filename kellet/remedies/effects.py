@@ -1,11 +1,11 @@
 """How one system's answers differ from another's to the same prompts: judges, rewards, length, KL, style.
 
-Everything is b against a, paired by prompt and resampled by prompt (kellet/stats/bootstrap.py): a is the reference, or the
-baseline's policy, and b the policy that is asked about. Each interval stands by itself at ``gate.alpha``; with some
-thirty of them side by side a few will miss.
+Everything is b against a, paired and resampled by prompt (kellet/stats/bootstrap.py): a is the reference or the
+baseline's policy, b the policy in question. Each interval has level ``gate.alpha`` by itself, without correction for
+their number: of some thirty side by side a few will miss the truth.
 
-Rewards of two reward models share neither unit nor zero. So a reward model is asked about both systems' answers, or the
-reward is not compared at all: ``rewards`` holds, for each reward model, the rewards of both.
+Rewards of two reward models share neither unit nor zero, so rewards are compared only where one reward model scored the
+answers of both systems.
 """
 
 from collections.abc import Mapping
@@ -20,44 +20,45 @@ from kellet.gate import criteria
 from kellet.gate.degeneration import repetitive
 from kellet.stats.bootstrap import Estimate, Floats, mean_difference, paired_means, ratio_of_means
 from kellet.stats.format import Unit
+from kellet.stats.shares import count_difference, share_difference
 from kellet.stats.style import Style, style
-from kellet.stats.win_rate import LengthControlled, count_difference, length_controlled, share_difference, win_rate
+from kellet.stats.win_rate import LengthControlled, length_controlled, win_rate
 
 Better = Literal["higher", "lower", ""]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """One measure of b against a; ``estimate`` is None where it cannot be told, and ``why`` then says why."""
+    """One measure of b against a; ``estimate`` is None where it cannot be made, and ``why`` then gives the reason."""
 
     name: str
     title: str
     unit: Unit | Literal["count"]
     better: Better
     """Which way is better; empty where neither is."""
-    still: float
-    """The value of no difference."""
+    no_difference: float
+    """The value that means no difference: 0, or 1 for a ratio, or one half for a win rate."""
     estimate: Estimate | None
     why: str = ""
 
     @property
     def direction(self) -> int:
-        """1 where b is shown above ``still``, -1 where shown below, 0 where neither."""
+        """1 where b is shown above ``no_difference``, -1 where it is shown below, 0 where neither is shown."""
         if self.estimate is None:
             return 0
-        return int(self.estimate.low > self.still) - int(self.estimate.high < self.still)
+        return int(self.estimate.low > self.no_difference) - int(self.estimate.high < self.no_difference)
 
     @property
     def improved(self) -> bool | None:
-        """Whether b is shown better (True) or worse (False); None where neither is shown, or neither is better."""
+        """Whether b is shown better (True) or worse (False); None where neither is shown or no direction is better."""
         if not self.better or not self.direction:
             return None
         return (self.direction > 0) == (self.better == "higher")
 
     def to_dict(self) -> dict[str, Any]:
         """``{value, interval, prompts}`` with title, unit and what is better; value null with ``why``."""
-        told = self.estimate.to_dict() if self.estimate else {"value": None, "interval": None, "prompts": None}
-        return {**told, "title": self.title, "unit": self.unit, "better": self.better or None, "why": self.why}
+        figures = self.estimate.to_dict() if self.estimate else {"value": None, "interval": None, "prompts": None}
+        return {**figures, "title": self.title, "unit": self.unit, "better": self.better or None, "why": self.why}
 
 
 def effects(
@@ -65,42 +66,42 @@ def effects(
 ) -> dict[str, Effect]:
     """Measure b against a.
 
-    ``slopes`` are the reference's answers, whose length slope the equal-length gain takes (kellet/stats/within_prompt.py).
-    ``rewards`` has, by reward model, the rewards of the answers of a, b and ``slopes``.
+    ``slopes`` are the reference's answers: the gain at equal length uses their length slope
+    (kellet/stats/within_prompt.py). ``rewards`` has, by reward model, its rewards of the answers of a, b and ``slopes``.
     """
-    found = [*_judges(a, b, gate), _length(a, b, gate), _kl(a, b, gate), *_shares(a, b, gate), *_styles(a, b, gate)]
+    results = [*_judges(a, b, gate), _length(a, b, gate), _kl(a, b, gate), *_shares(a, b, gate), *_styles(a, b, gate)]
     for model, (of_a, of_b, of_slopes) in rewards.items():
         scored = a._replace(reward=of_a), b._replace(reward=of_b), slopes._replace(reward=of_slopes)
-        found += _rewards(model, *scored, gate)
-    return {item.name: item for item in found}
+        results += _rewards(model, *scored, gate)
+    return {effect.name: effect for effect in results}
 
 
 def judges_of(a: Answers, b: Answers) -> list[str]:
-    """Judges that scored both answers of a pair somewhere."""
+    """Judges that scored both answers of at least one pair."""
     return [name for name in b.judges if len(pairs_scored_by(a, b, name)[0])]
 
 
 def _judges(a: Answers, b: Answers, gate: Gate) -> list[Effect]:
-    found = []
+    results = []
     for name in judges_of(a, b):
-        told = win_rate_by(a, b, name, gate)
-        found += [
-            Effect(f"{name}/win_rate", f"win rate by {name}", "win rate", "higher", 0.5, told["win_rate"]),
-            Effect(f"{name}/gain", f"gain by {name}", "reward", "higher", 0.0, told["mean_gain"]),
+        estimates = win_rate_by(a, b, name, gate)
+        results += [
+            Effect(f"{name}/win_rate", f"win rate by {name}", "win rate", "higher", 0.5, estimates["win_rate"]),
+            Effect(f"{name}/gain", f"gain by {name}", "reward", "higher", 0.0, estimates["mean_gain"]),
         ]
         rows_a, rows_b = pairs_scored_by(a, b, name)
         won = wins(a.judges[name][rows_a], b.judges[name][rows_b])
-        level = length_controlled(won, a.length[rows_a], b.length[rows_b], a.prompt[rows_a], alpha=gate.alpha)
+        rate = length_controlled(won, a.length[rows_a], b.length[rows_b], a.prompt[rows_a], alpha=gate.alpha)
         title = f"win rate by {name} at equal length"
-        found.append(_at_equal_length(f"{name}/equal_length_win_rate", title, level))
-    return found
+        results.append(_at_equal_length(f"{name}/equal_length_win_rate", title, rate))
+    return results
 
 
-def _at_equal_length(name: str, title: str, told: LengthControlled) -> Effect:
+def _at_equal_length(name: str, title: str, rate: LengthControlled) -> Effect:
     estimate = None
-    if told.controlled is not None and told.interval is not None:
-        estimate = Estimate(told.controlled, *told.interval, told.clusters)
-    return Effect(name, title, "win rate", "higher", 0.5, estimate, "" if estimate else told.reason)
+    if rate.controlled is not None and rate.interval is not None:
+        estimate = Estimate(rate.controlled, *rate.interval, rate.clusters)
+    return Effect(name, title, "win rate", "higher", 0.5, estimate, "" if estimate else rate.reason)
 
 
 def _length(a: Answers, b: Answers, gate: Gate) -> Effect:
@@ -109,7 +110,7 @@ def _length(a: Answers, b: Answers, gate: Gate) -> Effect:
 
 
 def _kl(a: Answers, b: Answers, gate: Gate) -> Effect:
-    """KL from the reference, nats a response: b's minus a's, and that of the reference itself is 0."""
+    """KL from the reference, nats per response: b's minus a's. The reference's own, null in the file, is 0."""
     title = "KL from the reference"
     of_a = np.zeros(len(a.kl)) if np.isnan(a.kl).all() else a.kl
     if np.isnan(b.kl).any() or np.isnan(of_a).any():
@@ -118,19 +119,20 @@ def _kl(a: Answers, b: Answers, gate: Gate) -> Effect:
 
 
 def _shares(a: Answers, b: Answers, gate: Gate) -> list[Effect]:
-    marks: dict[str, tuple[Any, Any]] = {"repetitive": (repetitive(a.response), repetitive(b.response))}
+    """Shares of answers with a defect: cut at the token limit (where known), or repeating themselves."""
+    defects: dict[str, tuple[Any, Any]] = {"repetitive": (repetitive(a.response), repetitive(b.response))}
     if not np.isnan(np.concatenate([a.truncated, b.truncated])).any():
-        marks = {"truncated": (a.truncated, b.truncated), **marks}
+        defects = {"truncated": (a.truncated, b.truncated), **defects}
     return [
         Effect(
             name, f"{name} answers", "share", "lower", 0.0, share_difference(x, y, a.prompt, b.prompt, alpha=gate.alpha)
         )
-        for name, (x, y) in marks.items()
+        for name, (x, y) in defects.items()
     ]
 
 
 def _styles(a: Answers, b: Answers, gate: Gate) -> list[Effect]:
-    """Counts an answer on each axis of kellet/stats/style.py."""
+    """Differences of the mean count per answer on each axis of kellet/stats/style.py."""
     counts = [np.array([style(*texts) for texts in zip(one.query, one.response, strict=True)], float) for one in (a, b)]
     return [
         Effect(

@@ -1,9 +1,10 @@
-"""Recommended changes as arms beside the baseline: measured effects in the place of expected ones.
+"""Recommended changes as arms beside the baseline: their effects measured instead of expected.
 
-Every arm is a whole retraining on the same data, with the same seeds, and answers the same prompts; only its parameters
-differ, by one recommendation of the diagnosis (kellet/diagnosis/recommend.py), or by both. An arm is compared with the baseline
-and with the reference (kellet/remedies/effects.py): by judges, by every arm's reward model on everybody's answers, by length, KL
-and style. A reward by an arm's own reward model is told, and never compared with another's.
+Every arm is a whole retraining on the same data with the same seeds, and answers the same prompts. Its parameters differ
+from the baseline's by one recommendation of the diagnosis (kellet/diagnosis/recommend.py), or by both. Each arm is
+compared with the reference and with the baseline (kellet/remedies/effects.py): by judges, by length, KL and style, and
+by each arm's reward model, which scores the answers of all. A reward by an arm's own reward model is reported, and never
+compared with a reward by another one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from kellet.stats.bootstrap import Estimate, Floats
 
 BASELINE, FIRST, SECOND, BOTH = "baseline", "first", "second", "both"
 GOLD = "judge_gold"
-"""The true helpfulness, in the support world: measured by, never chosen by."""
+"""The true helpfulness in the support world: effects are measured by it, and no arm is chosen by it."""
 RULE = (
     "Of the arms that the gate promotes, the one with the largest mean gain over the reference by gate.judge; "
     "where that judge scored nothing, or as much, the one with fewer changes. None is ready when none is promoted."
@@ -29,41 +30,42 @@ RULE = (
 
 @dataclass(frozen=True)
 class Arm:
-    """One retraining with its files. ``rows`` are checked rows of its evaluation; all but the first lines may lack."""
+    """One retraining: its changes, and what came of it as far as it got."""
 
     name: str
     changes: Sequence[Mapping[str, Any]]
-    """Recommendations of diagnosis.json that it carries out; none for the baseline."""
+    """The recommendations of diagnosis.json that it carries out; none for the baseline."""
     patch: Mapping[str, Any]
     """Parameters that differ from the baseline's, dotted."""
     stopped: str = ""
-    """Why it did not come to an evaluation: a reward model without lift, an alarm."""
+    """Why it has no evaluation (a reward model without lift, an alarm); empty when it has one."""
     rows: pd.DataFrame | None = None
+    """Checked rows of its evaluation."""
     decision: Mapping[str, Any] = field(default_factory=dict)
     """gate.json"""
     card: Mapping[str, Any] = field(default_factory=dict)
     """card.json"""
     reward_model: str = ""
-    """The arm whose reward model this one has too; its own name where no arm before it has the same."""
+    """Name of the first arm that has the same reward model; its own name when it is the first."""
     rewards: Mapping[str, Floats] = field(default_factory=dict)
-    """By reward model: rewards of ``rows``."""
+    """By reward model: its rewards of ``rows``."""
     seconds: Mapping[str, float | None] = field(default_factory=dict)
-    """By stage: processor time that computing it took; None where it was not timed."""
+    """By stage: processor seconds that it took; None where it was not timed."""
 
     @property
     def verdict(self) -> str:
-        """The gate's, or ``stopped``."""
+        """The gate's verdict, or ``stopped``."""
         return "stopped" if self.stopped else str(self.decision["verdict"])
 
     @property
     def cost(self) -> float | None:
         """Processor seconds of all stages; None where one was not timed."""
-        known = [value for value in self.seconds.values() if value is not None]
-        return sum(known) if known and len(known) == len(self.seconds) else None
+        timed = [value for value in self.seconds.values() if value is not None]
+        return sum(timed) if timed and len(timed) == len(self.seconds) else None
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredArm:
     """One arm with its effects."""
 
     arm: Arm
@@ -71,13 +73,13 @@ class Measured:
     """Against the reference."""
     baseline: Mapping[str, Effect]
     """Against the baseline's policy; empty for the baseline itself."""
-    elsewhere: tuple[str, ...]
-    """Style axes on which it is shown further from the reference than the baseline is, in the same direction ..."""
-    paid: tuple[str, ...]
+    further_axes: tuple[str, ...]
+    """Style axes on which it is shown to differ from the reference, and from the baseline in the same direction ..."""
+    paid_axes: tuple[str, ...]
     """... and those of them on which its own reward model is shown to pay for that direction, be it more or less."""
 
     def worse(self, names: Sequence[str]) -> list[Effect]:
-        """Effects against the baseline that are shown worse."""
+        """Those effects that are shown to be worse than the baseline's."""
         return [
             self.baseline[name] for name in names if name in self.baseline and self.baseline[name].improved is False
         ]
@@ -87,9 +89,9 @@ class Measured:
 class Remedies:
     """All arms side by side, the baseline first."""
 
-    arms: tuple[Measured, ...]
+    arms: tuple[MeasuredArm, ...]
     judge: str
-    """By whom arms are measured first: GOLD where there is one, else ``gate.judge``; empty without either."""
+    """The judge that is shown first: GOLD where it exists, else ``gate.judge``, else any other; empty without one."""
     reward_models: Mapping[str, tuple[str, ...]]
     """Reward model -> the arms that were trained against it."""
     chosen: str | None
@@ -98,32 +100,32 @@ class Remedies:
     gate: Gate
     inputs: Mapping[str, Any]
 
-    def arm(self, name: str) -> Measured:
+    def arm(self, name: str) -> MeasuredArm:
         """Look an arm up by name; KeyError when there is none."""
         return {item.arm.name: item for item in self.arms}[name]
 
     @property
     def front(self) -> tuple[str, ...]:
-        """Arms that no other beats in KL and win rate alike, by their estimates."""
-        points = {name: place for name, place in self.places().items() if place is not None}
+        """The Pareto front, by estimates: arms for which no other has both less KL and more wins."""
+        points = {name: point for name, point in self.points().items() if point is not None}
         return tuple(
             name
             for name, (kl, rate) in points.items()
             if not any(k <= kl and r >= rate and (k, r) != (kl, rate) for k, r in points.values())
         )
 
-    def places(self) -> dict[str, tuple[float, float] | None]:
-        """(KL, win rate over the reference by ``judge``) of each arm, where both are known."""
-        found: dict[str, tuple[float, float] | None] = {}
+    def points(self) -> dict[str, tuple[float, float] | None]:
+        """KL and win rate over the reference by ``judge``, for each arm; None where one of them is unknown."""
+        points: dict[str, tuple[float, float] | None] = {}
         for item in self.arms:
             pair = [item.reference.get(name) for name in ("kl", f"{self.judge}/win_rate")]
-            known = [effect.estimate.value for effect in pair if effect is not None and effect.estimate is not None]
-            found[item.arm.name] = (known[0], known[1]) if len(known) == len(pair) else None
-        return found
+            values = [effect.estimate.value for effect in pair if effect is not None and effect.estimate is not None]
+            points[item.arm.name] = (values[0], values[1]) if len(values) == len(pair) else None
+        return points
 
 
 def arms_of(recommendations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]], dict[str, Any]]]:
-    """Name, changes and patch of each arm: the first recommendation, the second, both (the first has the last word)."""
+    """Name, changes and patch of each arm: the first recommendation, the second, both (where they clash, the first)."""
     first, second = recommendations
     plans = [(FIRST, [first]), (SECOND, [second]), (BOTH, [first, second])]
     return [
@@ -132,7 +134,7 @@ def arms_of(recommendations: Sequence[Mapping[str, Any]]) -> list[tuple[str, lis
     ]
 
 
-def measure(arms: Sequence[Arm], gate: Gate, inputs: Mapping[str, Any]) -> Remedies:
+def compare_arms(arms: Sequence[Arm], gate: Gate, inputs: Mapping[str, Any]) -> Remedies:
     """Compare the arms, the baseline first, on the prompts that all of them answered.
 
     Raises DataError when the baseline has no evaluation or the arms share no prompt.
@@ -148,12 +150,12 @@ def measure(arms: Sequence[Arm], gate: Gate, inputs: Mapping[str, Any]) -> Remed
         if arm.reward_model:
             users[arm.reward_model] = (*users.get(arm.reward_model, ()), arm.name)
     systems = {arm.name: _systems(arm, shared) for arm in arms if arm.rows is not None}
-    told = tuple(_measured(arm, systems, gate) for arm in arms)
-    known = judges_of(systems[BASELINE]["reference"][0], systems[BASELINE]["candidate"][0])
-    judge = next((name for name in (GOLD, gate.judge, *known) if name in known), "")
-    said = {tuple(answers["reference"][0].response) for answers in systems.values()}
-    facts = {**inputs, "reference_answers_alike": len(said) == 1}
-    return Remedies(told, judge, users, choose(arms, gate), len(shared), gate, facts)
+    measured = tuple(_measured(arm, systems, gate) for arm in arms)
+    judges = judges_of(systems[BASELINE]["reference"][0], systems[BASELINE]["candidate"][0])
+    judge = next((name for name in (GOLD, gate.judge, *judges) if name in judges), "")
+    reference_answers = {tuple(answers["reference"][0].response) for answers in systems.values()}
+    inputs = {**inputs, "reference_answers_alike": len(reference_answers) == 1}
+    return Remedies(measured, judge, users, choose(arms, gate), len(shared), gate, inputs)
 
 
 Rewards = Mapping[str, Floats]
@@ -175,28 +177,29 @@ def _systems(arm: Arm, shared: set[str]) -> dict[str, tuple[Answers, Rewards]]:
     }
 
 
-def _measured(arm: Arm, systems: Mapping[str, Mapping[str, tuple[Answers, Rewards]]], gate: Gate) -> Measured:
+def _measured(arm: Arm, systems: Mapping[str, Mapping[str, tuple[Answers, Rewards]]], gate: Gate) -> MeasuredArm:
+    """An arm's effects against the reference and against the baseline's policy, on the shared prompts."""
     if arm.rows is None:
-        return Measured(arm, {}, {}, (), ())
+        return MeasuredArm(arm, {}, {}, (), ())
     (a, rewards_a), (b, rewards_b) = systems[arm.name]["reference"], systems[arm.name]["candidate"]
-    own = {model: (rewards_a[model], rewards_b[model], rewards_a[model]) for model in rewards_b}
-    reference = effects(a, b, a, own, gate)
+    rewards = {model: (rewards_a[model], rewards_b[model], rewards_a[model]) for model in rewards_b}
+    reference = effects(a, b, a, rewards, gate)
     if arm.name == BASELINE:
-        return Measured(arm, reference, {}, (), ())
+        return MeasuredArm(arm, reference, {}, (), ())
     rival, rewards_rival = systems[BASELINE]["candidate"]
-    both = {model: (rewards_rival[model], rewards_b[model], rewards_a[model]) for model in rewards_b}
-    baseline = effects(rival, b, a, both, gate)
+    rewards = {model: (rewards_rival[model], rewards_b[model], rewards_a[model]) for model in rewards_b}
+    baseline = effects(rival, b, a, rewards, gate)
     further = tuple(
         name.removeprefix("style/")
         for name, effect in baseline.items()
         if name.startswith("style/") and effect.direction and effect.direction == reference[name].direction
     )
     paying = {axis["axis"] for axis in arm.decision["style"]["axes"] if axis["paid"]}
-    return Measured(arm, reference, baseline, further, tuple(axis for axis in further if axis in paying))
+    return MeasuredArm(arm, reference, baseline, further, tuple(axis for axis in further if axis in paying))
 
 
 def choose(arms: Sequence[Arm], gate: Gate) -> str | None:
-    """The arm that RULE names; its judge is ``gate.judge``, and never the truth that only a simulated world has."""
+    """The arm that RULE chooses: by ``gate.judge``, never by the truth that only the support world has."""
 
     def rank(arm: Arm) -> tuple[float, int]:
         gain = _judged_gain(arm, gate)
@@ -207,6 +210,7 @@ def choose(arms: Sequence[Arm], gate: Gate) -> str | None:
 
 
 def _judged_gain(arm: Arm, gate: Gate) -> Estimate | None:
+    """Mean gain over the reference by ``gate.judge``; None where it scored nothing."""
     if arm.rows is None:
         return None
     answers = answers_of(arm.rows)

@@ -1,11 +1,11 @@
-"""Measured remedies in words: the table of the terminal and of markdown, the sentence of an arm, remedies.json."""
+"""Measured remedies as text: the table for terminal and markdown, the sentences on each arm, remedies.json."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kellet.remedies.effects import Effect
-from kellet.remedies.measure import BASELINE, BOTH, RULE, Measured, Remedies
-from kellet.stats.format import in_words, percent, rounded
+from kellet.remedies.measure import BASELINE, BOTH, RULE, MeasuredArm, Remedies
+from kellet.stats.format import aligned, in_words, percent, rounded, value_and_interval
 
 NOT_COMPARABLE = (
     "Arms with other reward models have rewards in other units and with another zero: a gain by an arm's own reward "
@@ -21,29 +21,28 @@ Row = tuple[str, list[str]]
 NOTHING = "–"
 
 
-def words(effect: Effect | None) -> str:
-    """``value [low, high]`` as a reader wants it; a ratio as a change in percent."""
+def effect_text(effect: Effect | None) -> str:
+    """``value [low, high]``, a ratio as a change in percent; a dash without an estimate."""
     if effect is None or effect.estimate is None:
         return NOTHING
     if effect.unit == "ratio":
-        one = effect.estimate
-        return percent(type(one)(one.value - 1, one.low - 1, one.high - 1, one.clusters))
+        return value_and_interval(effect.estimate, lambda ratio: f"{100 * (ratio - 1):z.0f}", "%")
     return rounded(effect.estimate) if effect.unit == "count" else in_words(effect.estimate, effect.unit)
 
 
-def table(found: Remedies) -> list[Row]:
-    """Rows of the table: a measure and its cell for each arm."""
+def table(remedies: Remedies) -> list[Row]:
+    """Rows of the table: a measure, and a cell for each arm; measures that no arm has are left out."""
 
-    def row(title: str, cell: Callable[[Measured], str]) -> Row:
-        return title, [cell(item) for item in found.arms]
+    def row(title: str, cell: Callable[[MeasuredArm], str]) -> Row:
+        return title, [cell(item) for item in remedies.arms]
 
     def against(which: str, name: str, title: str) -> Row:
-        return row(title, lambda item: words(getattr(item, which).get(name)))
+        return row(title, lambda item: effect_text(getattr(item, which).get(name)))
 
-    judge, rival = found.judge, found.gate.judge
+    judge, rival = remedies.judge, remedies.gate.judge
     rows = [row("verdict of the gate", lambda item: item.arm.verdict)]
     for name in dict.fromkeys([judge, rival] if judge else []):
-        if f"{name}/win_rate" in found.arms[0].reference:
+        if f"{name}/win_rate" in remedies.arms[0].reference:
             rows.append(against("reference", f"{name}/win_rate", f"wins over the reference by {name}"))
             rows.append(against("baseline", f"{name}/win_rate", f"wins over the baseline by {name}"))
     if judge:
@@ -56,7 +55,7 @@ def table(found: Remedies) -> list[Row]:
         rows.append(against("baseline", f"{judge}/gain", f"gain over the baseline by {judge}"))
     rows.append(row("own reward, gain over the reference (own units)", _own("gain")))
     rows.append(row("own reward, gain at equal length (own units)", _own("equal_length_gain")))
-    for model, users in found.reward_models.items():
+    for model, users in remedies.reward_models.items():
         by = f"reward model of {' and '.join(users)}"
         rows.append(against("reference", f"reward/{model}/gain", f"gain over the reference by the {by}"))
         rows.append(against("baseline", f"reward/{model}/gain", f"gain over the baseline by the {by}"))
@@ -68,7 +67,7 @@ def table(found: Remedies) -> list[Row]:
         against("reference", "truncated", "truncated, more than the reference"),
         against("reference", "repetitive", "repetitive, more than the reference"),
     ]
-    axes = [name for name in found.arms[0].reference if name.startswith("style/") and _moved(found, name)]
+    axes = [name for name in remedies.arms[0].reference if name.startswith("style/") and _moved(remedies, name)]
     rows += [against("reference", name, f"{name.removeprefix('style/')}, more an answer") for name in axes]
     rows.append(row("moved further from the reference", _elsewhere))
     rows.append(row("labels that the reward alone predicts", lambda item: _accuracy(item.arm.card)))
@@ -76,46 +75,48 @@ def table(found: Remedies) -> list[Row]:
     return [one for one in rows if any(cell != NOTHING for cell in one[1])]
 
 
-def as_text(found: Remedies) -> str:
-    """The table for a terminal, and beneath it what every arm changes and gives up, and which is ready."""
-    rows: list[Row] = [("", [item.arm.name for item in found.arms]), *table(found)]
-    lines = [[title, *cells] for title, cells in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    text.insert(1, "-" * min(sum(widths) + 2 * len(widths), 160))
-    for item in found.arms[1:]:
-        text += ["", f"{item.arm.name}: {changes(item)}", *(f"  {line}" for line in [patch(item), *story(item, found)])]
-    return "\n".join([*text, "", ready(found), NOT_COMPARABLE])
+def as_text(remedies: Remedies) -> str:
+    """The table for a terminal; below it what each arm changes, does and gives up, and which arm is ready."""
+    head = ["", *(item.arm.name for item in remedies.arms)]
+    text = aligned([head, *([title, *cells] for title, cells in table(remedies))])
+    text.insert(1, "-" * min(max(map(len, text)) + 2, 160))
+    for item in remedies.arms[1:]:
+        text += [
+            "",
+            f"{item.arm.name}: {changes(item)}",
+            *(f"  {line}" for line in [patch(item), *story(item, remedies)]),
+        ]
+    return "\n".join([*text, "", ready(remedies), NOT_COMPARABLE])
 
 
-def as_markdown(found: Remedies) -> str:
-    """The same as markdown."""
-    head = ["", *(item.arm.name for item in found.arms)]
-    lines = [head, ["---"] * len(head), *([title, *cells] for title, cells in table(found))]
+def as_markdown(remedies: Remedies) -> str:
+    """The same for markdown."""
+    head = ["", *(item.arm.name for item in remedies.arms)]
+    lines = [head, ["---"] * len(head), *([title, *cells] for title, cells in table(remedies))]
     text = ["| " + " | ".join(line) + " |" for line in lines]
-    for item in found.arms[1:]:
-        text += ["", f"**{item.arm.name}**: {changes(item)}. `{patch(item)}` {' '.join(story(item, found))}"]
-    return "\n".join([*text, "", ready(found), "", f"{NOT_COMPARABLE} {ONE_BY_ONE}"])
+    for item in remedies.arms[1:]:
+        text += ["", f"**{item.arm.name}**: {changes(item)}. `{patch(item)}` {' '.join(story(item, remedies))}"]
+    return "\n".join([*text, "", ready(remedies), "", f"{NOT_COMPARABLE} {ONE_BY_ONE}"])
 
 
-def changes(item: Measured) -> str:
+def changes(item: MeasuredArm) -> str:
     """What the arm changes, in words."""
     return "; ".join(str(change["change"]) for change in item.arm.changes) or "as it is"
 
 
-def patch(item: Measured) -> str:
-    """What it changes as options."""
+def patch(item: MeasuredArm) -> str:
+    """The parameters that the arm changes, as options of the command line."""
     return " ".join(f"--set {key}={value}" for key, value in item.arm.patch.items())
 
 
-def story(item: Measured, found: Remedies) -> list[str]:
-    """Sentences: what came out, what it gives up, where the exploit went."""
+def story(item: MeasuredArm, remedies: Remedies) -> list[str]:
+    """Sentences: what was measured, what the arm gives up, and on which style axes it moved further."""
     if item.arm.stopped:
         return [f"Stopped: {item.arm.stopped}"]
-    sentences = [outcome(item, found), gives_up(item, found)]
-    paid_more = [axis for axis in item.paid if _more(item, axis)]
-    paid_less = [axis for axis in item.paid if axis not in paid_more]
-    unpaid = [axis for axis in item.elsewhere if axis not in item.paid]
+    sentences = [outcome(item, remedies), gives_up(item, remedies)]
+    paid_more = [axis for axis in item.paid_axes if _more(item, axis)]
+    paid_less = [axis for axis in item.paid_axes if axis not in paid_more]
+    unpaid = [axis for axis in item.further_axes if axis not in item.paid_axes]
     if paid_more:
         sentences.append(_further(item, paid_more, "its reward pays for more of it: the exploit may have moved there"))
     if paid_less:
@@ -124,31 +125,31 @@ def story(item: Measured, found: Remedies) -> list[str]:
         )
     if unpaid:
         sentences.append(_further(item, unpaid, "its reward is not shown to pay for it"))
-    if not item.elsewhere:
+    if not item.further_axes:
         sentences.append("On no style axis is it shown further from the reference than the baseline.")
     return sentences
 
 
-def outcome(item: Measured, found: Remedies) -> str:
-    """One sentence of what was measured, for the place of the expectation."""
+def outcome(item: MeasuredArm, remedies: Remedies) -> str:
+    """One sentence on what was measured, to stand in place of the expected effect."""
     parts = []
-    rate = item.reference.get(f"{found.judge}/win_rate")
+    rate = item.reference.get(f"{remedies.judge}/win_rate")
     if rate is not None and rate.estimate is not None:
-        parts.append(f"{found.judge} prefers it to the reference in {words(rate)} of comparisons")
-        over = item.baseline.get(f"{found.judge}/win_rate")
+        parts.append(f"{remedies.judge} prefers it to the reference in {effect_text(rate)} of comparisons")
+        over = item.baseline.get(f"{remedies.judge}/win_rate")
         if over is not None:
-            parts[-1] += f", to the baseline in {words(over)}"
-    parts.append(f"length {words(item.reference['length'])} against the reference")
-    before = found.arm(BASELINE).reference["kl"]
-    parts.append(f"KL {words(item.reference['kl'])} (baseline {words(before)})")
+            parts[-1] += f", to the baseline in {effect_text(over)}"
+    parts.append(f"length {effect_text(item.reference['length'])} against the reference")
+    before = remedies.arm(BASELINE).reference["kl"]
+    parts.append(f"KL {effect_text(item.reference['kl'])} (baseline {effect_text(before)})")
     return f"Measured: {'; '.join(parts)}; verdict {item.arm.verdict}."
 
 
-def gives_up(item: Measured, found: Remedies) -> str:
-    """What the arm is shown to lose against the baseline; processor time and label accuracy as they are."""
+def gives_up(item: MeasuredArm, remedies: Remedies) -> str:
+    """What the arm is shown to lose against the baseline; processor time and label accuracy count without interval."""
     names = [name for name in item.baseline if name in ("kl", "truncated", "repetitive") or name.endswith("/gain")]
-    lost = [f"{effect.title} {words(effect)}" for effect in item.worse(names)]
-    before = found.arm(BASELINE).arm
+    lost = [f"{effect.title} {effect_text(effect)}" for effect in item.worse(names)]
+    before = remedies.arm(BASELINE).arm
     mine, theirs = (arm.card.get("accuracy_reward") or {"value": None} for arm in (item.arm, before))
     if mine["value"] is not None and theirs["value"] is not None and mine["value"] < theirs["value"]:
         both = f"{_accuracy(item.arm.card)} (baseline {_accuracy(before.card)})"
@@ -158,37 +159,37 @@ def gives_up(item: Measured, found: Remedies) -> str:
     return f"Gives up, against the baseline: {'; '.join(lost)}." if lost else "It is not shown to give up anything."
 
 
-def ready(found: Remedies) -> str:
+def ready(remedies: Remedies) -> str:
     """Which arm is ready for the next retraining."""
-    if found.chosen is None:
+    if remedies.chosen is None:
         return f"No arm is promoted by the gate, so none is ready. Rule: {RULE}"
-    if found.chosen == BASELINE:
+    if remedies.chosen == BASELINE:
         return f"The baseline itself is promoted and comes first: nothing has to be changed. Rule: {RULE}"
-    return f"Ready for the next retraining: {found.chosen}. {SAME_PROMPTS} Rule: {RULE}"
+    return f"Ready for the next retraining: {remedies.chosen}. {SAME_PROMPTS} Rule: {RULE}"
 
 
-def to_dict(found: Remedies) -> dict[str, Any]:
-    """As remedies.json has it."""
+def to_dict(remedies: Remedies) -> dict[str, Any]:
+    """The content of remedies.json."""
     return {
-        "chosen": found.chosen,
+        "chosen": remedies.chosen,
         "rule": RULE,
-        "judge": found.judge,
-        "prompts": found.prompts,
-        "reward_models": {model: list(users) for model, users in found.reward_models.items()},
-        "front": list(found.front),
-        "arms": [_arm(item, found) for item in found.arms],
-        "notes": [NOT_COMPARABLE, ONE_BY_ONE, *([SAME_PROMPTS] if found.chosen not in (None, BASELINE) else [])],
-        "inputs": {**found.inputs, "interval_alpha": found.gate.alpha},
+        "judge": remedies.judge,
+        "prompts": remedies.prompts,
+        "reward_models": {model: list(users) for model, users in remedies.reward_models.items()},
+        "front": list(remedies.front),
+        "arms": [_arm(item, remedies) for item in remedies.arms],
+        "notes": [NOT_COMPARABLE, ONE_BY_ONE, *([SAME_PROMPTS] if remedies.chosen not in (None, BASELINE) else [])],
+        "inputs": {**remedies.inputs, "interval_alpha": remedies.gate.alpha},
     }
 
 
-def measured_effects(item: Measured, found: Remedies) -> dict[str, Any]:
+def measured_effects(item: MeasuredArm, remedies: Remedies) -> dict[str, Any]:
     """The field ``measured`` of a recommendation in diagnosis.json."""
-    told = {**_arm(item, found), "both": found.arm(BOTH).arm.verdict}
-    return {key: value for key, value in told.items() if key not in ("changes", "patch", "own_reward_model")}
+    measured = {**_arm(item, remedies), "both": remedies.arm(BOTH).arm.verdict}
+    return {key: value for key, value in measured.items() if key not in ("changes", "patch", "own_reward_model")}
 
 
-def _arm(item: Measured, found: Remedies) -> dict[str, Any]:
+def _arm(item: MeasuredArm, remedies: Remedies) -> dict[str, Any]:
     arm = item.arm
     return {
         "arm": arm.name,
@@ -198,10 +199,10 @@ def _arm(item: Measured, found: Remedies) -> dict[str, Any]:
         "changes": [change["change"] for change in arm.changes],
         "patch": dict(arm.patch),
         "own_reward_model": arm.reward_model or None,
-        "sentences": story(item, found) if arm.name != BASELINE else [],
+        "sentences": story(item, remedies) if arm.name != BASELINE else [],
         "tradeoffs": [change["tradeoff"] for change in arm.changes],
-        "moved_further_on": list(item.elsewhere),
-        "paid_for": list(item.paid),
+        "moved_further_on": list(item.further_axes),
+        "paid_for": list(item.paid_axes),
         "against_reference": {name: effect.to_dict() for name, effect in item.reference.items()},
         "against_baseline": {name: effect.to_dict() for name, effect in item.baseline.items()},
         "label_accuracy": arm.card.get("accuracy_reward"),
@@ -209,48 +210,45 @@ def _arm(item: Measured, found: Remedies) -> dict[str, Any]:
     }
 
 
-def _moved(found: Remedies, name: str) -> bool:
-    """Whether any arm's answers differ from the reference's on this axis at all."""
-    known = [item.reference[name].estimate for item in found.arms if item.reference]
-    return any(one is not None and one.value != 0 for one in known)
+def _moved(remedies: Remedies, name: str) -> bool:
+    """Whether the answers of any arm differ from the reference's on this axis."""
+    shifts = [item.reference[name].estimate for item in remedies.arms if item.reference]
+    return any(shift is not None and shift.value != 0 for shift in shifts)
 
 
-def _own(what: str) -> Callable[[Measured], str]:
-    return lambda item: words(item.reference.get(f"reward/{item.arm.reward_model}/{what}"))
+def _own(what: str) -> Callable[[MeasuredArm], str]:
+    return lambda item: effect_text(item.reference.get(f"reward/{item.arm.reward_model}/{what}"))
 
 
-def _more(item: Measured, axis: str) -> bool:
-    """Whether the arm has more of the axis than the baseline (and the reference); else it has less."""
+def _more(item: MeasuredArm, axis: str) -> bool:
+    """Whether the arm moved up on the axis, against baseline and reference alike; else it moved down."""
     return item.baseline[f"style/{axis}"].direction > 0
 
 
-def _further(item: Measured, axes: list[str], so: str) -> str:
-    told = []
+def _further(item: MeasuredArm, axes: list[str], so: str) -> str:
+    moves = []
     for axis in axes:
-        words_of = [words(which[f"style/{axis}"]) for which in (item.baseline, item.reference)]
-        told.append(
-            f"{_side(item, axis)} ({words_of[0]} an answer against the baseline, {words_of[1]} against the reference)"
+        baseline, reference = (effect_text(effects[f"style/{axis}"]) for effects in (item.baseline, item.reference))
+        moves.append(
+            f"{_side(item, axis)} ({baseline} an answer against the baseline, {reference} against the reference)"
         )
-    return f"It has {' and '.join(told)}; {so}."
+    return f"It has {' and '.join(moves)}; {so}."
 
 
-def _side(item: Measured, axis: str) -> str:
+def _side(item: MeasuredArm, axis: str) -> str:
     return f"{'more' if _more(item, axis) else 'less'} {axis}"
 
 
-def _elsewhere(item: Measured) -> str:
+def _elsewhere(item: MeasuredArm) -> str:
     if not item.baseline:
         return NOTHING
-    named = [_side(item, axis) + (" (paid)" if axis in item.paid else "") for axis in item.elsewhere]
+    named = [_side(item, axis) + (" (paid)" if axis in item.paid_axes else "") for axis in item.further_axes]
     return ", ".join(named) or "on no axis"
 
 
 def _accuracy(card: Mapping[str, Any]) -> str:
     share = card.get("accuracy_reward")
-    if not share or share.get("value") is None:
-        return NOTHING
-    value, (low, high) = share["value"], share["interval"]
-    return f"{100 * value:.1f}% [{100 * low:.1f}, {100 * high:.1f}]"
+    return NOTHING if not share or share.get("value") is None else percent(share, 1)
 
 
 def _seconds(value: float | None) -> str:

@@ -1,10 +1,12 @@
 """Intervals for statistics of prompts: the studentised cluster bootstrap of a smooth function of means.
 
-Everything in Kellet is paired by prompt and resampled by prompt: a prompt with its answers of all systems is one
-cluster, drawn with replacement. Whatever a statistic needs of a prompt is a few numbers (a row of ``columns``), so a
-resample is a weighted sum of rows and 2,000 resamples of 50,000 prompts take about a second.
+Everything in Kellet is paired by prompt and resampled by cluster: a prompt with its answers of all systems, or the
+prompts of one topic, customer or text (``groups``), drawn with replacement. Whatever a statistic needs of a prompt is a
+few numbers (a row of ``columns``), so a resample is a weighted sum of rows and 2,000 resamples of 50,000 prompts take
+about a second.
 
-Legend: n = prompts (clusters), k = numbers kept for a prompt, B = resamples.
+Legend: n = prompts, G = clusters, k = numbers kept for a prompt, B = resamples. ``groups`` ``(n,)`` is the number of
+each prompt's cluster, from 0; None where each prompt is one. A mean is over prompts, however many a cluster has.
 
 Levels: ``alpha`` is one-sided. An interval is the two-sided one of level 1 - 2·alpha, so that each of its ends is a
 one-sided bound of level 1 - alpha: at alpha = 0.05 it is what is usually called a 90% interval.
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from kellet.errors import DataError
@@ -35,18 +38,22 @@ CHUNK = 4_000_000
 """Weights (resamples x prompts) in use at a time: 32 MB."""
 VANISHED = 1e-3
 """A resample's standard error below this share of the sample's is none: its prompts are all alike."""
+RESOLVED = 20
+"""Resamples that must lie beyond a quantile: at 2,000 resamples, levels from 0.01 on."""
 KEPT = 64_000_000
 """So many weights are kept as bytes for the next statistic of the same prompts, which draws the same resamples."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval; ``clusters`` is the number of prompts behind it."""
+    """A number with its interval; ``clusters`` is the number of independent prompts, or clusters of such, behind it."""
 
     value: float
     low: float
     high: float
     clusters: int
+    of: str = "prompts"
+    """What ``clusters`` counts: prompts, or clusters of prompts that are not independent."""
 
     @property
     def finite(self) -> bool:
@@ -74,8 +81,50 @@ def cluster_means(values: npt.ArrayLike, codes: Codes, clusters: int) -> Floats:
     return np.bincount(codes, np.asarray(values, dtype=np.float64), clusters) / counts
 
 
+def groups_of(group: npt.ArrayLike | None, prompt: npt.ArrayLike) -> Codes | None:
+    """``groups`` ``(n,)`` in the order of :func:`cluster_codes`, from the cluster and the prompt of each row ``(N,)``.
+
+    None where no cluster is given, or where each prompt is one.
+    """
+    if group is None:
+        return None
+    first = np.unique(np.asarray(prompt), return_index=True)[1]
+    (groups,), distinct = cluster_codes(np.asarray(group)[first])
+    return groups if distinct < len(groups) else None
+
+
+def summed_by_group(
+    columns: Floats, function: Function, gradient: Function, groups: Codes
+) -> tuple[Floats, Function, Function]:
+    """Rows ``(G, k + 1)`` of clusters, and the same function of their means.
+
+    With S_g the sum of a cluster's rows and n_g its number of prompts, both divided by the mean of n_g, the mean over
+    prompts is ΣS_g/Σn_g: a ratio of two means over clusters, so what is a function f of the first is one of both.
+    """
+    counts = np.bincount(groups).astype(np.float64)
+    size = counts.mean()
+    sums = np.column_stack([*(np.bincount(groups, column) for column in columns.T), counts]) / size
+
+    def of_sums(m: Floats) -> Floats:
+        return function(m[..., :-1] / m[..., -1:])
+
+    def gradient_of_sums(m: Floats) -> Floats:
+        means = m[..., :-1] / m[..., -1:]
+        g = gradient(means) / m[..., -1:]
+        return np.concatenate([g, -(g * means).sum(axis=-1, keepdims=True)], axis=-1)
+
+    return sums, of_sums, gradient_of_sums
+
+
 def studentised(
-    columns: Floats, function: Function, gradient: Function, *, alpha: float, resamples: int, seed: int
+    columns: Floats,
+    function: Function,
+    gradient: Function,
+    *,
+    alpha: float,
+    resamples: int,
+    seed: int,
+    groups: Codes | None = None,
 ) -> Estimate:
     """Bootstrap-t interval of ``function(mean of columns)``; one row of ``columns`` ``(n, k)`` is one prompt.
 
@@ -92,7 +141,14 @@ def studentised(
     decide the quantiles of t*, the interval is the smallest that also holds the percentile interval of θ*, which is
     skewed as the data are, and Student's, which is wide for few prompts. (Efron and Tibshirani 1993, chapters 12 and
     13: bootstrap-t is erratic where few data decide, the percentile keeps to what is possible.)
+
+    With ``groups`` clusters are drawn in the place of rows (:func:`summed_by_group`). Levels that B resamples do not
+    resolve are reached along the normal distribution (:func:`_tail`).
     """
+    if groups is not None:
+        columns, function, gradient = summed_by_group(columns, function, gradient, groups)
+        whole = studentised(columns, function, gradient, alpha=alpha, resamples=resamples, seed=seed)
+        return replace(whole, of="clusters")
     n, k = columns.shape
     centre = columns.mean(axis=0)
     value = float(function(centre))
@@ -123,12 +179,26 @@ def studentised(
     wide = se * float(np.sqrt(n / (n - 1)))
     vanished = spreads < VANISHED * se
     t = (values - value) / np.where(vanished, spreads[~vanished].min(initial=se), spreads)
-    low, high = (value - wide * float(end) for end in np.quantile(t, [1 - alpha, alpha]))
+    low, high = value - wide * _tail(t, 1 - alpha), value - wide * _tail(t, alpha)
     if vanished.mean() > alpha / 2:
         percentile = np.quantile(values, [alpha, 1 - alpha])
         half = wide * float(student.ppf(1 - alpha, n - 1))
         low, high = min(low, float(percentile[0]), value - half), max(high, float(percentile[1]), value + half)
     return Estimate(value, low, high, n)
+
+
+def _tail(t: Floats, share: float) -> float:
+    """Quantile ``share`` of the resampled t; one that fewer than RESOLVED resamples lie beyond is extrapolated.
+
+    A quantile that RESOLVED resamples lie beyond is multiplied by the ratio of the normal quantiles of the two levels:
+    the resamples say how skewed and how heavy the tail is, the normal distribution how it goes on.
+    """
+    least = RESOLVED / len(t)
+    level = min(share, 1 - share)
+    if level >= least:
+        return float(np.quantile(t, share))
+    resolved = float(np.quantile(t, least if share < 0.5 else 1 - least))
+    return resolved * float(norm.ppf(level) / norm.ppf(least))
 
 
 def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]:
@@ -155,21 +225,25 @@ def _kept(n: int, resamples: int, seed: int, chunk: int) -> Iterable[Counts]:
     return tuple(_drawn(n, resamples, seed, chunk))
 
 
-def mean(values: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
+def mean(values: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None) -> Estimate:
     """Mean of one value for each prompt ``(n,)``."""
-    return studentised(values[:, None], lambda m: m[..., 0], np.ones_like, alpha=alpha, resamples=resamples, seed=seed)
+    settings: dict[str, Any] = {"alpha": alpha, "resamples": resamples, "seed": seed, "groups": groups}
+    return studentised(values[:, None], lambda m: m[..., 0], np.ones_like, **settings)
 
 
-def linearised(value: float, influence: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
+def linearised(
+    value: float, influence: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None
+) -> Estimate:
     """Interval of an estimate by its influence ``(n,)``: what each prompt adds to it, in sum about zero.
 
     For what is too wide for :func:`studentised`, such as a regression on many columns: the estimate is treated as the
     mean of value + influence, which is right to first order (Davison and Hinkley 1997, section 2.7).
     """
-    return mean(value + influence - influence.mean(), alpha=alpha, resamples=resamples, seed=seed)
+    pseudo_values = value + influence - influence.mean()
+    return mean(pseudo_values, alpha=alpha, resamples=resamples, seed=seed, groups=groups)
 
 
-def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
+def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None) -> Estimate:
     """(Mean of the second column) / (mean of the first) of ``columns`` ``(n, 2)``.
 
     A mean of the first at or below zero gives NaN with an infinite interval: there is no ratio to speak of. Of columns
@@ -185,8 +259,8 @@ def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int) -> Estima
         base = np.maximum(m[..., 0], 1e-300)
         return np.stack([-m[..., 1] / base**2, 1 / base], axis=-1)
 
-    told = studentised(columns, value, gradient, alpha=alpha, resamples=resamples, seed=seed)
-    return replace(told, low=max(told.low, 0.0)) if (columns >= 0).all() else told
+    whole = studentised(columns, value, gradient, alpha=alpha, resamples=resamples, seed=seed, groups=groups)
+    return replace(whole, low=max(whole.low, 0.0)) if (columns >= 0).all() else whole
 
 
 def paired_means(a: npt.ArrayLike, b: npt.ArrayLike, cluster_a: npt.ArrayLike, cluster_b: npt.ArrayLike) -> Floats:
@@ -207,10 +281,14 @@ def mean_difference(
     alpha: float = 0.05,
     resamples: int = 2000,
     seed: int = 0,
+    group: npt.ArrayLike | None = None,
 ) -> Estimate:
-    """Mean over prompts of (mean of ``b`` - mean of ``a``), paired by prompt, see :func:`paired_means`."""
-    columns = paired_means(a, b, cluster_a, cluster_b)
-    return mean(columns[:, 1] - columns[:, 0], alpha=alpha, resamples=resamples, seed=seed)
+    """Mean over prompts of (mean of ``b`` - mean of ``a``), paired by prompt, see :func:`paired_means`.
+
+    ``group`` ``(N_a,)`` is the cluster of each answer of a, where prompts are not independent.
+    """
+    columns, groups = paired_means(a, b, cluster_a, cluster_b), groups_of(group, cluster_a)
+    return mean(columns[:, 1] - columns[:, 0], alpha=alpha, resamples=resamples, seed=seed, groups=groups)
 
 
 def ratio_of_means(
@@ -222,6 +300,8 @@ def ratio_of_means(
     alpha: float = 0.05,
     resamples: int = 2000,
     seed: int = 0,
+    group: npt.ArrayLike | None = None,
 ) -> Estimate:
-    """(Mean of ``b``) / (mean of ``a``), paired by prompt, see :func:`paired_means` and :func:`ratio`."""
-    return ratio(paired_means(a, b, cluster_a, cluster_b), alpha=alpha, resamples=resamples, seed=seed)
+    """(Mean of ``b``) / (mean of ``a``), paired by prompt, see :func:`mean_difference` and :func:`ratio`."""
+    columns, groups = paired_means(a, b, cluster_a, cluster_b), groups_of(group, cluster_a)
+    return ratio(columns, alpha=alpha, resamples=resamples, seed=seed, groups=groups)

@@ -6,26 +6,31 @@ see beyond the outcomes that happened, so 40 wins of 40 would give the interval 
 Legend: N = pairs or answers, n = prompts (clusters). ``alpha`` is one-sided, see kellet/stats/bootstrap.py.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
-from scipy.stats import binom, norm, t
+from scipy.stats import t
 
-from kellet.stats.bootstrap import Codes, Estimate, Floats, cluster_codes, cluster_means, mean, paired_means
+from kellet.stats.bootstrap import (
+    Codes,
+    Estimate,
+    Floats,
+    cluster_means,
+    groups_of,
+)
+from kellet.stats.shares import IndependentSums, prompt_codes
 
 MIN_OVERLAP = 0.20
 """Equal length is identified when at least this share of pairs has b no longer than a, and as many no shorter ...
 
-Measured on public annotations of AlpacaEval 2, 49 systems against one baseline (docs/measured/gate.md has the table): above this
-share the result is within 1.8 points of the published length-controlled win rate; between 0.10 and 0.20 it is off by up
-to 9 points, and below 0.10 by up to 21."""
+Measured on public annotations of AlpacaEval 2, 49 systems against one baseline (docs/measured/gate.md has the table):
+above this share the result is within 1.8 points of the published length-controlled win rate; between 0.10 and 0.20 it
+is off by up to 9 points, and below 0.10 by up to 21."""
 MIN_OVERLAP_PROMPTS = 5
 """... on at least this many prompts each."""
-FEW = 10
-"""So many prompts that differ are enough for a bootstrap of counts: e⁻¹⁰ of the resamples have none of them."""
 LENGTH_PRIOR = 2.0
 """Standard deviation of the Gaussian prior on the length coefficient, logits per unit of tanh."""
 QUALITY_PRIOR = 5.0
@@ -56,21 +61,29 @@ class LengthControlled:
         return asdict(self)
 
 
-def win_rate(preference: npt.ArrayLike, cluster: npt.ArrayLike | None = None, *, alpha: float = 0.05) -> Estimate:
+def win_rate(
+    preference: npt.ArrayLike,
+    cluster: npt.ArrayLike | None = None,
+    *,
+    alpha: float = 0.05,
+    group: npt.ArrayLike | None = None,
+) -> Estimate:
     """Share of wins ``(N,)`` in [0, 1], ties as one half; mean over prompts with a Wilson score interval.
 
     Wilson's interval (1927) with the effective number of comparisons p(1 - p)/var(mean over prompts) in the place of
     the count, as Korn and Graubard (1998) do for clustered samples, held between the number of prompts and of pairs,
-    and with Student's t of n - 1 degrees of freedom in the place of the normal quantile.
+    and with Student's t of n - 1 degrees of freedom in the place of the normal quantile. ``group`` ``(N,)`` is the
+    cluster of each row, where prompts are not independent: then clusters take the place of prompts.
     """
     wins = np.asarray(preference, dtype=np.float64)
-    codes, n = _codes(cluster, len(wins))
+    codes, n = prompt_codes(cluster, len(wins))
     share = cluster_means(wins, codes, n)
     p = float(share.mean())
-    if n < 2:
-        return Estimate(p, 0.0, 1.0, n)
-    size = _effective_size(p, float(share.var(ddof=1)) / n, n, len(wins))
-    return Estimate(p, *_wilson(p, size, float(t.ppf(1 - alpha, n - 1))), n)
+    sums = IndependentSums(share - p, groups_of(group, codes))
+    if sums.clusters < 2:
+        return Estimate(p, 0.0, 1.0, sums.clusters, sums.of)
+    size = sums.effective_size(p, len(wins))
+    return Estimate(p, *_wilson(p, size, float(t.ppf(1 - alpha, sums.clusters - 1))), sums.clusters, sums.of)
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -97,72 +110,6 @@ def corrected(rate: Estimate, error: float) -> Estimate:
     return Estimate(value, low, high, rate.clusters)
 
 
-def share_difference(
-    a: npt.ArrayLike,
-    b: npt.ArrayLike,
-    cluster_a: npt.ArrayLike,
-    cluster_b: npt.ArrayLike,
-    *,
-    alpha: float = 0.05,
-) -> Estimate:
-    """Share of True in ``b`` minus share of True in ``a``, paired by prompt.
-
-    The adjusted Wald interval of Bonett and Price (2012): two made-up prompts are added, one with difference +1 and one
-    with -1, so that 'never seen' among n prompts does not become 'impossible'. The value is the plain difference.
-    """
-    means = paired_means(a, b, cluster_a, cluster_b)
-    told = _adjusted_wald(means[:, 1] - means[:, 0], alpha)
-    return replace(told, low=max(-1.0, told.low), high=min(1.0, told.high))
-
-
-def _adjusted_wald(difference: Floats, alpha: float) -> Estimate:
-    """Mean of a prompt's differences ``(n,)``, its interval with two made-up prompts: one with +1, one with -1."""
-    n, adjusted = len(difference), np.append(difference, [1.0, -1.0])
-    centre = float(adjusted.mean())
-    half = float(norm.ppf(1 - alpha) * adjusted.std() / np.sqrt(n + 2))
-    return Estimate(float(difference.mean()), centre - half, centre + half, n)
-
-
-def count_difference(difference: Floats, *, alpha: float, resamples: int, seed: int) -> Estimate:
-    """Mean over prompts of a difference of counts ``(n,)``, such as courtesies of b's answer less those of a's.
-
-    The studentised bootstrap, except where fewer than FEW prompts (and not half of them) differ at all. No resample
-    then sees more than these few: a count that was never seen would be impossible, and three that fell on one side a
-    proof, though by chance alone that happens in one of four. The two made-up prompts of :func:`share_difference` stand
-    in there; with them it takes about five on one side to show a difference at alpha = 0.05, as in the sign test
-    (2⁻⁵ = 3%). Coverage is measured by benchmarks/rare_counts.py (docs/measured/gate.md).
-    """
-    if np.count_nonzero(difference) < min(FEW, len(difference) / 2):
-        return _adjusted_wald(difference, alpha)
-    return mean(difference, alpha=alpha, resamples=resamples, seed=seed)
-
-
-def quantile(
-    values: npt.ArrayLike, share: float, cluster: npt.ArrayLike | None = None, *, alpha: float = 0.05
-) -> Estimate:
-    """Quantile of ``values`` ``(N,)`` with the order-statistic interval, for answers clustered by prompt.
-
-    The binomial ranks (exact for independent answers: David and Nagaraja 2003, section 7.1) with the effective number
-    of answers share(1 - share)/var(share below the quantile), as Woodruff (1952) does for clustered samples. When no
-    order statistic is high enough for the level, the end is infinite: 59 answers are needed to bound the 95th
-    percentile at alpha = 0.05.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    codes, n = _codes(cluster, len(array))
-    ordered = np.sort(array)
-    value = float(np.quantile(ordered, share))
-    below = cluster_means(array <= value, codes, n)
-    variance = float(below.var(ddof=1)) / n if n > 1 else np.inf
-    size = round(_effective_size(share, variance, n, len(array)))
-    # the bounds are order statistics of ranks r with P(Binomial(size, share) < r) on the right side of alpha
-    low, high = int(binom.ppf(alpha, size, share)), int(binom.ppf(1 - alpha, size, share)) + 1
-
-    def at(rank: int) -> float:
-        return float(ordered[min(int(np.ceil(rank / size * len(ordered))), len(ordered)) - 1])
-
-    return Estimate(value, at(low) if low >= 1 else -np.inf, at(high) if high <= size else np.inf, n)
-
-
 def length_controlled(
     preference: npt.ArrayLike,
     length_a: npt.ArrayLike,
@@ -170,6 +117,7 @@ def length_controlled(
     cluster: npt.ArrayLike | None = None,
     *,
     alpha: float = 0.05,
+    group: npt.ArrayLike | None = None,
 ) -> LengthControlled:
     """Win rate of b over a if both answers were equally long.
 
@@ -180,37 +128,28 @@ def length_controlled(
         P(b wins) = σ(θ + φ·tanh(Δ / sd(Δ))),  Δ = length_b - length_a;   controlled = σ(θ)
 
     fitted by penalised likelihood with θ ~ N(0, QUALITY_PRIOR²) and φ ~ N(0, LENGTH_PRIOR²). The interval is the
-    cluster-robust one (sandwich, Student's t with n - 1 degrees of freedom) on the scale of θ. Where hardly any pair
-    has Δ <= 0, or hardly any Δ >= 0, θ is an extrapolation that the prior and not the data decide: identified=False.
+    cluster-robust one (sandwich, Student's t with n - 1 degrees of freedom) on the scale of θ; n counts the clusters
+    where ``group`` names that of each row. Where hardly any pair has Δ <= 0, or hardly any Δ >= 0, θ is an
+    extrapolation that the prior and not the data decide: identified=False.
     """
     y = np.asarray(preference, dtype=np.float64)
     delta = np.asarray(length_b, dtype=np.float64) - np.asarray(length_a, dtype=np.float64)
-    codes, n = _codes(cluster, len(y))
+    codes, n = prompt_codes(cluster, len(y))
     raw = float(cluster_means(y, codes, n).mean()) if n else np.nan
     overlap, reason = _overlap(delta, codes)
     if reason:
         return LengthControlled(raw, None, None, False, reason, None, overlap, n)
     spread = float(delta.std())
     x = np.column_stack([np.ones_like(y), np.tanh(delta / spread) if spread > 0 else np.zeros_like(y)])
-    theta, covariance = _fit_logistic(x, y, codes, n)
-    half = float(t.ppf(1 - alpha, n - 1) * np.sqrt(covariance[0, 0]))
+    clusters, g = (codes, n) if group is None else prompt_codes(group, len(y))
+    if g < 2:
+        return LengthControlled(raw, None, None, False, "all pairs are of one cluster", None, overlap, g)
+    theta, covariance = _fit_logistic(x, y, clusters, g)
+    half = float(t.ppf(1 - alpha, g - 1) * np.sqrt(covariance[0, 0]))
     ends = expit(theta[0] + np.array([-half, half]))
     text = f"{overlap:.0%} of the pairs lie on the rarer side of equal length"
     interval = (float(ends[0]), float(ends[1]))
-    return LengthControlled(raw, float(expit(theta[0])), interval, True, text, float(theta[1]), overlap, n)
-
-
-def _codes(cluster: npt.ArrayLike | None, size: int) -> tuple[Codes, int]:
-    if cluster is None:
-        return np.arange(size, dtype=np.int64), size
-    (codes,), n = cluster_codes(cluster)
-    return codes, n
-
-
-def _effective_size(p: float, variance: float, clusters: int, rows: int) -> float:
-    """Independent draws that would give a share p this variance, between the prompts and the rows."""
-    size = p * (1 - p) / variance if variance > 0 else np.inf
-    return float(np.clip(size, clusters, rows))
+    return LengthControlled(raw, float(expit(theta[0])), interval, True, text, float(theta[1]), overlap, g)
 
 
 def _overlap(delta: Floats, codes: Codes) -> tuple[float, str]:

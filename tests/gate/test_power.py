@@ -9,8 +9,9 @@ from kellet.config.judgement import Gate
 from kellet.errors import ConfigError
 from kellet.gate import populations
 from kellet.gate import power as gate_power
-from kellet.gate.populations import POPULATIONS, chosen, draw, truths
+from kellet.gate.populations import POPULATIONS, chosen
 from kellet.gate.power import Coverage, Rate, coverage_table, measure, verdict_table, verdicts
+from kellet.gate.simulated import draw, truths
 from kellet.stats.bootstrap import Estimate
 
 GATE = Gate(resamples=200)

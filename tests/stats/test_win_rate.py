@@ -5,17 +5,8 @@ import pytest
 from scipy import optimize
 
 from kellet.stats.bootstrap import Estimate, mean
-from kellet.stats.win_rate import (
-    LENGTH_PRIOR,
-    QUALITY_PRIOR,
-    corrected,
-    count_difference,
-    length_controlled,
-    quantile,
-    share_difference,
-    wilson,
-    win_rate,
-)
+from kellet.stats.shares import count_difference, quantile, share_difference
+from kellet.stats.win_rate import LENGTH_PRIOR, QUALITY_PRIOR, corrected, length_controlled, wilson, win_rate
 
 INTERVALS = {"alpha": 0.05, "resamples": 400, "seed": 0}
 
