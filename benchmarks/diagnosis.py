@@ -2,11 +2,11 @@
 
     PYTHONPATH=. python benchmarks/diagnosis.py --runs 10 --mixed 300
 
-For each of the thirteen hypotheses ``--runs`` runs in which its cause is planted alone and strong, and as many runs with
-nothing to explain. A planted cause may make other hypotheses true as well (a KL of 20 nats is a drift for all of them);
-what is true follows from the run's parameters (tests/helpers/simulated_runs.py). ``--mixed`` runs have many causes at
-once, most of them weak, on both sides of every threshold. Recall: share supported of those true. Precision: share true
-of those supported.
+For each of the thirteen hypotheses ``--runs`` runs in which its cause is planted alone and strong, and as many runs
+with nothing to explain. A planted cause may make other hypotheses true as well (a KL of 20 nats is a drift for all of
+them); what is true follows from the run's parameters (tests/helpers/simulated_runs.py). ``--mixed`` runs have many
+causes at once, most of them weak, on both sides of every threshold. Recall: share supported of those true. Precision:
+share true of those supported.
 """
 
 import argparse

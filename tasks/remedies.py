@@ -21,7 +21,7 @@ from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import NotPromoted
 from kellet.files import atomic_folder, write_json
-from kellet.remedies.measure import BASELINE, Arm, Remedies, arms_of, measure
+from kellet.remedies.measure import BASELINE, Arm, Remedies, arms_of, compare_arms
 from tasks.stages import decide, diagnose, evaluate, gather, read_card, train_judge, train_policy, train_reward
 
 STAGES = ("reward_model", "policy", "evaluation")
@@ -139,7 +139,7 @@ def compare(config: Config, arms: Sequence[Ran], scores: dict[str, Artefact], or
         for ran, arm in zip(arms, told, strict=True)
         if arm.rows is not None
     }
-    return measure(told, config.gate, {**origin, "rescored_from_text_mean_difference": apart})
+    return compare_arms(told, config.gate, {**origin, "rescored_from_text_mean_difference": apart})
 
 
 @task(name="publish-remedies")
@@ -167,7 +167,7 @@ def publish(config: Config, found: Remedies, arms: Sequence[Ran]) -> RemediesOut
 
 
 def _arm(ran: Ran, tables: Mapping[str, Any], names: Mapping[str, str], timed: Mapping[Path, float]) -> Arm:
-    """What kellet.remedies.measure reads of an arm."""
+    """What the comparison of the arms reads."""
     import pandas as pd
 
     from kellet.evaluation.file import check_evaluation

@@ -67,7 +67,8 @@ def effects(
     """Measure b against a.
 
     ``slopes`` are the reference's answers: the gain at equal length uses their length slope
-    (kellet/stats/within_prompt.py). ``rewards`` has, by reward model, its rewards of the answers of a, b and ``slopes``.
+    (kellet/stats/within_prompt.py). ``rewards`` has, by reward model, its rewards of the answers of a, of b and of
+    ``slopes``.
     """
     results = [*_judges(a, b, gate), _length(a, b, gate), _kl(a, b, gate), *_shares(a, b, gate), *_styles(a, b, gate)]
     for model, (of_a, of_b, of_slopes) in rewards.items():

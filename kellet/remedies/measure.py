@@ -1,10 +1,10 @@
 """Recommended changes as arms beside the baseline: their effects measured instead of expected.
 
-Every arm is a whole retraining on the same data with the same seeds, and answers the same prompts. Its parameters differ
-from the baseline's by one recommendation of the diagnosis (kellet/diagnosis/recommend.py), or by both. Each arm is
-compared with the reference and with the baseline (kellet/remedies/effects.py): by judges, by length, KL and style, and
-by each arm's reward model, which scores the answers of all. A reward by an arm's own reward model is reported, and never
-compared with a reward by another one.
+Every arm is a whole retraining on the same data with the same seeds, and answers the same prompts. Its parameters
+differ from the baseline's by one recommendation of the diagnosis (kellet/diagnosis/recommend.py), or by both. Each arm
+is compared with the reference and with the baseline (kellet/remedies/effects.py): by judges, by length, KL and style,
+and by each arm's reward model, which scores the answers of all. A reward by an arm's own reward model is reported, and
+never compared with a reward by another one.
 """
 
 from collections.abc import Mapping, Sequence

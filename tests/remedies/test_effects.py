@@ -15,7 +15,7 @@ PROMPTS = 12
 
 
 def answers(reward=0.0, length=10.0, kl=2.0, text="It is here.", gold=0.0, truncated=0.0):
-    """One answer to each of twelve prompts, all alike."""
+    """One answer to each of twelve prompts, all with these values."""
     prompt = np.arange(PROMPTS)
 
     def of(value):
@@ -42,16 +42,16 @@ def against(a, b, **rewards):
 def test_differences_worked_by_hand():
     a = answers(length=10, kl=2, gold=0, text="It is here.")
     b = answers(length=15, kl=5, gold=1, text="Thank you. It is here. Thank you. It is here now and here.", truncated=1)
-    told = {name: effect.estimate and effect.estimate.value for name, effect in against(a, b).items()}
-    assert told["judge_gold/win_rate"] == 1
-    assert told["judge_gold/gain"] == pytest.approx(1)
-    assert told["length"] == pytest.approx(1.5)
-    assert told["kl"] == pytest.approx(3)
-    assert told["truncated"] == 1
-    assert told["style/courtesy"] == pytest.approx(2)  # two sentences that thank
+    values = {name: effect.estimate and effect.estimate.value for name, effect in against(a, b).items()}
+    assert values["judge_gold/win_rate"] == 1
+    assert values["judge_gold/gain"] == pytest.approx(1)
+    assert values["length"] == pytest.approx(1.5)
+    assert values["kl"] == pytest.approx(3)
+    assert values["truncated"] == 1
+    assert values["style/courtesy"] == pytest.approx(2)  # two sentences that thank
     # runs of three words said before: "thank you it", "you it is", "it is here"
-    assert told["style/repetition"] == pytest.approx(3)
-    assert told["style/hedging"] == 0
+    assert values["style/repetition"] == pytest.approx(3)
+    assert values["style/hedging"] == 0
 
 
 def test_the_reference_has_no_kl_of_its_own():
@@ -64,23 +64,23 @@ def test_the_reference_has_no_kl_of_its_own():
 def test_each_reward_model_is_asked_about_both_systems():
     a, b = answers(), answers()
     one, two = np.zeros(PROMPTS), np.full(PROMPTS, -2.0)
-    told = effects(a, b, a, {"baseline": (one, two, one), "first": (two, one, two)}, GATE)
-    assert told["reward/baseline/gain"].estimate.value == pytest.approx(-2)
-    assert told["reward/first/gain"].estimate.value == pytest.approx(2)
-    assert told["reward/baseline/win_rate"].estimate.value == 0
-    assert not any("own" in name for name in told)
+    results = effects(a, b, a, {"baseline": (one, two, one), "first": (two, one, two)}, GATE)
+    assert results["reward/baseline/gain"].estimate.value == pytest.approx(-2)
+    assert results["reward/first/gain"].estimate.value == pytest.approx(2)
+    assert results["reward/baseline/win_rate"].estimate.value == 0
+    assert not any("own" in name for name in results)
 
 
 def test_equal_length_takes_the_length_slope_of_the_reference():
     # reward is 0.02 a token and 0.5 for quality; b is 5 tokens longer: raw gain 0.6, at equal length 0.5
     rows = check_evaluation(evaluation(400, gain=0.5, longer=5.0, length_pay=0.02, seed=3))
-    found = answers_of(rows)
-    a, b = found["reference"], found["candidate"]
-    told = effects(a, b, a, {"own": (a.reward, b.reward, a.reward)}, GATE)
-    left = told["reward/own/equal_length_gain"].estimate
-    assert told["reward/own/gain"].estimate.value == pytest.approx(0.6, abs=0.15)
+    systems = answers_of(rows)
+    a, b = systems["reference"], systems["candidate"]
+    results = effects(a, b, a, {"own": (a.reward, b.reward, a.reward)}, GATE)
+    left = results["reward/own/equal_length_gain"].estimate
+    assert results["reward/own/gain"].estimate.value == pytest.approx(0.6, abs=0.15)
     assert left.low < 0.5 < left.high
-    assert left.value < told["reward/own/gain"].estimate.value
+    assert left.value < results["reward/own/gain"].estimate.value
     far = effects(a, b._replace(length=b.length + 500), a, {"own": (a.reward, b.reward, a.reward)}, GATE)
     assert far["reward/own/equal_length_gain"].estimate is None
     assert "not identified" in far["reward/own/equal_length_gain"].why

@@ -1,4 +1,4 @@
-"""Arms beside a baseline: what is compared with what, which arm is chosen, where an exploit went."""
+"""Arms beside a baseline: what is compared with what, which arm is chosen, whether an exploit moved elsewhere."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from kellet.config.judgement import Gate
 from kellet.errors import DataError
 from kellet.evaluation.file import check_evaluation
 from kellet.gate.verdict import decide
-from kellet.remedies.measure import BASELINE, BOTH, FIRST, SECOND, Arm, arms_of, choose, measure
+from kellet.remedies.measure import BASELINE, BOTH, FIRST, SECOND, Arm, arms_of, choose, compare_arms
 from kellet.remedies.text import as_markdown, as_text, measured_effects, ready, story, table, to_dict
 from kellet.report import remedies_page
 from tests.helpers.evaluations import evaluation
@@ -25,7 +25,7 @@ def change(**patch):
 
 
 def arm(name, *, reward_model, changes=(), verdict=None, text=None, more=(), **world):
-    """An arm whose answers and noise are the same as every other's but for ``world`` (tests/evaluations.py)."""
+    """An arm with the same noise as every other; ``world`` are arguments of tests/helpers/evaluations.py."""
     table = evaluation(40, judged=40, length_pay=0.0, **world)
     table["judge_gold"] = table["judge_human"]
     if text:
@@ -36,7 +36,7 @@ def arm(name, *, reward_model, changes=(), verdict=None, text=None, more=(), **w
     return Arm(
         name,
         changes,
-        {key: value for one in changes for key, value in one["patch"].items()},
+        {key: value for item in changes for key, value in item["patch"].items()},
         rows=rows,
         decision=decision,
         card={"accuracy_reward": {"value": 0.7 if more else 0.8, "interval": [0.6, 0.9]}},
@@ -47,7 +47,7 @@ def arm(name, *, reward_model, changes=(), verdict=None, text=None, more=(), **w
 
 
 def paid_for_courtesy(made):
-    """The same arm, whose reward model is shown to pay for the way that courtesy moved."""
+    """The same arm with a reward model that is shown to pay for the direction in which courtesy moved."""
     axes = [{**axis, "paid": axis["axis"] == "courtesy"} for axis in made.decision["style"]["axes"]]
     return Arm(**{**vars(made), "decision": {**made.decision, "style": {"axes": axes}}})
 
@@ -64,8 +64,8 @@ def arms():
 
 
 @pytest.fixture(scope="module")
-def found(arms):
-    return measure(arms, GATE, {"data_md5": "0123abcd"})
+def remedies(arms):
+    return compare_arms(arms, GATE, {"data_md5": "0123abcd"})
 
 
 def test_both_carries_out_both_and_the_first_has_the_last_word():
@@ -77,42 +77,42 @@ def test_both_carries_out_both_and_the_first_has_the_last_word():
     ]
 
 
-def test_an_arm_is_paired_with_the_baseline_prompt_by_prompt(found):
+def test_an_arm_is_paired_with_the_baseline_prompt_by_prompt(remedies):
     # the noise of both arms is the same, so their difference is the planted one, without an interval
-    over = found.arm(FIRST).baseline["reward/baseline/gain"].estimate
+    over = remedies.arm(FIRST).baseline["reward/baseline/gain"].estimate
     assert (over.value, over.low, over.high) == pytest.approx((0.5, 0.5, 0.5))
-    assert found.arm(FIRST).baseline["reward/first/gain"].estimate.value == pytest.approx(5.0)
-    assert found.arm(SECOND).baseline["reward/baseline/gain"].estimate.value == pytest.approx(-0.25)
-    assert found.arm(FIRST).baseline["judge_human/win_rate"].estimate.value == 1
-    assert found.arm(SECOND).baseline["kl"].improved is True
-    assert found.arm(FIRST).baseline["length"].estimate.value == pytest.approx(0.5, abs=0.05)  # 30 of 60 tokens
+    assert remedies.arm(FIRST).baseline["reward/first/gain"].estimate.value == pytest.approx(5.0)
+    assert remedies.arm(SECOND).baseline["reward/baseline/gain"].estimate.value == pytest.approx(-0.25)
+    assert remedies.arm(FIRST).baseline["judge_human/win_rate"].estimate.value == 1
+    assert remedies.arm(SECOND).baseline["kl"].improved is True
+    assert remedies.arm(FIRST).baseline["length"].estimate.value == pytest.approx(0.5, abs=0.05)  # 30 of 60 tokens
 
 
 def test_only_shared_prompts_are_compared(arms):
     more = arm(FIRST, reward_model=FIRST, gain=0.5)
-    assert measure([arms[0], more], GATE, {}).inputs["reference_answers_alike"]
+    assert compare_arms([arms[0], more], GATE, {}).inputs["reference_answers_alike"]
     few = more.rows["prompt_id"] < "p000025"
     less = Arm(**{**vars(more), "rows": more.rows[few], "rewards": {k: v[few] for k, v in more.rewards.items()}})
-    told = measure([arms[0], less], GATE, {})
-    assert told.prompts == 25
-    assert told.arm(BASELINE).reference["length"].estimate.clusters == 25
+    shared = compare_arms([arms[0], less], GATE, {})
+    assert shared.prompts == 25
+    assert shared.arm(BASELINE).reference["length"].estimate.clusters == 25
     strange = Arm(**{**vars(more), "rows": more.rows.assign(prompt_id="other " + more.rows["prompt_id"])})
     with pytest.raises(DataError, match="different prompts"):
-        measure([arms[0], strange], GATE, {})
+        compare_arms([arms[0], strange], GATE, {})
 
 
-def test_an_exploit_that_moves_to_another_axis_is_seen(found, arms):
+def test_an_exploit_that_moves_to_another_axis_is_seen(remedies, arms):
     # the candidate of 'first' thanks and hopes in every answer, the baseline's in none
-    assert "courtesy" in found.arm(FIRST).elsewhere
-    assert found.arm(FIRST).paid == ()
-    told = measure([arms[0], paid_for_courtesy(arms[1])], GATE, {})
-    assert told.arm(FIRST).paid == ("courtesy",)
-    assert "the exploit may have moved there" in story(told.arm(FIRST), told)[-1]
-    assert dict(table(told))["moved further from the reference"][1] == "more courtesy (paid)"
-    assert found.arm(SECOND).elsewhere == ()
+    assert "courtesy" in remedies.arm(FIRST).further_axes
+    assert remedies.arm(FIRST).paid_axes == ()
+    paid = compare_arms([arms[0], paid_for_courtesy(arms[1])], GATE, {})
+    assert paid.arm(FIRST).paid_axes == ("courtesy",)
+    assert "the exploit may have moved there" in story(paid.arm(FIRST), paid)[-1]
+    assert dict(table(paid))["moved further from the reference"][1] == "more courtesy (paid)"
+    assert remedies.arm(SECOND).further_axes == ()
 
 
-def test_less_of_a_style_is_told_as_less_and_not_as_an_exploit():
+def test_less_of_a_style_is_named_so_and_is_no_exploit():
     # the reference thanks in every answer, the baseline's policy too, that of the arm in none
     def polite(name, *systems):
         made = arm(name, reward_model=BASELINE, gain=0.5)
@@ -120,40 +120,40 @@ def test_less_of_a_style_is_told_as_less_and_not_as_an_exploit():
         made.rows.loc[~made.rows["system"].isin(systems), "response"] = "It is in box 1."
         return made
 
-    told = measure(
+    less = compare_arms(
         [polite(BASELINE, "reference", "candidate"), paid_for_courtesy(polite(FIRST, "reference"))], GATE, {}
     )
-    first = told.arm(FIRST)
-    assert first.paid == ("courtesy",)
-    assert not any("exploit" in sentence for sentence in story(first, told))
-    assert story(first, told)[-1].startswith(
+    first = less.arm(FIRST)
+    assert first.paid_axes == ("courtesy",)
+    assert not any("exploit" in sentence for sentence in story(first, less))
+    assert story(first, less)[-1].startswith(
         "It has less courtesy (-1.00 [-1.00, -1.00] an answer against the baseline"
     )
-    assert dict(table(told))["moved further from the reference"][1] == "less courtesy (paid)"
+    assert dict(table(less))["moved further from the reference"][1] == "less courtesy (paid)"
 
 
-def test_what_is_given_up_is_said_with_figures(found):
-    text = as_text(found)
+def test_what_is_given_up_is_said_with_figures(remedies):
+    text = as_text(remedies)
     assert "gain by the reward model of baseline -0.25 [-0.25, -0.25]" in text
     assert "labels that the reward alone predicts 70.0% [60.0, 90.0] (baseline 80.0% [60.0, 90.0])" in text
     assert "processor time 20 s (baseline 10 s)" in text
     assert "Stopped: no lift" in text
-    first = next(item for item in to_dict(found)["arms"] if item["arm"] == FIRST)
+    first = next(item for item in to_dict(remedies)["arms"] if item["arm"] == FIRST)
     assert not any("reward model" in sentence for sentence in first["sentences"])  # it lost nothing there
 
 
-def test_own_rewards_stand_in_their_own_units_and_in_no_comparison(found):
-    rows = dict(table(found))
+def test_rewards_by_an_arms_own_reward_model_are_in_no_comparison(remedies):
+    rows = dict(table(remedies))
     own = rows["own reward, gain over the reference (own units)"]
     assert own[1] == rows["gain over the reference by the reward model of first"][1]
     assert own[2] == rows["gain over the reference by the reward model of baseline and second"][2]
-    assert not any("own" in name for name in found.arm(FIRST).baseline)
-    assert found.reward_models == {BASELINE: (BASELINE, SECOND), FIRST: (FIRST,)}
+    assert not any("own" in name for name in remedies.arm(FIRST).baseline)
+    assert remedies.reward_models == {BASELINE: (BASELINE, SECOND), FIRST: (FIRST,)}
 
 
-def test_the_front_is_what_none_beats_both_ways(found):
+def test_the_front_is_what_none_beats_both_ways(remedies):
     # first: most wins; second: less KL. The baseline has first's KL and fewer wins.
-    assert set(found.front) == {FIRST, SECOND}
+    assert set(remedies.front) == {FIRST, SECOND}
 
 
 @pytest.mark.parametrize(
@@ -188,19 +188,19 @@ def test_without_a_judge_the_arm_with_fewer_changes_comes_first():
     assert choose([two, one], blind) == SECOND
 
 
-def test_files_are_plain_json_and_say_that_none_is_ready(found):
-    told = json.loads(json.dumps(to_dict(found), allow_nan=False))
-    assert told["chosen"] is None
-    assert "none is ready" in ready(found)
+def test_files_are_plain_json_and_say_that_none_is_ready(remedies):
+    content = json.loads(json.dumps(to_dict(remedies), allow_nan=False))
+    assert content["chosen"] is None
+    assert "none is ready" in ready(remedies)
     assert {"verdict", "against_reference", "against_baseline", "sentences"} <= set(
-        measured_effects(found.arm(FIRST), found)
+        measured_effects(remedies.arm(FIRST), remedies)
     )
-    assert as_markdown(found).count("\n| verdict of the gate | ") == 1
+    assert as_markdown(remedies).count("\n| verdict of the gate | ") == 1
 
 
-def test_the_page_is_whole_escaped_and_asks_for_nothing(found, tmp_path):
+def test_the_page_is_whole_escaped_and_asks_for_nothing(remedies, tmp_path):
     steps = [{"iteration": n, "objective/kl": float(n), "objective/reward": None} for n in range(1, 4)]
-    remedies_page.write(tmp_path / "remedies.html", NASTY, found, {BASELINE: steps, FIRST: steps})
+    remedies_page.write(tmp_path / "remedies.html", NASTY, remedies, {BASELINE: steps, FIRST: steps})
     text = (tmp_path / "remedies.html").read_text()
     parsed = Page(text)
     assert "script" not in parsed.tags
@@ -212,8 +212,8 @@ def test_the_page_is_whole_escaped_and_asks_for_nothing(found, tmp_path):
     assert text.count('class="bubble') == 3 + 1  # three arms with answers, and the reference
 
 
-def test_the_arms_of_a_measure_share_one_axis_and_only_a_better_side_is_shaded(found, tmp_path):
-    remedies_page.write(tmp_path / "remedies.html", "naive", found, {})
+def test_the_arms_of_a_measure_share_one_axis_and_only_a_better_side_is_shaded(remedies, tmp_path):
+    remedies_page.write(tmp_path / "remedies.html", "naive", remedies, {})
     text = (tmp_path / "remedies.html").read_text()
     drawn = re.findall(r"<svg[^>]*><title>([^<]*) against the baseline: [^<]*</title>(.*?)</svg>", text)
     for measure_, shaded in (("gain by judge_gold", True), ("courtesy, counts an answer", False)):
