@@ -31,7 +31,7 @@ class World(Section):
     pairs_per_prompt: Count = 2
     """Pairs of answers judged for each message."""
     annotators: Count = 8
-    """People who label; each has a length bias of their own."""
+    """People who label, each with a different length bias."""
     length_bias: float = 1.0
     """Mean λ: logits that an annotator adds for every 10 words that an answer is longer."""
     length_bias_spread: Annotated[float, Field(ge=0)] = 0.25
@@ -41,7 +41,7 @@ class World(Section):
 
 
 class Validation(Section):
-    """Limits of the Great Expectations suite (kellet/data/validation.py)."""
+    """Limits of the Great Expectations suites (kellet/data/suite.py)."""
 
     max_prompt_chars: Count = 8000
     """Longer prompts go to quarantine."""
@@ -76,7 +76,7 @@ class Split(Section):
 
 
 class Prompts(Section):
-    """Files of prompts without answers (kellet/data/prompts.py), for PPO and evaluation in place of the preferences' own."""
+    """Prompts without answers (kellet/data/prompts.py), for PPO and evaluation in place of the preferences' prompts."""
 
     train: tuple[str, ...] = ()
     """Raw files of the prompts that PPO asks, relative to the project root; none: those of the preferences."""
@@ -106,7 +106,7 @@ class Data(Section):
     columns: dict[Column, str] = Field(default_factory=dict)
     """Column of the contract -> its name in the files, where it has another, such as {prompt: question}."""
     disagreement: Literal["keep", "weights", "majority", "drop"] = "keep"
-    """Several judgements of the same two answers (kellet/data/annotators.py): keep each as a row, weigh, vote or drop."""
+    """Several judgements of the same two answers: keep all, weigh, vote or drop (kellet/data/annotators.py)."""
     world: World = World()
     """How the support world is made; read when ``source`` is ``world``."""
     validation: Validation = Validation()
@@ -119,5 +119,7 @@ class Data(Section):
     @model_validator(mode="after")
     def _the_world_judges_its_own_prompts(self) -> "Data":
         if self.prompts.train and self.source == "world":
-            raise ValueError("prompts from files need source: files; the support world knows the truth of its own only")
+            raise ValueError(
+                "prompts from files need source: files; the support world knows the truth of its own prompts only"
+            )
         return self

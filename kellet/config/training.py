@@ -32,10 +32,10 @@ class BaseLM(Section):
     quantise: Literal["none", "4bit"] = "none"
     """``4bit``: the base's linear layers in NF4 (QLoRA, Dettmers et al. 2023); needs bitsandbytes."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the frozen weights and what is computed with them: auto is bfloat16 on a GPU that has it, else float32. A CPU
-    with bfloat16 instructions trains nearly three times as fast in it; one without them is refused."""
+    """Number format of frozen weights and activations: auto is bfloat16 on a GPU that supports it, else float32. A CPU
+    with bfloat16 instructions trains nearly three times as fast in it; a CPU without them is refused."""
     gradient_checkpointing: bool = False
-    """Compute each layer again in the backward pass: far less memory for activations, about a third more time."""
+    """Compute the layers again in the backward pass: far less memory for activations, about a third more time."""
     vocab_size: Annotated[int, Field(ge=300)] = 1024
     """Tokens of the BPE tokenizer (the trained model only, like all that follow)."""
     layers: Count = 2
@@ -70,14 +70,14 @@ class Lora(Section):
 
 
 class Ensemble(Section):
-    """Several reward models on one base, each an adapter and a head of its own; where they differ, they do not know."""
+    """Several reward models on one base, each with its adapter and head; where they differ, the reward is uncertain."""
 
     members: Count = 1
     """Reward models; with two or more, each is fitted to a bootstrap resample of the training prompts."""
     score: Literal["mean", "minimum", "mean_minus_std"] = "mean"
-    """What the policy is paid, of the members' rewards (Coste et al. 2023: the latter two distrust disagreement)."""
+    """The policy's reward, of the members' rewards (Coste et al. 2023: the latter two distrust disagreement)."""
     std_coef: Annotated[float, Field(ge=0)] = 1.0
-    """mean_minus_std: standard deviations taken off the mean."""
+    """mean_minus_std: standard deviations subtracted from the mean."""
 
 
 class RewardModel(Section):
@@ -87,7 +87,7 @@ class RewardModel(Section):
     """``covariate``: P(chosen) = σ(Δr + γ·Δlength), γ dropped when scoring; ``two_head``: a second head drawn to
     length, dropped when scoring (ODIN, Chen et al. 2024)."""
     two_head_weight: Positive = 1.0
-    """two_head: weight of the losses that part the two heads, λ_L = λ_O of ODIN."""
+    """two_head: weight of the losses that separate the two heads, λ_L = λ_O of ODIN."""
     require_lift: bool = True
     """Stop the run when the lift over 'always the longer one' is not shown to be above zero."""
     lora: Lora = Lora()
@@ -103,15 +103,15 @@ class RewardModel(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Of adapter and head; γ has none."""
     margin_scale: Annotated[float, Field(ge=0)] = 0.0
-    """Logits by which one unit of a pair's ``margin`` parts its answers (Llama 2, eq. 2); 0 ignores the column."""
+    """Logits by which one unit of a pair's ``margin`` separates its answers (Llama 2, eq. 2); 0 ignores the column."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Share of labels that is taken to be wrong."""
+    """Share of labels that is assumed to be wrong."""
     centring: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean of (r⁺ + r⁻)², which holds rewards near zero (Eisenstein et al. 2023 use 0.01)."""
     calibrate: bool = False
     """Divide rewards by the temperature that fits the held-out pairs best, so that one logit is one logit."""
     checkpoint_every: Count = 200
-    """Steps between two checkpoints, from which a stopped training goes on."""
+    """Steps between two checkpoints; a stopped training resumes from the newest."""
 
     @model_validator(mode="after")
     def _two_heads_need_the_whole_batch(self) -> "RewardModel":
@@ -126,10 +126,10 @@ class KL(Section):
     controller: Literal["fixed", "adaptive", "dual"] = "adaptive"
     """``fixed``: β stays; ``adaptive``, ``dual``: β follows the KL towards ``target`` (``dual``: by its logarithm)."""
     penalty: Literal["reward", "loss_k2", "loss_full"] = "reward"
-    """``reward``: β·k1 off each token's reward; ``loss_*``: β times this estimator in the loss, over the advantages'
-    standard deviation so that β keeps its unit; it misses what a token does to the prefixes after it."""
+    """``reward``: β·k1 is subtracted from each token's reward; ``loss_*``: β times the estimator is added to the loss,
+    over the advantages' standard deviation so that β keeps its unit; it misses a token's effect on later prefixes."""
     init_coef: Positive = 0.15
-    """β at the start (and for ever when fixed): reward units per nat."""
+    """β at the start (and throughout when fixed): reward units per nat."""
     target: Positive = 3.0
     """Adaptive, dual: the mean full KL to hold, nats per response."""
     horizon: Positive = 300.0
@@ -148,25 +148,25 @@ class KL(Section):
 
 
 class Score(Section):
-    """What PPO maximises, made of raw scores (kellet/policy/score.py); by default it is the reward model's score."""
+    """What PPO maximises, computed from raw scores (kellet/policy/score.py); by default the reward model's score."""
 
     function: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
-    """``module:function`` that takes lists of prompts and responses and gives a score each; null for none."""
+    """``module:function`` that takes lists of prompts and responses and returns a list of scores; null for none."""
     function_weight: float = 1.0
-    """Of the function's score."""
+    """Weight of the function's score."""
     reward_weight: float = 1.0
-    """Of the reward model's score beside the function's; 0 leaves the function alone."""
+    """Weight of the reward model's score beside the function's; 0 uses the function alone."""
     shaping: Literal["none", "standardised", "gain"] = "none"
     """``standardised``: over mean and spread of the reference's answers (Ziegler et al. 2019); ``gain``: sigmoid of the
     gain over an answer of the reference to the same prompt (PAR, Fu et al. 2025)."""
     clip: Positive | None = None
-    """The shaped score is cut off at ± this; null for no limit."""
+    """The shaped score is clipped to ± this; null for no limit."""
     overlong_tokens: Annotated[int, Field(ge=0)] = 0
     """Width, tokens, of the ramp of a penalty that ends at max_response_tokens (Yu et al. 2025); 0 for none."""
     overlong_penalty: Positive = 1.0
-    """At the end of that ramp, score units."""
+    """The penalty at the end of that ramp, score units."""
     missing_eos_penalty: Annotated[float, Field(ge=0)] = 0.0
-    """Off the score of an answer that was cut, score units."""
+    """Subtracted from the score of an answer that was cut off, score units."""
 
 
 Alarm = Literal[
@@ -207,9 +207,9 @@ class Policy(Section):
     stop_kl: Positive = 0.05
     """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
     checkpoint_every: Count = 5
-    """Iterations from one checkpoint to the next; a killed training goes on from the newest."""
+    """Iterations between two checkpoints; a killed training resumes from the newest."""
     alarm_patience: Annotated[int, Field(ge=3)] = 10
-    """Iterations that a state has to last before it is called out, where one bad iteration says nothing."""
+    """Iterations that a condition must last before its alarm is given, where a single bad iteration means nothing."""
     stop_on: tuple[Alarm, ...] = ()
     """Alarms (kellet/policy/alarms.py) that end the training, with a checkpoint; the others only warn."""
     lora: Lora = Lora()

@@ -1,6 +1,6 @@
 """Which column of a foreign file is which column of the contract, and who won.
 
-Two kinds of files are told apart. Pairs: ``chosen`` and ``rejected``. Comparisons: two answers in the order in which
+There are two kinds of files. Pairs: ``chosen`` and ``rejected``. Comparisons: two answers in the order in which
 they were shown (``answer_a``, ``answer_b``) and ``preferred``, which says who won, as annotation tools export them:
 - Label Studio, CSV: the task's own columns, one named like the control tag, ``annotator``, ``created_at``. A Pairwise
   tag exports ``[{"selected": "left"}]`` (or the tag's leftChoiceValue), a Choices tag its text.
@@ -25,14 +25,14 @@ TURN = "\n\nAssistant:"
 PAIR, COMPARISON = ("chosen", "rejected"), ("answer_a", "answer_b", "preferred")
 OPTIONAL = ("annotator", "created_at", "margin")
 NAMES = ("prompt", *PAIR, *COMPARISON, *OPTIONAL)
-"""The columns that a file may have; ``data.columns`` and ``--map`` name them in a foreign file."""
+"""The columns of the contract; ``data.columns`` and ``--map`` say which column of a foreign file is which."""
 ALIASES = {
     "prompt": ("instruction", "question"),
     "answer_a": ("answer1", "answer_1", "response_a", "response1", "response_1", "completion_a", "text1"),
     "answer_b": ("answer2", "answer_2", "response_b", "response2", "response_2", "completion_b", "text2"),
     "preferred": ("preference", "winner", "choice", "comparison", "pairwise", "pw", "label"),
 }
-"""Names that are understood where the contract's own is missing and no other is given."""
+"""Names that are understood where the contract's name is missing and no other is given."""
 RESPONSES = ".responses"
 FIRST = {"a", "left", "1", "first", "answer_a", "model_a", "response_a"}
 SECOND = {"b", "right", "2", "second", "answer_b", "model_b", "response_b"}
@@ -50,7 +50,7 @@ class Form(NamedTuple):
     """Where the prompt is when no column holds it: ``dialogue`` (hh-rlhf), ``beginning`` (common to both answers)."""
 
     def renamed(self) -> dict[str, str]:
-        """The columns that have another name in the file."""
+        """The columns whose name in the file is another."""
         return {ours: theirs for ours, theirs in self.names.items() if ours != theirs}
 
 
@@ -84,21 +84,21 @@ def judgements(values: Mapping[str, Any], form: Form) -> list[tuple[str, Any]]:
     Raises ValueError when there is none or it is not understood.
     """
     preferred, who = _parsed(values["preferred"]), _parsed(values.get("annotator"))
-    if isinstance(preferred, list) and not any(isinstance(each, dict) for each in preferred):
+    if isinstance(preferred, list) and not any(isinstance(item, dict) for item in preferred):
         if not preferred:
             raise ValueError("nobody judged it: preferred is an empty list")
         users = who if isinstance(who, list) else [who] * len(preferred)
         if len(users) != len(preferred):
             raise ValueError(f"{len(preferred)} judgements by {len(users)} annotators")
-        return [(_winner(each, values, form), user) for each, user in zip(preferred, users, strict=True)]
+        return [(_winner(item, values, form), user) for item, user in zip(preferred, users, strict=True)]
     return [(_winner(preferred, values, form), values.get("annotator"))]
 
 
 def _winner(value: Any, values: Mapping[str, Any], form: Form) -> str:
     value = _parsed(value)
-    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        if all("rank" in each for each in value):
-            ranks = {_side(each.get("value"), values, form): each["rank"] for each in value}
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        if all("rank" in item for item in value):
+            ranks = {_side(item.get("value"), values, form): item["rank"] for item in value}
             if set(ranks) == {"a", "b"}:
                 return "tie" if ranks["a"] == ranks["b"] else min(ranks, key=lambda side: ranks[side])
         value = value[0].get("selected", value) if len(value) == 1 else value
@@ -126,26 +126,26 @@ def _parsed(value: Any) -> Any:
         return value
     for parse in (json.loads, ast.literal_eval):
         try:
-            found = parse(value)
+            parsed = parse(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        return found if isinstance(found, list) else value
+        return parsed if isinstance(parsed, list) else value
     return value
 
 
 def _with_aliases(names: Mapping[str, str], columns: Set[str], wanted: Sequence[str]) -> dict[str, str]:
     """``names`` and, for what is missing of ``wanted``, the first alias that is a column not taken yet."""
-    found = dict(names)
+    mapping = dict(names)
     lower = {column.lower(): column for column in sorted(columns)}
     for name in wanted:
-        known = [
-            lower[alias] for alias in ALIASES.get(name, ()) if alias in lower and lower[alias] not in found.values()
+        candidates = [
+            lower[alias] for alias in ALIASES.get(name, ()) if alias in lower and lower[alias] not in mapping.values()
         ]
         if name == "preferred":
-            known += sorted(column for column in columns if column.endswith(RESPONSES))
-        if name not in found and known:
-            found[name] = known[0]
-    return found
+            candidates += sorted(column for column in columns if column.endswith(RESPONSES))
+        if name not in mapping and candidates:
+            mapping[name] = candidates[0]
+    return mapping
 
 
 def _implicit(path: Path, records: Sequence[Record], names: Mapping[str, str]) -> str:

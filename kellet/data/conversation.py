@@ -1,8 +1,8 @@
 r"""Conversations: lists of messages, each with role and content, as TRL's conversational format has them.
 
-The column ``prompt`` holds text. A conversation stands in it as JSON, ``[{"role": "user", "content": "Hi"}, …]``, so
-that nothing is lost until a tokenizer is at hand: :func:`kellet.models.tokens.encode_prompt` renders it with the tokenizer's
-chat template. Where there is none, and wherever people read it, it is written out as hh-rlhf does (:func:`as_text`):
+The column ``prompt`` holds text. A conversation is stored in it as JSON, ``[{"role": "user", "content": "Hi"}, …]``,
+so that nothing is lost until a tokenizer is at hand: :func:`kellet.models.tokens.encode_prompt` renders it with the
+tokenizer's chat template. Without a template, and for people, it is written out as in hh-rlhf (:func:`as_text`):
 ``\n\nHuman: …\n\nAssistant: …\n\nAssistant:``.
 """
 
@@ -16,7 +16,7 @@ _START = '[{"role": "'
 
 
 def to_prompt(messages: Sequence[Mapping[str, str]]) -> str:
-    """The messages as the text that stands in the column ``prompt``."""
+    """The messages as the text that is stored in the column ``prompt``."""
     plain = [{"role": message["role"], "content": message["content"]} for message in messages]
     return json.dumps(plain, ensure_ascii=False)
 
@@ -51,16 +51,16 @@ def as_text(prompt: str) -> str:
     messages = messages_of(prompt)
     if messages is None:
         return prompt
-    said = ""
+    text = ""
     for message in messages:
         role = message["role"]
         name = SPEAKERS.get(role, role.capitalize())
-        said += message["content"] if role == "system" and not said else f"\n\n{name}: {message['content']}"
-    return said + "\n\nAssistant:"
+        text += message["content"] if role == "system" and not text else f"\n\n{name}: {message['content']}"
+    return text + "\n\nAssistant:"
 
 
 def last_message(prompt: str) -> str:
-    """What the last message says; any other prompt as it is."""
+    """The content of the last message; any other prompt as it is."""
     messages = messages_of(prompt)
     return prompt if messages is None else messages[-1]["content"]
 

@@ -1,7 +1,7 @@
 """Data Docs: the validation results as pages that open in a browser without network.
 
 Great Expectations renders each result; its pages load their styles, scripts, logo and the table of their index from
-other hosts, so those parts are taken out here, a small style is put in, and the index is written anew.
+other hosts, so those parts are removed here, a small style is put in, and a new index is written.
 """
 
 import html

@@ -51,7 +51,7 @@ class _OnlyOne(ColumnPairMapMetricProvider):  # type: ignore[misc]
 
 
 class ExpectFirstOccurrence(ColumnMapExpectation):  # type: ignore[misc]
-    """Expect each value of a column to be there once; of several, the first is kept."""
+    """Expect each value of a column once; of several, the first is kept."""
 
     map_metric = "column_values.first_occurrence"
 
@@ -75,28 +75,28 @@ class ExpectOneJudgement(ColumnPairMapExpectation):  # type: ignore[misc]
 def longer_preferred(table: pd.DataFrame) -> tuple[int, int, int]:
     """Pairs whose chosen answer has (more, fewer, equally many) words than the rejected one.
 
-    Like all table metrics it reads kellet.data.validation.row_keys, not texts.
+    Like all table metrics it reads :func:`kellet.data.validation.row_keys`, not texts.
     """
     difference = table["chosen_words"] - table["rejected_words"]
     return int((difference > 0).sum()), int((difference < 0).sum()), int((difference == 0).sum())
 
 
 def constant_labels(table: pd.DataFrame) -> list[str]:
-    """In what way all labels of a table are equal, so that there is nothing to learn; empty when they are not."""
+    """Each way in which all labels of a table are equal, so that there is nothing to learn; empty when they vary."""
     if len(table) < 2:
         return []
-    found = []
+    reasons = []
     more, fewer, _ = longer_preferred(table)
     if (more == 0) != (fewer == 0):
-        found.append(f"the {'longer' if more else 'shorter'} answer was chosen in all {more + fewer} pairs")
-    found += [
+        reasons.append(f"the {'longer' if more else 'shorter'} answer was chosen in all {more + fewer} pairs")
+    reasons += [
         f"the {side} answer is the same text in all {len(table)} pairs"
         for side in ("chosen", "rejected")
         if table[side].nunique() == 1
     ]
     if (table["label"] != 0).all() and table["label"].nunique() == 1:
-        found.append(f"the label column has one value in all {len(table)} rows")
-    return found
+        reasons.append(f"the label column has one value in all {len(table)} rows")
+    return reasons
 
 
 def split_leaks(table: pd.DataFrame) -> int:
@@ -141,8 +141,8 @@ class ExpectLabelsToVary(BatchExpectation):  # type: ignore[misc]
     metric_dependencies = ("table.constant_labels",)
 
     def _validate(self, metrics: Any, runtime_configuration: Any = None, execution_engine: Any = None) -> Any:  # noqa: ARG002
-        found = metrics["table.constant_labels"]
-        return {"success": not found, "result": {"observed_value": "; ".join(found) or "labels vary"}}
+        reasons = metrics["table.constant_labels"]
+        return {"success": not reasons, "result": {"observed_value": "; ".join(reasons) or "labels vary"}}
 
 
 class ExpectNoPromptInTwoSplits(BatchExpectation):  # type: ignore[misc]

@@ -28,7 +28,7 @@ from kellet.errors import DataError
 
 TEXTS = ("prompt", "chosen", "rejected")
 LABELS = ("label", "preferred")
-"""Columns of a judgement beside chosen and rejected, which need none; the table checks look at them."""
+"""Columns of a judgement beside chosen and rejected, which do not need one; the table checks look at them."""
 ROW = (*TEXTS, "rejected_prompt", *OPTIONAL, "label", "tie", "file", "line", "row")
 REFUSED = ("file", "line", "row", "reason")
 CHUNK = 50_000
@@ -66,9 +66,9 @@ def read_preferences(
     accepted, total = 0, 0
     first = ("", 0)
     for records, share in read_chunks(path, size):
-        known = {key for record in records if record.values for key in record.values}
-        if form is None and known:
-            form = find_form(path, known, records, columns or {})
+        present = {key for record in records if record.values for key in record.values}
+        if form is None and present:
+            form = find_form(path, present, records, columns or {})
         rows, refused = [], []
         for record in records:
             origin = {"file": name or str(path), "line": record.line, "row": _writable(record.text)}
@@ -117,27 +117,27 @@ def _contract(record: Record, form: Form | None) -> list[dict[str, Any]]:
         raise _RowError(record.reason)
     raw = record.values
     values = {ours: raw.get(theirs) for ours, theirs in form.names.items()}
-    more = {"created_at": _created_at(values.get("created_at")), "margin": _margin(values.get("margin"))}
+    other = {"created_at": _created_at(values.get("created_at")), "margin": _margin(values.get("margin"))}
     if not form.comparison:
         label = next((raw[name] for name in LABELS if raw.get(name) is not None), None)
-        more |= {"label": None if label is None else str(label), "tie": False}
+        other |= {"label": None if label is None else str(label), "tie": False}
         sides = _sides(values, ("chosen", "rejected"), form.implicit)
-        return [sides | more | {"annotator": _annotator(values.get("annotator"))}]
+        return [sides | other | {"annotator": _annotator(values.get("annotator"))}]
     rows = []
     for winner, who in judgements(values, form):
         order = ("answer_b", "answer_a") if winner == "b" else ("answer_a", "answer_b")
-        who_and_what = {"annotator": _annotator(who), "label": None, "tie": winner == "tie"}
-        rows.append(_sides(values, order, "") | more | who_and_what)
+        judgement = {"annotator": _annotator(who), "label": None, "tie": winner == "tie"}
+        rows.append(_sides(values, order, "") | other | judgement)
     return rows
 
 
 def _sides(values: Mapping[str, Any], order: tuple[str, str], implicit: str) -> dict[str, Any]:
     """prompt, chosen, rejected and rejected_prompt of a row whose better answer is in the first column of ``order``."""
-    talks = [as_messages(values.get(side)) for side in order]
-    if all(talks):
-        turns = [_last_turn(talk, side, values.get("prompt")) for talk, side in zip(talks, order, strict=True) if talk]
-        return _row(*turns)
-    if any(talks):
+    conversations = [as_messages(values.get(side)) for side in order]
+    if all(conversations):
+        named = zip(conversations, order, strict=True)
+        return _row(*(_last_turn(messages, side, values.get("prompt")) for messages, side in named if messages))
+    if any(conversations):
         raise _RowError(f"of {order[0]} and {order[1]} one is a conversation and the other is not")
     texts = [_text(values, side) for side in order]
     if implicit == "dialogue":
@@ -159,9 +159,9 @@ def _row(chosen: tuple[str | None, str | None], rejected: tuple[str | None, str 
     return row
 
 
-def _last_turn(talk: Messages, side: str, prompt: Any) -> tuple[str, str]:
-    """(prompt, answer) of a conversation; its own messages before the answer count before the column ``prompt``."""
-    *before, last = talk
+def _last_turn(messages: Messages, side: str, prompt: Any) -> tuple[str, str]:
+    """(prompt, answer) of a conversation; the column ``prompt`` counts where it has no messages before the answer."""
+    *before, last = messages
     if last["role"] != "assistant":
         raise _RowError(f"{side} ends with a message of {last['role']!r}, wanted the assistant's answer")
     given = as_messages(prompt)
@@ -170,7 +170,7 @@ def _last_turn(talk: Messages, side: str, prompt: Any) -> tuple[str, str]:
     if not before and not given:
         raise _RowError(f"{side} is an answer without a prompt")
     if before and given and before != given:
-        raise _RowError(f"{side} holds {len(talk)} messages beside a prompt, wanted one answer")
+        raise _RowError(f"{side} holds {len(messages)} messages beside a prompt, wanted one answer")
     return to_prompt(before or given or []), last["content"]
 
 
@@ -209,7 +209,7 @@ def _annotator(value: Any) -> str | None:
 
 
 def _created_at(value: Any) -> str | None:
-    """The moment as text; it is carried along, not interpreted."""
+    """The time as text; it is kept as it is, not interpreted."""
     if value is None or value == "":
         return None
     if isinstance(value, datetime.date):

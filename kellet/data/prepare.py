@@ -1,10 +1,10 @@
 """Raw preference files -> the prepared table, its quarantine and a summary.
 
 Every row that comes in is either in preferences.parquet or, as it came, in quarantine.parquet. The bytes depend on the
-rows alone: pairs stand in the order of their content hash, and nothing tells the time.
+rows alone: pairs are sorted by their content hash, and no time is written.
 
 Memory does not grow with the texts: rows are read, judged and written some thousands at a time, with a copy on disk in
-between (kellet/data/spill.py). What is kept of each row are hashes and counts, about half a kilobyte (docs/use/data.md).
+between (kellet/data/spill.py). Of each row, hashes and counts are kept, about half a kilobyte (docs/use/data.md).
 """
 
 import hashlib
@@ -35,22 +35,22 @@ COLUMNS = ("pair_id", "prompt", "chosen", "rejected", *OPTIONAL, "weight", "sour
 
 
 class Prepared(NamedTuple):
-    """What was found in raw rows; the tables are files."""
+    """The result of :func:`examine` beside the two tables, which are files."""
 
     summary: dict[str, Any]
     report: TableReport
     first: dict[str, tuple[str, int]]
     """(file, line) of the first row of each reason in quarantine."""
     columns: dict[str, dict[str, str]]
-    """The contract's columns that have other names, for each file that has such."""
+    """Of each file, the contract's columns whose name in it is another."""
 
     def raise_if_failed(self, docs: Path | None = None) -> None:
-        """Raise DataError naming the failing expectations, and what to look at: quarantine by reason, Data Docs."""
-        told = (
+        """Raise DataError naming the failing expectations, the quarantined rows by reason, and the Data Docs."""
+        quarantined = (
             f"{count} × {reason} (first: {self.first[reason][0]} line {self.first[reason][1]})"
             for reason, count in self.summary["reasons"].items()
         )
-        hint = ". Quarantined: " + "; ".join(told) if self.summary["reasons"] else ""
+        hint = ". Quarantined: " + "; ".join(quarantined) if self.summary["reasons"] else ""
         self.report.raise_if_failed(hint + (f". Data Docs: {docs / 'index.html'}" if docs is not None else ""))
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def raw_files(data: Data, root: Path) -> list[tuple[str, Path]]:
 
     Raises DataError when a folder has none.
     """
-    found: list[tuple[str, Path]] = []
+    files: list[tuple[str, Path]] = []
     for name in data.files:
         path = root / name
         inside = sorted(file.name for file in path.iterdir() if _is_raw(file)) if path.is_dir() else None
@@ -93,8 +93,8 @@ def raw_files(data: Data, root: Path) -> list[tuple[str, Path]]:
             raise DataError(
                 f"{path} is a folder without preference files ({', '.join(SUFFIXES)}); ingest a batch first"
             )
-        found += [(name, path)] if inside is None else [(f"{name.rstrip('/')}/{file}", path / file) for file in inside]
-    return found
+        files += [(name, path)] if inside is None else [(f"{name.rstrip('/')}/{file}", path / file) for file in inside]
+    return files
 
 
 def examine(
@@ -102,8 +102,8 @@ def examine(
 ) -> Prepared:
     """Judge the rows of (name, path) files; write preferences.parquet and quarantine.parquet into ``folder``.
 
-    Raises DataError when a file cannot be used; whether the table can be used says ``report``. ``progress`` is told the
-    percentage of bytes read.
+    Raises DataError when a file cannot be used; ``report`` says whether the table can be used. ``progress`` counts
+    percent of the bytes.
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         spill = Spill(Path(temporary))
@@ -114,8 +114,8 @@ def examine(
             (reasons == "") & keys.index.isin(pairs.reasons.index), pairs.reasons.reindex(keys.index)
         )
         good = keys[reasons == ""]
-        aside, weights = resolve(good.assign(winner=good["chosen"]), data.disagreement)
-        reasons[aside.index] = aside
+        set_aside, weights = resolve(good.assign(winner=good["chosen"]), data.disagreement)
+        reasons[set_aside.index] = set_aside
         accepted = (reasons == "").to_numpy()
         rank = np.full(len(keys), -1, dtype=np.int64)
         order = np.argsort(keys["pair_id"].to_numpy()[accepted], kind="stable")
@@ -141,7 +141,7 @@ def examine(
 def _read(
     files: Sequence[tuple[str, Path]], data: Data, spill: Spill, progress: Progress
 ) -> tuple[pd.DataFrame, list[Any], dict[str, dict[str, str]]]:
-    """Put all rows into ``spill``; give their keys with pair_id, split and reason, the row checks, and column names."""
+    """Put all rows into ``spill``; return their keys with pair_id, split and reason, the row checks, column names."""
     sizes = [path.stat().st_size if path.is_file() else 0 for _, path in files]
     keys: list[pd.DataFrame] = []
     results: list[Any] = []
@@ -151,13 +151,13 @@ def _read(
             if form is not None and form.renamed():
                 columns[name] = form.renamed()
             if len(rows):
-                judged = check_rows(rows, data.validation)
-                results.append(judged.result)
+                report = check_rows(rows, data.validation)
+                results.append(report.result)
                 splits = {prompt: split_of(prompt, data.split) for prompt in rows["prompt"].dropna().unique()}
                 rows = rows.assign(pair_id=pair_ids(rows), split=rows["prompt"].map(splits).astype(object))
-                reason = judged.reasons.reindex(rows.index).fillna("")
-                of_all = row_keys(rows, prompt_key).assign(pair_id=rows["pair_id"], split=rows["split"], reason=reason)
-                keys.append(of_all)
+                reason = report.reasons.reindex(rows.index).fillna("")
+                numbers = row_keys(rows, prompt_key)
+                keys.append(numbers.assign(pair_id=rows["pair_id"], split=rows["split"], reason=reason))
             spill.add(rows, refused)
             done = (sum(sizes[:number]) + share * sizes[number]) / max(sum(sizes), 1)
             progress(int(100 * done), 100, {"rows": float(spill.rows + spill.refused.total())})

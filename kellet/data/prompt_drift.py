@@ -1,11 +1,12 @@
-"""Do the prompts of a batch differ from those at hand? A classifier two-sample test, with an interval.
+"""Do the prompts of a batch differ from the current ones? A classifier two-sample test, with an interval.
 
-A naive Bayes classifier on the words of a prompt learns on one half to tell batch from current, and is scored on the
-other half, and the other way round. AUC is the chance that it ranks a prompt of the batch above a current one: 0.5 when
-the two are drawn alike. Interval and test follow from the variance of AUC of DeLong et al. 1988, that of one half: the
-two are not independent (taken as such, 95% intervals held 0.5 in 87% of 300 simulated batches that were drawn alike).
+A naive Bayes classifier on the words of a prompt is fitted on one half to separate batch from current and scored on the
+other half, and the other way round. AUC is the probability that it ranks a prompt of the batch above a current one: 0.5
+when both come from the same distribution. Interval and test use the variance of AUC (DeLong et al. 1988) of one half,
+because the two halves are not independent: with the variance of independent halves, 95% intervals held 0.5 in only 87%
+of 300 simulated batches that came from the same distribution.
 Source of the test: Lopez-Paz and Oquab 2017, Revisiting Classifier Two-Sample Tests, arXiv:1610.06545.
-Left out: what words do not show, such as their order.
+Left out: the order of words.
 """
 
 import math
@@ -22,21 +23,21 @@ Floats = npt.NDArray[np.float64]
 FEWEST = 20
 """Distinct prompts that either side needs."""
 MOST = 20_000
-"""Distinct prompts of either side that are looked at, drawn by the seed."""
+"""Distinct prompts of either side that are read; of more, a random sample by the seed."""
 _WORD = re.compile(r"\w+")
 
 
 def prompt_drift(current: Sequence[str], batch: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """AUC with 95% interval, one-sided p-value (AUC > 0.5), prompts of each side and the words that tell most.
+    """AUC with 95% interval, one-sided p-value (AUC > 0.5), prompts of each side and the five most distinctive words.
 
     Only distinct prompts count. With fewer than FEWEST on a side all but the counts are None.
     """
     rng = np.random.default_rng(seed)
     sides = [sorted(set(current)), sorted(set(batch))]
-    found: dict[str, Any] = {"auc": None, "interval": None, "p_value": None, "words": []}
-    found["prompts"] = [len(side) for side in sides]
-    if min(found["prompts"]) < FEWEST:
-        return found
+    result: dict[str, Any] = {"auc": None, "interval": None, "p_value": None, "words": []}
+    result["prompts"] = [len(side) for side in sides]
+    if min(result["prompts"]) < FEWEST:
+        return result
     words: list[list[set[str]]] = []
     for side in sides:
         drawn = rng.permutation(len(side))[:MOST]
@@ -44,20 +45,20 @@ def prompt_drift(current: Sequence[str], batch: Sequence[str], seed: int = 0) ->
     aucs, variances = [], []
     for part in (0, 1):
         ratios = _log_ratios(*(side[part::2] for side in words))
-        scores = [np.array([_score(each, ratios) for each in side[1 - part :: 2]]) for side in words]
+        scores = [np.array([_score(prompt, ratios) for prompt in side[1 - part :: 2]]) for side in words]
         auc, variance = auc_delong(scores[1], scores[0])
         aucs.append(auc)
         variances.append(variance)
     value, error = float(np.mean(aucs)), max(math.sqrt(sum(variances) / 2), 1e-9)
     half = float(norm.ppf(0.975)) * error
     ratios = _log_ratios(*words)
-    common = Counter(word for each in words[1] for word in each)
-    telling = sorted(common, key=lambda word: -common[word] * ratios[word])[:5]
-    return found | {
+    common = Counter(word for prompt in words[1] for word in prompt)
+    distinctive = sorted(common, key=lambda word: -common[word] * ratios[word])[:5]
+    return result | {
         "auc": value,
         "interval": [max(0.0, value - half), min(1.0, value + half)],
         "p_value": float(norm.sf((value - 0.5) / error)),
-        "words": telling,
+        "words": distinctive,
     }
 
 

@@ -1,7 +1,7 @@
-"""Prompts without answers: what PPO asks and evaluation asks, where they are not the prompts of the preferences.
+"""Prompts without answers: for PPO and evaluation, where they are not the prompts of the preferences.
 
 ``data.prompts`` names the files. They are prepared with the preferences, into prompts.parquet of the same folder, so
-that one hash names all that a retraining learns from. Without such files both ask what the preferences ask.
+that one hash names all data of a retraining. Without such files both use the prompts of the preferences.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ def prompt_key(prompt: str) -> str:
 def prepare_prompts(data: Data, root: Path, folder: Path) -> dict[str, Any]:
     """Write prompts.parquet (prompt, source, split) and prompts_quarantine.parquet into ``folder``; return counts.
 
-    Each prompt is there once, in the order of its SHA-256, and no test prompt is a training prompt. Raises DataError
+    Prompts are distinct and sorted by their SHA-256, and no test prompt is a training prompt. Raises DataError
     when a file cannot be used, a split has no prompt, or too large a share is quarantined.
     """
     from kellet.data.validation import check_prompts
@@ -60,14 +60,14 @@ def prepare_prompts(data: Data, root: Path, folder: Path) -> dict[str, Any]:
     kept = table[good].sort_values("prompt", key=lambda column: column.map(_digest))
     kept.assign(source=kept["file"])[["prompt", "source", "split"]].to_parquet(folder / FILE, index=False)
     table.loc[~good, list(QUARANTINE)].to_parquet(folder / REFUSED, index=False)
-    found = {reason: reasons[reason] for reason in sorted(reasons)}
-    return {"rows_in": len(table), "accepted": counts, "quarantined": reasons.total(), "reasons": found}
+    by_reason = {reason: reasons[reason] for reason in sorted(reasons)}
+    return {"rows_in": len(table), "accepted": counts, "quarantined": reasons.total(), "reasons": by_reason}
 
 
 def _read(split: str, name: str, path: Path, source: Prompts) -> Sequence[dict[str, Any]]:
-    rows, known, column = [], set(), source.column
+    rows, present, column = [], set(), source.column
     for record in read_records(path):
-        known |= set(record.values or ())
+        present |= set(record.values or ())
         value, reason = (record.values or {}).get(column), record.reason
         try:
             messages = as_messages(value)
@@ -80,19 +80,19 @@ def _read(split: str, name: str, path: Path, source: Prompts) -> Sequence[dict[s
             prompt, reason = None, f"{column} is a {type(value).__name__}, wanted a text"
         origin = {"file": name, "line": record.line, "row": record.text}
         rows.append({"prompt": prompt, "split": split, "reason": reason} | origin)
-    if column not in known:
-        raise DataError(f"{path}: no column {column!r}; found {', '.join(sorted(known))}; set data.prompts.column")
+    if column not in present:
+        raise DataError(f"{path}: no column {column!r}; found {', '.join(sorted(present))}; set data.prompts.column")
     return rows
 
 
 def _refuse(counts: dict[str, int], reasons: Counter[str], rows: int, data: Data) -> None:
-    told = "; ".join(f"{count} × {reason}" for reason, count in reasons.items()) or "none quarantined"
+    why = "; ".join(f"{count} × {reason}" for reason, count in reasons.items()) or "none quarantined"
     for split, count in counts.items():
         if not count:
-            raise DataError(f"data.prompts.{split} leaves no prompt ({told}); give other files")
+            raise DataError(f"data.prompts.{split} leaves no prompt ({why}); give other files")
     if reasons.total() > data.validation.max_quarantined * rows:
         raise DataError(
-            f"{reasons.total()} of {rows} prompts are quarantined: {told}; at most a share of "
+            f"{reasons.total()} of {rows} prompts are quarantined: {why}; at most a share of "
             f"{data.validation.max_quarantined} may be (data.validation.max_quarantined)"
         )
 

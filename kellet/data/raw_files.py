@@ -36,11 +36,11 @@ class Record(NamedTuple):
 
 
 def read_chunks(path: Path, rows: int) -> Iterator[tuple[list[Record], float]]:
-    """Give up to ``rows`` rows at a time, and the share of the file's bytes read so far; holds no more in memory.
+    """Yield up to ``rows`` rows at a time, and the share of the file's bytes read so far; holds no more in memory.
 
     Raises DataError, with what was got and what to do, when the file does not exist, is a folder, is empty, is of an
-    unknown kind, is a broken gzip, CSV or Parquet file, is not UTF-8, or has no rows; a fault within the file is found
-    when its place is reached.
+    unknown kind, is a broken gzip, CSV or Parquet file, is not UTF-8, or has no rows; a fault inside the file is raised
+    when reading reaches it.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a preference file ({', '.join(SUFFIXES)})")
@@ -57,11 +57,11 @@ def read_chunks(path: Path, rows: int) -> Iterator[tuple[list[Record], float]]:
         if _is_empty(path, file):
             raise DataError(f"{path} is empty; wanted rows with chosen and rejected answers")
         records = _parquet(path, file) if path.suffix == ".parquet" else _text_records(path, file)
-        found = False
+        any_rows = False
         while chunk := list(islice(records, rows)):
-            found = True
+            any_rows = True
             yield chunk, min(file.tell() / size, 1.0)
-        if not found:
+        if not any_rows:
             raise DataError(f"{path} has 0 rows; wanted at least one preference pair")
 
 
@@ -78,7 +78,7 @@ def _is_empty(path: Path, file: BinaryIO) -> bool:
         try:
             return not unzipped.read(1)
         except (EOFError, gzip.BadGzipFile, zlib.error):
-            return False  # told about when it is read
+            return False  # reading it raises the error
 
 
 def _text_records(path: Path, file: BinaryIO) -> Iterator[Record]:
@@ -100,7 +100,7 @@ def _text_records(path: Path, file: BinaryIO) -> Iterator[Record]:
 
 
 def _not_utf8(path: Path) -> DataError:
-    """Say on which line, lines ending with a line feed."""
+    """The error, with the number of the line; a line ends with a line feed."""
     with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as lines:
         start = b""
         for number, line in enumerate(lines, start=1):

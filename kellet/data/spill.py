@@ -1,7 +1,7 @@
 """A copy of all rows on disk, so that they can be written in the order of their hash without being held in memory.
 
-Rows get numbers in the order in which they are added. What is accepted is first dealt to one file for each GROUP rows
-of the output, and each of these is then sorted by itself.
+Rows are numbered in the order in which they are added. Accepted rows are first distributed to one file for each GROUP
+rows of the output, and each of these files is then sorted by itself.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 GROUP = 131_072
-"""Rows in a row group of the files that are written; so many are sorted in memory at a time."""
+"""Rows in a row group of the files that are written, and rows that are sorted in memory at a time."""
 QUARANTINE = ("row", "file", "line", "reason")
 KINDS = {"line": pa.int64(), "margin": pa.float64(), "weight": pa.float64(), "number": pa.int64(), "rank": pa.int64()}
 TEXTS = ("pair_id", "prompt", "chosen", "rejected", "annotator", "created_at", "file", "row", "reason", "split")
@@ -89,8 +89,8 @@ class Spill:
         waiting = schema.empty_table()
         with pq.ParquetWriter(path, schema, compression="zstd") as out:
             for chunk in self._chunks():
-                number, said = chunk["number"].to_numpy(), chunk["reason"].to_pylist()
-                why = [reasons[n] if n >= 0 else text for n, text in zip(number, said, strict=True)]
+                number, unreadable = chunk["number"].to_numpy(), chunk["reason"].to_pylist()
+                why = [reasons[n] if n >= 0 else text for n, text in zip(number, unreadable, strict=True)]
                 chunk = chunk.set_column(chunk.schema.get_field_index("reason"), "reason", pa.array(why, pa.string()))
                 bad = chunk.filter(pa.array([bool(text) for text in why])).select(QUARANTINE)
                 for file, line, reason in zip(*(bad[c].to_pylist() for c in ("file", "line", "reason")), strict=True):

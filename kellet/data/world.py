@@ -1,7 +1,7 @@
-"""The support world: customer messages, answers, annotators, and a helpfulness that is known.
+"""The support world: customer messages, answers, annotators, and a known true helpfulness.
 
-It exists to prove the gate right: the labels of its annotators may like length, its *gold helpfulness* does not, and
-training never sees gold. An answer is a list of sentences; for a message of intent i
+It exists to test the gate against a known truth: the labels of its annotators may prefer length, its *gold
+helpfulness* does not, and training never sees gold. An answer is a list of sentences; for a message of intent i
 
     gold = facts/3 - wrong/3 - filler/5 - repeated/4,  clipped to [-1, 1]
 
@@ -124,37 +124,37 @@ def gold(prompt: str, response: str) -> float:
 
     Raises DataError when ``prompt`` is not a message of this world.
     """
-    held = count(prompt, response)
-    value = held.facts / 3 - held.wrong / 3 - held.filler / 5 - held.repeated / 4
+    counts = count(prompt, response)
+    value = counts.facts / 3 - counts.wrong / 3 - counts.filler / 5 - counts.repeated / 4
     return float(np.clip(value, -1.0, 1.0))
 
 
 def sample_prompts(world: World, rng: np.random.Generator) -> list[str]:
     """``world.prompts`` distinct customer messages, each intent equally likely."""
-    told = texts()
-    intents = sorted(told.messages)
+    world_texts = texts()
+    intents = sorted(world_texts.messages)
     prompts: dict[str, None] = {}
     while len(prompts) < world.prompts:
-        message = rng.choice(told.messages[str(rng.choice(intents))])
+        message = rng.choice(world_texts.messages[str(rng.choice(intents))])
         order = f"{rng.choice(list('ABCDEFGH'))}{rng.integers(100, 1000)}"
-        body = str(message).format(product=rng.choice(told.products), order=order)
-        prompts[f"{rng.choice(told.openings)}{body}{rng.choice(told.closings)}"] = None
+        body = str(message).format(product=rng.choice(world_texts.products), order=order)
+        prompts[f"{rng.choice(world_texts.openings)}{body}{rng.choice(world_texts.closings)}"] = None
     return list(prompts)
 
 
 def sample_answer(intent: str, rng: np.random.Generator) -> str:
     """An answer by one of the AGENTS."""
-    told = texts()
+    world_texts = texts()
     agent = AGENTS[int(rng.integers(len(AGENTS)))]
-    body = [str(rng.choice(fact)) for fact in told.facts[intent] if rng.random() < agent.covered]
-    others = [name for name in sorted(told.facts) if name != intent]
+    body = [str(rng.choice(fact)) for fact in world_texts.facts[intent] if rng.random() < agent.covered]
+    others = [name for name in sorted(world_texts.facts) if name != intent]
     for _ in range(min(int(rng.poisson(agent.wrong)), 3)):
-        fact = told.facts[str(rng.choice(others))][int(rng.integers(3))]
+        fact = world_texts.facts[str(rng.choice(others))][int(rng.integers(3))]
         body.insert(int(rng.integers(len(body) + 1)), str(rng.choice(fact)))
-    for sentence in rng.choice(told.filler, size=min(int(rng.poisson(agent.filler)), 4), replace=False):
+    for sentence in rng.choice(world_texts.filler, size=min(int(rng.poisson(agent.filler)), 4), replace=False):
         body.insert(int(rng.integers(len(body) + 1)), str(sentence))
     if not body:
-        body = [str(rng.choice(told.filler))]
+        body = [str(rng.choice(world_texts.filler))]
     if rng.random() < agent.repeated:
         body.insert(int(rng.integers(len(body) + 1)), body[int(rng.integers(len(body)))])
     return " ".join(body)

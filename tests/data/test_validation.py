@@ -12,7 +12,8 @@ from kellet.data.data_docs import write_docs
 from kellet.data.preferences import read_file
 from kellet.data.prepare import examine
 from kellet.data.prompts import prompt_key
-from kellet.data.validation import TROUBLE, TableReport, check_pairs, check_rows, check_table, row_keys
+from kellet.data.suite import TROUBLE
+from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, row_keys
 from kellet.errors import DataError
 from tests.helpers.rows import row, write_jsonl
 

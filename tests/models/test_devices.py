@@ -23,7 +23,7 @@ POLICY = {
     "checkpoint_every": 2,
     "micro_batch_size": 3,  # on two processes parts of 3 and 1 responses, on one of 3, 3 and 2
     "kl": {"controller": "adaptive", "target": 0.01, "horizon": 32},
-    "score": {"shaping": "gain", "function": "tests.processes:words"},
+    "score": {"shaping": "gain", "function": "tests.helpers.processes:words"},
 }
 CONFIG = tiny.config(policy=POLICY, reward_model={"micro_batch_size": 5, "batch_size": 9})
 SETTINGS = CONFIG.model_dump(mode="json")
