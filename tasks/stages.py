@@ -1,12 +1,13 @@
 """The computing stages as Prefect tasks: each calls one function of kellet and gives an Artefact.
 
-A stage whose inputs, parameters and code are unchanged is not computed again (adapters/artefacts.py). None is retried: the
-same inputs would fail the same way. kellet's modules are imported where they are used, so that a retraining that
+A stage whose inputs, parameters and code are unchanged is not computed again (adapters/artefacts.py). None is retried:
+the same inputs would fail the same way. kellet's modules are imported where they are used, so that a retraining that
 recomputes nothing does not wait for torch.
 """
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,47 +155,29 @@ def write_report(
     champion: dict[str, Any] | None,
 ) -> Artefact:
     """Gather what a person reads after a retraining: report.html and the files it was made from."""
-    from kellet.evaluation.file import read_evaluation
     from kellet.report import page as stage
+    from kellet.report.run import read_run
 
-    inputs = {
-        "data": data,
-        "reward": reward,
-        "policy": policy,
-        "evaluation": evaluation,
-        "gate": gate,
-        "diagnosis": diagnosis,
-        "origin": origin,
-        "champion": champion,
-    }
+    stages = {"reward": reward, "policy": policy, "evaluation": evaluation, "gate": gate, "diagnosis": diagnosis}
 
     def write(out: Path) -> None:
         with atomic_folder(out) as temporary:
-            for source in (
-                gate.path / "gate.json",
-                diagnosis.path / "diagnosis.json",
-                evaluation.path / "evaluation.parquet",
-                evaluation.path / "token_kl.json",
-                policy.path / "history.jsonl",
-                reward.path / "card.json",
-            ):
-                shutil.copy(source, temporary)
-            (temporary / "params.yaml").write_text(dump_config(config), encoding="utf-8")
-            stage.write_report(
-                temporary / "report.html",
-                read_decision(gate),
-                read_evaluation(evaluation.path / "evaluation.parquet"),
-                read_history(policy),
-                config.model_dump(mode="json"),
-                read_card(reward),
-                data.summary,
-                origin,
-                read_json(diagnosis.path / "diagnosis.json"),
-                champion,
-                read_json(evaluation.path / "token_kl.json"),
-            )
+            gather(config, {**stages, "reward_model": reward}, temporary)
+            run = read_run(temporary, answers=True)
+            stage.write_report(temporary / "report.html", run, data.summary, champion)
 
-    return make(folder("report", config, inputs), write)
+    return make(folder("report", config, {"data": data, **stages, "origin": origin, "champion": champion}), write)
+
+
+def gather(config: Config, stages: Mapping[str, Artefact], out: Path) -> None:
+    """Copy the files of a run's folder (kellet/report/run.py) from the stages that made them; write params.yaml."""
+    from kellet.report.run import FILES
+
+    for name, subfolder in FILES.items():
+        stage = subfolder or Path(name).stem  # gate.json is the file of the stage gate
+        if stage in stages:
+            shutil.copy(stages[stage].path / name, out)
+    (out / "params.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
 def read_card(reward: Artefact) -> dict[str, Any]:
@@ -202,17 +185,6 @@ def read_card(reward: Artefact) -> dict[str, Any]:
     return read_json(reward.path / "card.json")
 
 
-def read_decision(gate: Artefact) -> dict[str, Any]:
-    """gate.json of a gate or report artefact."""
-    return read_json(gate.path / "gate.json")
-
-
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
-def read_history(artefact: Artefact) -> list[dict[str, float]]:
-    """The metrics of each training step; empty where the stage has no history.jsonl."""
-    file = artefact.path / "history.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.is_file() else []

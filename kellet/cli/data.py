@@ -12,7 +12,7 @@ from kellet.cli.options import (
     PARAMS,
     in_project,
     mapped_columns,
-    own_folder,
+    output_folder,
     path_option,
     prepared_folder,
     warn,
@@ -46,8 +46,8 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
     """Check raw preferences, quarantine bad rows, split by prompt, and write the table."""
     from kellet.data import prepare as stage
 
-    out = own_folder(out or prepared_folder(config), "summary.json")
-    docs = own_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
+    out = output_folder(out or prepared_folder(config), "summary.json")
+    docs = output_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
     summary = stage.prepare(config.data, Path.cwd(), out, docs, lines("prepare", ("rows",)))
     click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
     warn(summary["warnings"])
@@ -73,7 +73,7 @@ def validate(
 
     try:
         data = mapped_columns(config.data, mapped)
-        docs = docs and own_folder(docs, "rows.html")
+        docs = docs and output_folder(docs, "rows.html")
         with tempfile.TemporaryDirectory() as folder:
             named = [(str(path), path) for path in files]
             found = stage.examine(named, data, Path(folder), docs, lines("validate", ("rows",)))

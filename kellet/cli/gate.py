@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,13 +10,14 @@ from kellet.cli.options import (
     FILE,
     base_of,
     base_option,
-    own_folder,
+    evaluation_of,
+    existing,
+    output_folder,
     path_option,
     preferences_option,
     run_folder,
     run_option,
     table_of,
-    there,
     with_params,
 )
 from kellet.errors import ConfigError, NotPromoted
@@ -50,14 +51,14 @@ def evaluate(
     """Let candidate, reference and champion answer the held-out prompts."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
-    reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
-    policy = there(policy or run_folder(config, run) / "policy", "train-policy")
-    champion = there(champion, "train-policy") if champion else None
+    reward_model = existing(reward_model or run_folder(config, run) / "reward_model", "train-reward")
+    policy = existing(policy or run_folder(config, run) / "policy", "train-policy")
+    champion = existing(champion, "train-policy") if champion else None
     if judge or config.evaluation.judge:
-        judge = there(judge or run_folder(config, run) / "judge", "train-reward --judge")
+        judge = existing(judge or run_folder(config, run) / "judge", "train-reward --judge")
     from kellet.evaluation import evaluate as stage
 
-    out = own_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
+    out = output_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
     models = stage.Models(base, reward_model, policy, champion, judge)
     stage.evaluate(config, table, models, out, lines("evaluation"))
     click.echo(f"evaluation in {out / 'evaluation.parquet'}")
@@ -75,20 +76,22 @@ def evaluate(
 def gate(
     config: "Config", file: Path | None, run: Path | None, as_json: bool, card: Path | None, out: Path | None
 ) -> None:
-    """Judge an evaluation FILE (.parquet, .csv), whoever made it; default RUN/evaluation/evaluation.parquet.
+    """Judge an evaluation FILE (.parquet, .csv), whoever made it; default: that of the run.
 
     Exits with 0 for promote, 3 for block and inconclusive.
     """
-    evaluation = file or there(run_folder(config, run) / "evaluation/evaluation.parquet", "evaluate")
+    evaluation = file or evaluation_of(config, run)
     from kellet.evaluation.file import read_evaluation
     from kellet.gate import verdict as stage
+    from kellet.report.run import file_of, read_object
 
-    own = run_folder(config, run) / "reward_model/card.json"
-    if card is None and file is None and own.exists():
-        card = own
-    told = _read_json(there(card, "train-reward")) if card else None
-    decision = stage.decide(read_evaluation(evaluation), config.gate, card=told)
-    out = out or (None if file else run_folder(config, run) / "gate.json")
+    folder = run_folder(config, run)
+    if card is not None:
+        existing(card, "train-reward")
+    elif file is None and file_of(folder, "card.json").is_file():
+        card = file_of(folder, "card.json")
+    decision = stage.decide(read_evaluation(evaluation), config.gate, card=read_object(card) if card else None)
+    out = out or (None if file else folder / "gate.json")
     if out is not None:
         decision.write(out)
     if as_json:
@@ -130,7 +133,3 @@ def gate_power(
         click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         click.echo(f"{stage.verdict_table(found.rates)}\n\n{stage.coverage_table(found.coverages)}".rstrip())
-
-
-def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))

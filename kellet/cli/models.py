@@ -1,8 +1,7 @@
 """The verbs that train and export models."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,14 +9,14 @@ from kellet.cli.options import (
     FILE,
     base_of,
     base_option,
+    existing,
     first_process,
-    own_folder,
+    output_folder,
     path_option,
     preferences_option,
     run_folder,
     run_option,
     table_of,
-    there,
     warn,
     with_params,
 )
@@ -41,7 +40,7 @@ def train_base(config: "Config", run: Path | None, preferences: Path | None, out
     table = table_of(config, preferences)
     from kellet.models import base_model as stage
 
-    out = own_folder(out or run_folder(config, run) / "base", "config.json")
+    out = output_folder(out or run_folder(config, run) / "base", "config.json")
     stage.train_base(config, table, out, lines("base model", ("base/loss",)))
     click.echo(f"base model in {out}")
 
@@ -64,14 +63,15 @@ def train_reward(
     from kellet.reward.card import require_lift
     from kellet.reward.judge_model import train_judge
     from kellet.reward.train import train_reward as train
+    from kellet.stats.format import percent
 
     name, what, fit = ("judge", "judge", train_judge) if judge else ("reward_model", "reward model", train)
-    out = own_folder(out or run_folder(config, run) / name, "card.json")
+    out = output_folder(out or run_folder(config, run) / name, "card.json")
     progress = lines(what, ("reward_model/loss", "reward_model/accuracy"))
     card = fit(config, table, base, out, progress)
     if first_process():
-        told = f"accuracy {_share(card['accuracy'])}, lift over length {_share(card['lift'])}"
-        click.echo(f"{what} in {out}; {told}")
+        accuracy, lift = (percent(card[key], 1, missing="?") for key in ("accuracy", "lift"))
+        click.echo(f"{what} in {out}; accuracy {accuracy}, lift over length {lift}")
     warn(card.get("warnings", []))
     try:
         require_lift(card)
@@ -102,10 +102,10 @@ def train_policy(
     """Train the policy by PPO against the reward model, held to the reference by KL."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
-    reward_model = there(reward_model or run_folder(config, run) / "reward_model", "train-reward")
+    reward_model = existing(reward_model or run_folder(config, run) / "reward_model", "train-reward")
     from kellet.policy import train as stage
 
-    out = own_folder(out or run_folder(config, run) / "policy", "history.jsonl")
+    out = output_folder(out or run_folder(config, run) / "policy", "history.jsonl")
     shown = ("objective/reward", "objective/kl", "objective/kl_target", "objective/kl_coef", "tokens/response_mean")
     stage.train_policy(config, table, base, reward_model, out, lines("policy", shown))
     if first_process():
@@ -121,10 +121,10 @@ def train_policy(
 def export(config: "Config", run: Path | None, base: Path | None, policy: Path | None, out: Path | None) -> None:
     """Merge a policy's adapter into its base: a plain transformers folder, to serve without Kellet."""
     base = base_of(config, run, base)
-    policy = there(policy or run_folder(config, run) / "policy", "train-policy")
+    policy = existing(policy or run_folder(config, run) / "policy", "train-policy")
     from kellet.models import export as stage
 
-    out = own_folder(out or run_folder(config, run) / "export", "config.json")
+    out = output_folder(out or run_folder(config, run) / "export", "config.json")
     difference = stage.export(base, policy, out)
     click.echo(f"merged model in {out}; no logit differs by more than {difference:.1e} on chance tokens")
 
@@ -165,14 +165,7 @@ def import_gguf(out: Path, file: Path | None) -> None:
 
     from kellet.models import import_gguf as stage
 
-    out = own_folder(out, "config.json")
+    out = output_folder(out, "config.json")
     with tempfile.TemporaryDirectory() as folder:
         stage.import_gguf(out, file or stage.packaged(Path(folder)))
     click.echo(f"base model in {out}")
-
-
-def _share(estimate: Mapping[str, Any]) -> str:
-    """A share with its interval, in percent."""
-    ends = ("?" if end is None else f"{100 * end:.1f}" for end in (estimate["value"], *estimate["interval"]))
-    value, low, high = ends
-    return f"{value}% [{low}, {high}]"

@@ -1,7 +1,8 @@
-"""What the verbs of the command line share: errors as exit codes, parameters, and the places of files.
+"""What the verbs of the command line share: errors as exit codes, parameters, and the default paths of files.
 
-The places are conventions: data/prepared/NAME for the data set data.name, and below --run (default runs/NAME of the
-run's name) base/, reward_model/, policy/, evaluation/evaluation.parquet, gate.json and report.html.
+Defaults: data/prepared/NAME for the data set data.name, and below --run (default runs/NAME of the run's name) base/,
+reward_model/, policy/, judge/, evaluation/, export/, gate.json, diagnosis.json and report.html. A finished run, whether
+by verbs or by a flow, is read through kellet/report/run.py.
 """
 
 import errno
@@ -24,14 +25,14 @@ PARAMS = Path("params.yaml")
 
 
 class Verbs(click.Group):
-    """Errors raised on purpose become ``error: message`` and their exit code; the verbs stand in their own order."""
+    """A group whose verbs turn errors raised on purpose into ``error: message`` and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Name the verbs as they are defined."""
+        """The verbs in the order of the pipeline, in which main.py adds them."""
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb. A path that cannot be used, or a model that a library does not find, is bad input."""
+        """Run the verb. An OSError is bad input: a path that cannot be used, a model that a library does not find."""
         try:
             return super().invoke(ctx)
         except KelletError as error:
@@ -41,13 +42,13 @@ class Verbs(click.Group):
         except OSError as error:
             if error.errno is not None and (error.errno == errno.EPIPE or error.filename is None):
                 raise
-            told = f"{error.filename}: {error.strerror}; give a path that exists and is yours"
-            click.echo(f"error: {error if error.errno is None else told}", err=True)
+            message = f"{error.filename}: {error.strerror}; give a path that exists and is yours"
+            click.echo(f"error: {error if error.errno is None else message}", err=True)
             ctx.exit(2)
 
 
 def with_params(optional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """--params and --set, given on as ``config``; when ``optional``, defaults stand in for a missing params.yaml."""
+    """Add --params and --set, which the verb gets as ``config``; if ``optional``, params.yaml may be missing."""
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         @wraps(verb)
@@ -59,14 +60,14 @@ def with_params(optional: bool = False) -> Callable[[Callable[..., None]], Calla
 
         change = "Change one parameter, section.key=value; may be given several times."
         load = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=change)(load)
-        told = "Parameter file" + (" (built-in parameters where there is none)." if optional else ".")
-        return click.option("--params", type=FILE, default=PARAMS, show_default=True, help=told)(load)
+        file = "Parameter file" + (" (built-in parameters where there is none)." if optional else ".")
+        return click.option("--params", type=FILE, default=PARAMS, show_default=True, help=file)(load)
 
     return decorate
 
 
 def mapped_columns(data: "Data", mapped: tuple[str, ...]) -> "Data":
-    """``data`` with the columns of --map. Raises InputError for what is not OURS=THEIRS, or no column of ours."""
+    """``data`` with the columns of --map. Raises InputError unless each is OURS=THEIRS and OURS one of NAMES."""
     from kellet.data.columns import NAMES
 
     pairs = [text.partition("=") for text in mapped]
@@ -77,7 +78,7 @@ def mapped_columns(data: "Data", mapped: tuple[str, ...]) -> "Data":
 
 
 def path_option(name: str, default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Add an option for a file or folder that has a conventional place."""
+    """Add an option for a path; ``default`` says in its help which path is taken without it."""
     return click.option(name, type=FILE, help=f"Default: {default}.")
 
 
@@ -96,24 +97,25 @@ def prepared_folder(config: "Config") -> Path:
     return Path("data/prepared", config.data.name)
 
 
-def there(path: Path, verb: str) -> Path:
-    """``path`` if it exists. Raises InputError naming the verb that makes it."""
+def existing(path: Path, verb: str) -> Path:
+    """``path``, which must exist. Raises InputError, naming the verb that makes it, when it does not."""
     if not path.exists():
         raise InputError(f"{path} does not exist; make it with 'kellet {verb}', or name another place (see --help)")
     return path
 
 
 def evaluation_of(config: "Config", run: Path | None) -> Path:
-    """The evaluation of a run: RUN/evaluation/evaluation.parquet, or RUN/evaluation.parquet as the flow leaves it."""
-    folder = run_folder(config, run)
-    places = (folder / "evaluation/evaluation.parquet", folder / "evaluation.parquet")
-    return there(next((place for place in places if place.exists()), places[0]), "evaluate")
+    """The evaluation of a run, which must exist."""
+    from kellet.report.run import file_of
+
+    return existing(file_of(run_folder(config, run), "evaluation.parquet"), "evaluate")
 
 
-def own_folder(path: Path, marker: str) -> Path:
+def output_folder(path: Path, marker: str) -> Path:
     """``path``, a folder that a verb will replace as a whole.
 
-    Raises InputError when it is a file, or holds other things than an earlier result, which has the file ``marker``.
+    Raises InputError when it is a file, or a folder with content but without the file ``marker``, which every result of
+    the verb has.
     """
     if path.exists() and not (path / marker).is_file() and (path.is_file() or any(path.iterdir())):
         raise InputError(f"{path} is in use and holds no {marker} of an earlier run; name a new or an empty folder")
@@ -122,7 +124,7 @@ def own_folder(path: Path, marker: str) -> Path:
 
 def table_of(config: "Config", preferences: Path | None) -> Path:
     """The prepared table, which must exist."""
-    return there(preferences or prepared_folder(config) / "preferences.parquet", "prepare")
+    return existing(preferences or prepared_folder(config) / "preferences.parquet", "prepare")
 
 
 def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
@@ -132,13 +134,13 @@ def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
     if base is None and config.base_model.path is not None:
         check_base_path(config)
         return Path(config.base_model.path).expanduser()
-    return there(base or run_folder(config, run) / "base", "train-base")
+    return existing(base or run_folder(config, run) / "base", "train-base")
 
 
 def in_project(module: str, *arguments: str, read: bool = False) -> str:
-    """Run a module of the project that speaks to DVC or MLflow, which kellet does not; leave with its code if it fails.
+    """Run a module of the project that uses DVC or MLflow, which kellet does not import; exit with its code on failure.
 
-    Gives what it printed when ``read``, else it prints for itself. Raises InputError outside a project.
+    With ``read`` its standard output is returned, else it goes to the terminal. Raises InputError outside a project.
     """
     if not Path(*module.split(".")).with_suffix(".py").is_file():
         raise InputError(
@@ -155,11 +157,11 @@ def in_project(module: str, *arguments: str, read: bool = False) -> str:
 
 
 def first_process() -> bool:
-    """Whether this is the process that tells, of those that ``accelerate launch`` has started; without it, it is."""
+    """Whether this process prints: rank 0 of those that ``accelerate launch`` started, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def warn(sentences: list[str]) -> None:
-    """Say warnings on standard error, once for all processes."""
+    """Print warnings on standard error, once for all processes."""
     for sentence in sentences if first_process() else []:
         click.echo(f"warning: {sentence}", err=True)

@@ -1,12 +1,13 @@
 """The verbs that write pages: ``kellet report`` of one run, ``kellet compare`` of several."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from kellet.cli.options import FILE, path_option, run_folder, there, with_params
+from kellet.cli.options import FILE, existing, path_option, run_folder, with_params
+from kellet.errors import InputError
 
 if TYPE_CHECKING:
     from kellet.config.run import Config
@@ -23,52 +24,32 @@ def report(config: "Config", run: Path | None, champion: Path | None, out: Path 
     Needs gate.json and the evaluation; says more with history.jsonl, token_kl.json, diagnosis.json, card.json and the
     data's summary.json. A run folder's own params.yaml, as the flow leaves it, stands before --params.
     """
-    import yaml
-
-    from kellet.evaluation.file import read_evaluation
-    from kellet.report import page as stage
+    from kellet.report.page import write_report
+    from kellet.report.run import file_of, read_object, read_run
 
     folder = run_folder(config, run)
-    decision = there(folder / "gate.json", "gate")
-    evaluation = there(_place(folder, "evaluation/evaluation.parquet"), "evaluate")
-    history = _place(folder, "policy/history.jsonl")
-    told = folder / "params.yaml"
-    shown = yaml.safe_load(told.read_text(encoding="utf-8")) if told.exists() else config.model_dump(mode="json")
+    existing(file_of(folder, "gate.json"), "gate")
+    existing(file_of(folder, "evaluation.parquet"), "evaluate")
+    content = read_run(folder, answers=True)
+    if not content.params:
+        content = replace(content, params=config.model_dump(mode="json"))
     rival = None
     if champion:
-        inputs = _read(champion / "gate.json") or {"inputs": {}}
-        params = there(champion / "params.yaml", "report --champion")
-        rival = {"name": champion.name, "config": yaml.safe_load(params.read_text(encoding="utf-8"))}
-        rival["lineage"] = inputs["inputs"]
-    stage.write_report(
-        out or folder / "report.html",
-        _read(decision),
-        read_evaluation(evaluation),
-        [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()] if history.exists() else (),
-        config=shown,
-        card=_read(_place(folder, "reward_model/card.json")),
-        data=_read(Path("data/prepared", shown["data"]["name"], "summary.json")),
-        diagnosis=_read(folder / "diagnosis.json"),
-        champion=rival,
-        token_kl=_read(_place(folder, "evaluation/token_kl.json")),
-    )
-    click.echo(f"report in {out or folder / 'report.html'}")
+        params = file_of(champion, "params.yaml")
+        if not params.is_file():
+            raise InputError(f"{params} does not exist; give --champion a run folder that flows.retrain wrote")
+        lineage = read_object(file_of(champion, "gate.json")).get("inputs", {})
+        rival = {"name": champion.name, "config": read_object(params), "lineage": lineage}
+    summary = read_object(Path("data/prepared", content.params["data"]["name"], "summary.json"))
+    out = out or folder / "report.html"
+    write_report(out, content, summary, rival)
+    click.echo(f"report in {out}")
 
 
-def _place(folder: Path, name: str) -> Path:
-    """Where a stage's verb leaves the file, or else where the flow does: in the run's folder itself."""
-    path = folder / name
-    return folder / path.name if not path.exists() and (folder / path.name).exists() else path
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-@click.command(epilog="Example: kellet compare runs/naive runs/support --out naive-support.html")
+@click.command("compare", epilog="Example: kellet compare runs/naive runs/support --out naive-support.html")
 @click.argument("runs", type=FILE, nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("--out", type=FILE, default=Path("compare.html"), show_default=True, help="The page.")
-def compare(runs: tuple[Path, ...], out: Path) -> None:
+def compare_runs(runs: tuple[Path, ...], out: Path) -> None:
     """Put several RUN folders (runs/NAME) into one self-contained page, and print what comes first.
 
     Verdicts, criteria with intervals, curves over each other, what differs in the parameters, style, causes. A folder
@@ -78,7 +59,7 @@ def compare(runs: tuple[Path, ...], out: Path) -> None:
     from kellet.report.compare_page import write_comparison
     from kellet.report.run import read_runs
 
-    found = read_runs(runs)
-    write_comparison(out, found)
-    click.echo(as_text(found))
+    contents = read_runs(runs)
+    write_comparison(out, contents)
+    click.echo(as_text(contents))
     click.echo(f"page in {out}")

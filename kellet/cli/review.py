@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kellet.cli.options import FILE, base_of, evaluation_of, in_project, path_option, run_folder, there, with_params
+from kellet.cli.options import FILE, base_of, evaluation_of, existing, in_project, path_option, run_folder, with_params
 from kellet.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def chat(
     if policy is None:
         policy, base, text, name = _registered(config, model)
     else:
-        there(policy / "adapter", "train-policy")
+        existing(policy / "adapter", "train-policy")
         base = base or (None if config.base_model.path else policy.parent / "base")
         base = base_of(config, policy.parent, base)
     from kellet.evaluation import chat as stage

@@ -1,4 +1,4 @@
-"""compare.html: several runs side by side (kellet/report/compare.py reads them)."""
+"""compare.html: several runs on one page."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 from markupsafe import Markup
 
 from kellet.report import svg
-from kellet.report.compare import NOTHING, cell, differing, estimate, notes, summary
-from kellet.report.pages import colour, overlaid, write_page
+from kellet.report.compare import NOTHING, Row, cell, differing, filled, notes, summary
+from kellet.report.figures import colour, overlaid
+from kellet.report.html import write_page
 from kellet.report.run import Run
 from kellet.stats.format import number, percent, rounded
 
@@ -28,7 +29,9 @@ def write_comparison(out: Path, runs: Sequence[Run]) -> None:
     write_page(
         out,
         "compare.html",
+        ("report.css", "compare.css"),
         runs=[(run.name, colour(number), run.decision) for number, run in enumerate(runs)],
+        names=[(run.name, colour(number)) for number, run in enumerate(runs)],
         level="/".join(f"{100 * (1 - 2 * alpha):g}%" for alpha in sorted(alphas)),
         notes=notes(runs),
         summary=summary(runs),
@@ -48,29 +51,28 @@ def _criteria(runs: Sequence[Run]) -> list[dict[str, Any]]:
     keys = dict.fromkeys(key for run in runs for key in run.checks())
     groups = []
     for key in keys:
-        checks = [(number, run.name, run.checks().get(key)) for number, run in enumerate(runs)]
-        known = [check for _, _, check in checks if check is not None]
-        ends = _domain(known)
+        by_run = [(run.name, run.checks().get(key)) for run in runs]
+        made = [check for _, check in by_run if check is not None]
+        domain = _domain(made)
         lines = [
             {
                 "name": name,
                 "colour": colour(place),
                 "passed": check["passed"] if check else None,
-                "words": cell(check),
-                "drawing": _drawn(name, check, ends) if check else "",
+                "text": cell(check),
+                "drawing": _drawn(name, check, domain) if check else "",
             }
-            for place, name, check in checks
+            for place, (name, check) in enumerate(by_run)
         ]
-        first = known[0]
-        wanted = {f"{check['direction']} {number(float(check['threshold']), check['unit'])}" for check in known}
+        wanted = {f"{check['direction']} {number(float(check['threshold']), check['unit'])}" for check in made}
         groups.append(
-            {"criterion": key[0], "check": first["name"], "wanted": " / ".join(sorted(wanted)), "lines": lines}
+            {"criterion": key[0], "check": made[0]["name"], "wanted": " / ".join(sorted(wanted)), "lines": lines}
         )
     return groups
 
 
 def _domain(checks: Sequence[Mapping[str, Any]]) -> list[float]:
-    """What the axis of all these checks has to reach: their ends, and room around their thresholds."""
+    """Values that the common axis of these checks has to reach: values, interval ends, and room around thresholds."""
     ends = [end for check in checks for end in (check["value"], *(check["interval"] or ())) if end is not None]
     limits = [float(check["threshold"]) for check in checks]
     room = 0.25 * max((abs(end - limit) for end in ends for limit in limits), default=1.0)
@@ -83,46 +85,44 @@ def _drawn(name: str, check: Mapping[str, Any], domain: Sequence[float]) -> Mark
     return svg.interval(check["value"], check["interval"], threshold, direction, check["passed"], label, domain=domain)
 
 
-def _judges(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+def _judges(runs: Sequence[Run]) -> list[Row]:
     names = dict.fromkeys(name for run in runs for name in run.decision.get("judges", {}))
     rows = []
     for name in names:
-        found = [run.decision.get("judges", {}).get(name) for run in runs]
-        rows.append((f"{name}, win rate", [percent(estimate(one["win_rate"])) if one else NOTHING for one in found]))
-        rows.append((f"{name}, mean gain", [rounded(estimate(one["mean_gain"])) if one else NOTHING for one in found]))
+        by_run = [run.decision.get("judges", {}).get(name) for run in runs]
+        rates = [percent(judge["win_rate"]) if judge else NOTHING for judge in by_run]
+        gains = [rounded(judge["mean_gain"]) if judge else NOTHING for judge in by_run]
+        rows += [(f"{name}, win rate", rates), (f"{name}, mean gain", gains)]
     return rows
 
 
-def _styles(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """Shift on each style axis, counts an answer; 'paid' where the run's reward is shown to pay for it."""
-    axes = [{axis["axis"]: axis for axis in run.decision.get("style", {}).get("axes", ())} for run in runs]
-    names = dict.fromkeys(name for found in axes for name in found)
-    return [(name, [_axis(found.get(name)) for found in axes]) for name in names]
+def _styles(runs: Sequence[Run]) -> list[Row]:
+    """Shift on each style axis, counts per answer, with 'paid' where the run's reward is shown to pay for it."""
+    by_run = [{axis["axis"]: axis for axis in run.decision.get("style", {}).get("axes", ())} for run in runs]
+    names = dict.fromkeys(name for axes in by_run for name in axes)
+    return [(name, [_axis(axes.get(name)) for axes in by_run]) for name in names]
 
 
 def _axis(axis: Mapping[str, Any] | None) -> str:
     if not axis or not axis["shift"]:
         return NOTHING
-    return rounded(estimate(axis["shift"])) + (", paid" if axis["paid"] else "")
+    return rounded(axis["shift"]) + (", paid" if axis["paid"] else "")
 
 
-def _causes(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    found = [{item["id"]: item for item in run.diagnosis.get("hypotheses", ())} for run in runs]
-    ids = {id_: item["statement"] for items in found for id_, item in items.items()}
+def _causes(runs: Sequence[Run]) -> list[Row]:
+    by_run = [{item["id"]: item for item in run.diagnosis.get("hypotheses", ())} for run in runs]
+    statements = {id_: item["statement"] for items in by_run for id_, item in items.items()}
     return [
-        (f"{id_} {statement}", [items[id_]["verdict"] if id_ in items else NOTHING for items in found])
-        for id_, statement in ids.items()
+        (f"{id_} {statement}", [items[id_]["verdict"] if id_ in items else NOTHING for items in by_run])
+        for id_, statement in statements.items()
     ]
 
 
-def _card(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+def _card(runs: Sequence[Run]) -> list[Row]:
     rows = [("length control", [str(run.card.get("length_control", NOTHING)) for run in runs])]
-    for key, title in CARD.items():
-        rows.append((title, [_figure(run.card.get(key)) for run in runs]))
-    return [row for row in rows if any(cell != NOTHING for cell in row[1])]
+    rows += [(title, [_figure(run.card.get(key)) for run in runs]) for key, title in CARD.items()]
+    return filled(rows)
 
 
 def _figure(value: Any) -> str:
-    if not isinstance(value, Mapping) or value.get("value") is None:
-        return NOTHING
-    return rounded(estimate(value), 3)
+    return rounded(value, 3) if isinstance(value, Mapping) and value.get("value") is not None else NOTHING

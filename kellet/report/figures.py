@@ -1,4 +1,4 @@
-"""The report's drawings over training and over answers: curves of a history, reward against length."""
+"""Drawings over training and over answers: curves of one run or of several, reward against length."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,32 +13,43 @@ from kellet.stats.bootstrap import Estimate
 from kellet.stats.within_prompt import length_slope
 
 MAX_POINTS = 1500
-"""Dots of each system in the scatter; a fixed draw when there are more answers."""
+"""Dots of each system in the scatter; a draw with a fixed seed when there are more answers."""
 MAX_STEPS = 400
-"""Points of a curve; evenly spaced iterations, the last among them, when there are more."""
-STYLES = ("reference", "champion", "candidate")
-"""Systems, each with the CSS class of its name, in the order in which they are drawn over each other."""
+"""Points of a curve; when there are more iterations, evenly spaced ones with the first and the last."""
+SYSTEMS = ("reference", "champion", "candidate")
+"""In the order in which they are drawn over each other; each name is also the CSS class of the system's colour."""
+COLOURS = 8
+"""CSS classes run-0, run-1, ... in compare.css; with more runs they repeat."""
+CURVES = (
+    ("Reward", "own reward model's", "objective/reward"),
+    ("Length", "tokens of a response", "tokens/response_mean"),
+    ("KL from the reference", "nats per response", "objective/kl"),
+    ("KL coefficient β", "reward per nat", "objective/kl_coef"),
+)
+"""(title, unit, metric) of the curves that several runs share."""
+Level = tuple[str, str, float]
+"""(name, CSS class, value) of a horizontal line."""
 
 
 def curves(
     history: Sequence[Mapping[str, Any]], gate: Mapping[str, Any], answered: Mapping[str, float]
 ) -> list[tuple[str, Markup]]:
-    """Reward, judges, length, KL and β over iterations; a metric that was not logged is left out.
+    """(Title, drawing) of reward, judges, length, KL and β over iterations; metrics that were not logged are left out.
 
-    ``answered`` are the means of reward and length of the reference's held-out answers, drawn across.
+    ``answered`` has the means of reward and length of the reference's held-out answers, drawn as horizontal lines.
     """
     tail = [("tail budget", "tail-budget", float(gate["kl_tail_budget"]))]
     levels = [("budget", "budget", float(gate["kl_budget"]))]
     target = _points(history, "objective/kl_target")
     if target:
         levels.insert(0, ("target", "target", target[-1][1]))
-    judged = sorted({key for step in history for key in step if key.startswith("judge/")})
+    judges = sorted({key for step in history for key in step if key.startswith("judge/")})
     reward, length = (
         [("reference", "reference", answered[key])] if key in answered else [] for key in ("reward", "length")
     )
-    wanted: list[tuple[str, str, dict[str, str], list[tuple[str, str, float]]]] = [
+    wanted: list[tuple[str, str, dict[str, str], list[Level]]] = [
         ("Reward", "reward of a response", {"policy": "objective/reward"}, reward),
-        *(("Judge: " + key.removeprefix("judge/"), "score of a response", {"policy": key}, []) for key in judged),
+        *(("Judge: " + key.removeprefix("judge/"), "score of a response", {"policy": key}, []) for key in judges),
         ("Length", "tokens of a response", {"policy": "tokens/response_mean"}, length),
         ("KL from the reference", "nats per response", {"mean": "objective/kl"}, levels),
         ("Tail of the KL", "nats per response", {"95th percentile": "objective/kl_p95"}, tail),
@@ -53,9 +64,28 @@ def curves(
     return drawn
 
 
+def overlaid(histories: Mapping[str, Sequence[Mapping[str, Any]]], levels: Sequence[Level]) -> list[tuple[str, Markup]]:
+    """(Title, drawing) of CURVES, with the curves of all runs in one drawing; ``levels`` belong to the KL."""
+    drawn = []
+    for title, unit, key in CURVES:
+        series = [
+            svg.Series(name, colour(number), _points(history, key))
+            for number, (name, history) in enumerate(histories.items())
+        ]
+        logged = [one for one in series if one.points]
+        if logged:
+            drawn.append((title, svg.curves(title, unit, logged, levels if key == "objective/kl" else ())))
+    return drawn
+
+
+def colour(number: int) -> str:
+    """The CSS class of the run with this number."""
+    return f"run-{number % COLOURS}"
+
+
 def _points(history: Sequence[Mapping[str, Any]], key: str) -> list[svg.Point]:
-    pairs = [(step.get("iteration", index), step.get(key)) for index, step in enumerate(history, 1)]
-    points = [(float(x), float(y)) for x, y in pairs if y is not None and np.isfinite(y)]
+    pairs = [(step.get("iteration", number), step.get(key)) for number, step in enumerate(history, 1)]
+    points = [(float(x), float(y)) for x, y in pairs if x is not None and y is not None and np.isfinite(y)]
     if len(points) <= MAX_STEPS:
         return points
     return [points[place] for place in np.linspace(0, len(points) - 1, MAX_STEPS).round().astype(int)]
@@ -67,21 +97,21 @@ def answered(rows: pd.DataFrame) -> dict[str, float]:
     return {"reward": float(part["reward"].mean()), "length": float(part["length_tokens"].mean())}
 
 
-def slopes(rows: pd.DataFrame, gate: Mapping[str, Any]) -> list[tuple[str, Estimate | None]]:
-    """Within-prompt slope of reward on length for each system, where it can be told."""
-    found = []
-    for system in STYLES:
+def slopes(rows: pd.DataFrame, gate: Mapping[str, Any]) -> dict[str, Estimate | None]:
+    """Within-prompt slope of reward on length for each system; None where there are too few answers for one."""
+    fitted = {}
+    for system in SYSTEMS:
         part = rows[rows["system"] == system]
         if len(part):
             columns = (part["reward"].to_numpy(), part["length_tokens"].to_numpy(), part["prompt_id"].to_numpy(str))
-            found.append((system, length_slope(*columns, **settings(gate))))
-    return found
+            fitted[system] = length_slope(*columns, **settings(gate))
+    return fitted
 
 
 def scatter(rows: pd.DataFrame, fitted: Mapping[str, Estimate | None]) -> Markup:
-    """Reward against length, one dot an answer; lines of the within-prompt slope through each system's mean."""
+    """Reward against length, one dot per answer; a line through each system's mean has its within-prompt slope."""
     series, lines = [], []
-    for system in STYLES:
+    for system in SYSTEMS:
         part = rows[rows["system"] == system]
         if not len(part):
             continue

@@ -1,6 +1,5 @@
-"""The report's judgements as its templates show them: criteria, systems, judges, hypotheses, each with its drawing."""
+"""The report's judgements as its templates show them: criteria, systems, judges, hypotheses, with their drawings."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from kellet.report import svg
-from kellet.stats.bootstrap import Estimate, cluster_codes, cluster_means, mean
-from kellet.stats.format import number
+from kellet.stats.bootstrap import cluster_codes, cluster_means, mean
+from kellet.stats.format import Figure, Unit, in_words, number, value_and_interval
 from kellet.stats.win_rate import win_rate
 
 QUESTIONS = {
@@ -49,9 +48,10 @@ TILES = {
     "KL from the reference": ("kl_budget", "mean_kl"),
     "Wins by the judge": ("independent_judge", "win_rate"),
 }
-"""What a reader sees first: a name, and the check that it shows."""
+"""What a reader sees first: a title, and the (criterion, check) of gate.json under it."""
 LEADS = re.compile(r"(Why [^.]*\.|Together:|Cannot be told:)\s*")
 """How a paragraph of the explanation begins (kellet/diagnosis/diagnose.py)."""
+NOT_KNOWN = "–"
 BADGES = {"supported": "fail", "not supported": "pass", "cannot tell": "open"}
 
 
@@ -62,45 +62,40 @@ def criterion(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**item, "question": question, "checks": [check(one) for one in item["checks"]]}
 
 
-def check(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A check of gate.json with its words and its drawing."""
-    unit, value, ends = told["unit"], told["value"], told["interval"]
-    title = CHECKS.get(str(told["name"]), str(told["name"]).replace("_", " "))
-    words = "cannot tell"
-    if value is not None and ends:
-        low, high = ("…" if end is None else number(float(end), unit).removesuffix(" nats") for end in ends)
-        words = f"{number(float(value), unit)} [{low}, {high}]"
-    limit = number(float(told["threshold"]), unit)
-    wanted = f"{told['direction']} {limit}"
-    label = f"{title}: {words}, wanted {wanted}"
+def check(item: Mapping[str, Any]) -> dict[str, Any]:
+    """A check of gate.json with its text and its drawing."""
+    unit, value, ends = item["unit"], item["value"], item["interval"]
+    title = CHECKS.get(str(item["name"]), str(item["name"]).replace("_", " "))
+    text = "cannot tell" if value is None or not ends else in_words(item, unit, missing="…")
+    limit = number(float(item["threshold"]), unit)
+    wanted = f"{item['direction']} {limit}"
+    label = f"{title}: {text}, wanted {wanted}"
     drawing = svg.interval(
-        value, ends, float(told["threshold"]), str(told["direction"]), told["passed"], label, mark=limit
+        value, ends, float(item["threshold"]), str(item["direction"]), item["passed"], label, mark=limit
     )
-    return {**told, "title": title, "words": words, "wanted": wanted, "drawing": drawing}
+    return {**item, "title": title, "text": text, "wanted": wanted, "drawing": drawing}
 
 
 def tiles(criteria: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The checks of TILES that the gate made, named as TILES names them; a ratio is told as a change."""
-    found = {(item["name"], one["name"]): one for item in criteria for one in item["checks"]}
+    """The checks of TILES that the gate made, under the titles of TILES; a ratio is given as a change in percent."""
+    checks = {(item["name"], one["name"]): one for item in criteria for one in item["checks"]}
     shown = []
     for title, key in TILES.items():
-        if key in found:
-            one = found[key]
-            told = {"title": title}
-            if one["unit"] == "ratio" and one["value"] is not None and one["interval"]:
-                told |= {"words": _changed(one["value"], one["interval"])}
-                told |= {"wanted": f"{one['direction']} {100 * (one['threshold'] - 1):+.0f}%"}
-            shown.append({**one, **told})
+        if key in checks:
+            tile = {**checks[key], "title": title}
+            if tile["unit"] == "ratio" and tile["value"] is not None and tile["interval"]:
+                tile["text"] = value_and_interval(tile, _change, "%")
+                tile["wanted"] = f"{tile['direction']} {_change(tile['threshold'])}%"
+            shown.append(tile)
     return shown
 
 
-def _changed(value: float, ends: Sequence[float | None]) -> str:
-    low, high = ("…" if end is None else f"{100 * (end - 1):+.0f}" for end in ends)
-    return f"{100 * (value - 1):+.0f}% [{low}, {high}]"
+def _change(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.0f}"
 
 
 def tally(criteria: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[Mapping[str, Any]]]]:
-    """(badge, words, criteria) of those violated, not shown, holding, not judged; empty groups are left out."""
+    """(badge, text, criteria) of those violated, not shown, holding and not judged; empty groups are left out."""
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {
         ("fail", "violated"): [one for one in criteria if one["counted"] and one["passed"] is False],
         ("open", "not shown"): [one for one in criteria if one["counted"] and one["passed"] is None],
@@ -120,90 +115,85 @@ def champion(decision: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def systems(rows: pd.DataFrame, gate: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Columns, and for each system its means over prompts with intervals, in words; a dash where nothing is known."""
-    judges = sorted(name for name in rows.columns if str(name).startswith("judge_"))
-    units = {"reward": "reward", "length_tokens": "tokens", "kl_nats": "nats", "truncated": "share"}
-    columns = [*units, *judges]
-    told = []
+    """Columns, and for each system its means over prompts with intervals; a dash where no answer has the value."""
+    titles = {"reward": "Reward", "length_tokens": "Length, tokens", "kl_nats": "KL, nats", "truncated": "Truncated"}
+    titles |= {name: name for name in sorted(map(str, rows.columns)) if name.startswith("judge_")}
+    table = []
     for system in ("reference", "champion", "candidate"):
         part = rows[rows["system"] == system]
         if len(part):
-            told.append((system, [_mean(part, name, units.get(name, "reward"), gate) for name in columns]))
-    kept = [place for place in range(len(columns)) if any(cells[place] != "–" for _, cells in told)]
-    names = {"reward": "Reward", "length_tokens": "Length, tokens", "kl_nats": "KL, nats", "truncated": "Truncated"}
-    return [names.get(columns[i], columns[i]) for i in kept], [(name, [cells[i] for i in kept]) for name, cells in told]
+            table.append((system, [_mean(part, column, gate) for column in titles]))
+    kept = [place for place in range(len(titles)) if any(cells[place] != NOT_KNOWN for _, cells in table)]
+    columns = list(titles.values())
+    return [columns[i] for i in kept], [(system, [cells[i] for i in kept]) for system, cells in table]
 
 
-def _mean(part: pd.DataFrame, column: str, unit: str, gate: Mapping[str, Any]) -> str:
+def _mean(part: pd.DataFrame, column: str, gate: Mapping[str, Any]) -> str:
     known = part[part[column].notna()]
     if known.empty:
-        return "–"
+        return NOT_KNOWN
     values, prompts = known[column].to_numpy(float), known["prompt_id"].to_numpy(str)
-    if unit == "share":  # a bootstrap of what happened once in a thousand has no end to its interval
-        return words(win_rate(values, prompts, alpha=gate["alpha"]), unit)
+    if column == "truncated":  # a share, by Wilson's interval: the bootstrap's is unbounded for a rare event
+        return text_of(win_rate(values, prompts, alpha=gate["alpha"]), "share")
     (codes,), n = cluster_codes(prompts)
-    return words(mean(cluster_means(values, codes, n), **settings(gate)), "reward")
+    return text_of(mean(cluster_means(values, codes, n), **settings(gate)), "reward")
 
 
 def settings(gate: Mapping[str, Any]) -> dict[str, Any]:
-    """What an interval takes, from the gate's configuration."""
+    """The settings of a bootstrap interval, from the gate's configuration."""
     return {name: gate[name] for name in ("alpha", "resamples", "seed")}
 
 
 def judges(decision: Mapping[str, Any]) -> list[tuple[str, str, str, int]]:
     """Name, win rate, mean gain and prompts of each judge column."""
     rows = []
-    for name, told in decision.get("judges", {}).items():
-        rate, gain = told["win_rate"], told["mean_gain"]
-        rows.append((name, words(rate, "win rate"), words(gain, "reward"), int(rate["prompts"])))
+    for name, judge in decision.get("judges", {}).items():
+        rate, gain = judge["win_rate"], judge["mean_gain"]
+        rows.append((name, text_of(rate, "win rate"), text_of(gain, "reward"), int(rate["prompts"])))
     return rows
 
 
-def words(estimate: Estimate | Mapping[str, Any] | None, unit: Any) -> str:
-    """``value [low, high]``; an end that is not finite is …, and nothing known is a question mark."""
-    told = estimate.to_dict() if isinstance(estimate, Estimate) else estimate
-    if told is None or told["value"] is None:
-        return "?"
-    ends = (math.inf if end is None else float(end) for end in told["interval"])
-    low, high = (number(end, unit) if math.isfinite(end) else "…" for end in ends)
-    return f"{number(float(told['value']), unit)} [{low}, {high}]"
+def text_of(figure: Figure | None, unit: Unit) -> str:
+    """``value [low, high]``, an unbounded end as …; a question mark where there is no estimate."""
+    missing = figure is None or (isinstance(figure, Mapping) and figure["value"] is None)
+    return "?" if figure is None or missing else in_words(figure, unit, missing="…")
 
 
 def length(decision: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What length alone would say, beside each score, and the gain in strata of matched length."""
-    told = decision.get("length")
-    if not told:
+    """How length alone would decide, beside each score, and the gain in strata of matched length."""
+    evidence = decision.get("length")
+    if not evidence:
         return None
     alone = [
         (
             one["by"],
-            words(one["win_rate"], "win rate"),
-            words(one["longer"], "win rate"),
-            words(one["agreement"], "share"),
+            text_of(one["win_rate"], "win rate"),
+            text_of(one["longer"], "win rate"),
+            text_of(one["agreement"], "share"),
             _controlled(one["equal_length"]),
         )
-        for one in told["alone"]
+        for one in evidence["alone"]
     ]
     strata = [
-        (f"{one['shortest']:.0f} to {one['longest']:.0f}", f"{one['pairs']:,}", words(one["gain"], "reward"))
-        for one in told["strata"]
+        (f"{one['shortest']:.0f} to {one['longest']:.0f}", f"{one['pairs']:,}", text_of(one["gain"], "reward"))
+        for one in evidence["strata"]
     ]
-    return {"sentence": told["sentence"], "alone": alone, "strata": strata}
+    return {"sentence": evidence["sentence"], "alone": alone, "strata": strata}
 
 
-def _controlled(told: Mapping[str, Any]) -> str:
-    if told["controlled"] is None:
+def _controlled(level: Mapping[str, Any]) -> str:
+    if level["controlled"] is None:
         return "not identified"
-    return words({"value": told["controlled"], "interval": told["interval"]}, "win rate")
+    return text_of({"value": level["controlled"], "interval": level["interval"]}, "win rate")
 
 
 def style(decision: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Axis, shift, price, what it explains, and whether it is paid for; axes on which nothing moved are left out."""
+    """Axis, shift, price, the gain it explains, whether it is paid for; axes without shift and price are left out."""
     rows = []
-    for one in decision.get("style", {}).get("axes", ()):
-        if one["shift"]["value"] or one["price"]:
-            told = [words(one[key], "reward") for key in ("shift", "price", "explained")]
-            rows.append((str(one["axis"]), *told, "yes" if one["paid"] else "not shown"))
+    for axis in decision.get("style", {}).get("axes", ()):
+        if axis["shift"]["value"] or axis["price"]:
+            figures = [text_of(axis[key], "reward") for key in ("shift", "price", "explained")]
+            rows.append((str(axis["axis"]), *figures, "yes" if axis["paid"] else "not shown"))
     return rows
 
 
@@ -212,27 +202,27 @@ def hypothesis(item: Mapping[str, Any]) -> dict[str, Any]:
     return {**item, "badge": BADGES[item["verdict"]], "findings": [_finding(one) for one in item["findings"]]}
 
 
-def _finding(told: Mapping[str, Any]) -> dict[str, Any]:
-    value, ends, threshold = told["value"], told["interval"], told["threshold"]
-    title = str(told["name"]).replace("_", " ")
+def _finding(item: Mapping[str, Any]) -> dict[str, Any]:
+    value, threshold = item["value"], item["threshold"]
+    title = str(item["name"]).replace("_", " ")
     if value is None or threshold is None:
-        return {**told, "title": title, "words": "", "wanted": "", "drawing": None}
-    low, high = ("…" if end is None else f"{end:.3g}" for end in ends or (None, None))
-    found, wanted = f"{value:.3g} [{low}, {high}]", f"{told['shown_when']} {threshold:.3g}"
-    label = f"{title}: {found}; supports the hypothesis when {wanted}"
-    passed = None if told["shown"] is None else not told["shown"]
+        return {**item, "title": title, "text": "", "wanted": "", "drawing": None}
+    text, limit = value_and_interval(item, "{:.3g}".format), f"{threshold:.3g}"
+    wanted = f"{item['shown_when']} {limit}"
+    label = f"{title}: {text}; supports the hypothesis when {wanted}"
+    passed = None if item["shown"] is None else not item["shown"]
     drawing = svg.interval(
-        value, ends, float(threshold), told["shown_when"], passed, label, mark=f"{threshold:.3g}", area="cause"
+        value, item["interval"], float(threshold), item["shown_when"], passed, label, mark=limit, area="cause"
     )
-    return {**told, "title": title, "words": found, "wanted": wanted, "drawing": drawing}
+    return {**item, "title": title, "text": text, "wanted": wanted, "drawing": drawing}
 
 
 def explanation(diagnosis: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    """(Lead, text) of each paragraph of diagnosis.json's explanation; the lead says what it is about, or is empty."""
+    """(Lead, rest) of each paragraph of diagnosis.json's explanation; the lead is one of LEADS, or empty."""
     paragraphs = str((diagnosis or {}).get("explanation", "")).split("\n\n")
-    found = [LEADS.match(text) for text in paragraphs]
+    leads = [LEADS.match(text) for text in paragraphs]
     return [
         (lead[1], text[lead.end() :]) if lead else ("", text)
-        for lead, text in zip(found, paragraphs, strict=True)
+        for lead, text in zip(leads, paragraphs, strict=True)
         if text
     ]

@@ -1,4 +1,4 @@
-"""The report's answers: side by side with their differences marked, and the KL of their tokens as heat."""
+"""The report's answers: side by side with their differences marked, and with tokens shaded by their KL."""
 
 import difflib
 import math
@@ -15,17 +15,17 @@ from kellet.evaluation.highlights import choose
 MAX_TEXT = 6000
 """Characters of a prompt or answer that are shown."""
 MAX_TOKENS = 600
-"""Tokens of an answer that are shown as heat."""
+"""Tokens of an answer that are shown with their KL."""
 LEVELS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-"""Nats from which a token stands in the next darker shade, the same on every page."""
+"""Nats from which a token gets the next darker shade, the same on every page."""
 CHANCE = 2
-"""Words in a row that two differing answers may share by chance: so short a match between two differences is none."""
+"""A match of at most this many words between two differences is taken for chance, and marked as different."""
 MOST = 5
-"""Tokens of most KL that are also named in words."""
+"""Number of tokens with the highest KL that are listed in a sentence."""
 
 
 class Answer(NamedTuple):
-    """One answer as the page shows it; ``text`` is escaped, with what the other answer lacks marked."""
+    """One answer as the page shows it; ``text`` is escaped, and words that the other answer lacks are marked in it."""
 
     system: str
     text: Markup
@@ -43,7 +43,7 @@ class Example(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """An answer with its tokens' KL; ``most`` are (place from 1, text, nats) of the tokens that have most."""
+    """An answer with its tokens' KL; ``most``: (position from 1, text, nats) of the tokens with the highest KL."""
 
     rule: str
     prompt: str
@@ -56,11 +56,11 @@ class Heat(NamedTuple):
 
 
 def examples(rows: pd.DataFrame) -> list[Example]:
-    """The pairs of kellet/evaluation/highlights.py side by side, the champion's answer beside them where there is one."""
+    """The pairs that kellet/evaluation/highlights.py chooses, with the champion's answer where there is one."""
     chosen = choose(rows)
-    told = rows[rows["prompt_id"].isin([one.prompt_id for one in chosen])].to_dict("records")
-    by_key = {(row["system"], row["prompt_id"], row["sample"]): row for row in told}
-    found = []
+    shown = rows[rows["prompt_id"].isin([one.prompt_id for one in chosen])].to_dict("records")
+    by_key = {(row["system"], row["prompt_id"], row["sample"]): row for row in shown}
+    pairs = []
     for rule, prompt_id, sample in chosen:
         old, new = (by_key[name, prompt_id, sample] for name in ("reference", "candidate"))
         rival = by_key.get(("champion", prompt_id, sample))
@@ -68,8 +68,8 @@ def examples(rows: pd.DataFrame) -> list[Example]:
         answers = [_answer("reference", old, texts[0]), _answer("candidate", new, texts[1])]
         if rival is not None:
             answers.insert(1, _answer("champion", rival, Markup("{}").format(cut(str(rival["response"])))))
-        found.append(Example(rule, cut(as_text(str(new["prompt"]))), tuple(answers)))
-    return found
+        pairs.append(Example(rule, cut(as_text(str(new["prompt"]))), tuple(answers)))
+    return pairs
 
 
 def _answer(system: str, row: Any, text: Markup) -> Answer:
@@ -78,16 +78,16 @@ def _answer(system: str, row: Any, text: Markup) -> Answer:
 
 
 def cut(text: str) -> str:
-    """The first MAX_TEXT characters, and how many more there are."""
+    """The first MAX_TEXT characters, and the number of characters left out."""
     more = len(text) - MAX_TEXT
     return text if more <= 0 else f"{text[:MAX_TEXT]} … ({more:,} more characters)"
 
 
 def marked(old: str, new: str) -> tuple[Markup, Markup]:
-    """Both texts, escaped; words that the other lacks stand in ``<del>`` and ``<ins>``.
+    """Both texts, escaped, with the words that the other lacks in ``<del>`` and ``<ins>``.
 
-    Words are compared in order, as difflib matches them; white space does not count, nor does a match of at most CHANCE
-    words between two differences.
+    Words are matched in order by difflib, whatever the white space between them. A match of at most CHANCE words
+    between two differences counts as a difference.
     """
     a, b = (re.findall(r"\S+\s*|^\s+", text) for text in (old, new))
     matcher = difflib.SequenceMatcher(None, [w.strip() for w in a], [w.strip() for w in b], autojunk=False)
@@ -102,7 +102,7 @@ def marked(old: str, new: str) -> tuple[Markup, Markup]:
 
 
 def _part(tag: str, words: Sequence[str]) -> Markup:
-    """Words that differ, in their tag; the white space after them is left outside."""
+    """Words that differ, inside the tag; the white space after them stays outside."""
     text = "".join(words)
     kept = text.rstrip()
     template = {"del": Markup("<del>{}</del>{}"), "ins": Markup("<ins>{}</ins>{}")}[tag]
@@ -110,7 +110,7 @@ def _part(tag: str, words: Sequence[str]) -> Markup:
 
 
 def heats(token_kl: Mapping[str, Any] | None, rows: pd.DataFrame) -> list[Heat]:
-    """The answers of token_kl.json (kellet/evaluation/token_kl.py) with their tokens shaded by KL."""
+    """The answers of token_kl.json (kellet/evaluation/token_kl.py) whose prompts are in ``rows``, shaded by KL."""
     prompts = rows.drop_duplicates("prompt_id").set_index("prompt_id")["prompt"]
     return [
         _heat(one, cut(as_text(str(prompts[one["prompt_id"]]))))
@@ -119,8 +119,8 @@ def heats(token_kl: Mapping[str, Any] | None, rows: pd.DataFrame) -> list[Heat]:
     ]
 
 
-def _heat(told: Mapping[str, Any], prompt: str) -> Heat:
-    tokens, nats = [str(text) for text in told["tokens"]], [float(value or 0.0) for value in told["nats"]]
+def _heat(answer: Mapping[str, Any], prompt: str) -> Heat:
+    tokens, nats = [str(text) for text in answer["tokens"]], [float(value or 0.0) for value in answer["nats"]]
     spans = [
         Markup('<span class="h{}" title="{} nats">{}</span>').format(level(value), f"{value:.2f}", text)
         if level(value)
@@ -133,9 +133,9 @@ def _heat(told: Mapping[str, Any], prompt: str) -> Heat:
     most = [(place + 1, tokens[place].strip() or "(space)", nats[place]) for place in order[:MOST]]
     share = top / total if total > 0 else None
     left_out = max(0, len(tokens) - MAX_TOKENS)
-    return Heat(str(told["rule"]), prompt, Markup().join(spans), total, len(nats), share, most, left_out)
+    return Heat(str(answer["rule"]), prompt, Markup().join(spans), total, len(nats), share, most, left_out)
 
 
 def level(nats: float) -> int:
-    """The shade of a token: 0 for less than the first of LEVELS, up to their number."""
+    """The shade of a token: 0 below the first of LEVELS, 1 from it on, and so on."""
     return sum(nats >= edge for edge in LEVELS)

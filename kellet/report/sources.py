@@ -1,16 +1,18 @@
-"""Where the report's verdict comes from: the data, the reward model's card, parameters, versions, lineage."""
+"""What the report's verdict is made from: the data, the reward model's card, parameters, versions, lineage."""
 
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 
 from kellet import __version__
+from kellet.config.file import flatten
 from kellet.report import svg
-from kellet.report.judgements import words
+from kellet.report.judgements import text_of
 from kellet.reward.card_text import STYLES
 
 LIBRARIES = ("numpy", "pandas", "peft", "tokenizers", "torch", "transformers")
@@ -26,28 +28,33 @@ PAYS = {
     "filler_probe": "a courtesy sentence appended (probe)",
     "truncation_probe": "the last sentence cut off (probe)",
 }
-OWN = {"name", "tracking"}
-"""Sections that name a run and decide nothing of it."""
+NEUTRAL = {"name", "tracking"}
+"""Sections that do not change what a run computes."""
 MAX_ROWS = 200
-"""Rows of a table of facts."""
+"""Rows of a table of facts at most."""
 
 
 def card_tables(card: Mapping[str, Any]) -> dict[str, Any]:
     """The reward model's card as the page shows it: warnings, what it predicts, what it pays for, its calibration."""
-    shares = {key: card[key] for key in PREDICTS if _estimate(card.get(key))}
-    wide = _ends({key: told for key, told in shares.items() if key != "lift"})
+    shares = {key: card[key] for key in PREDICTS if _is_estimate(card.get(key))}
+    scale = _ends(share for key, share in shares.items() if key != "lift")
     predicts = [
-        (title, words(shares[key], "share"), _drawn(title, shares[key], *((0.0, []) if key == "lift" else (0.5, wide))))
+        (
+            title,
+            text_of(shares[key], "share"),
+            _drawn(title, shares[key], *((0.0, []) if key == "lift" else (0.5, scale))),
+        )
         for key, title in PREDICTS.items()
         if key in shares
     ]
-    found = {PAYS[key]: card[key] for key in PAYS if _estimate(card.get(key))}
-    found |= {
-        f"{STYLES.get(axis, axis)}, at equal length": told
-        for axis, told in (card.get("style_slopes") or {}).items()
-        if _estimate(told)
+    prices = {PAYS[key]: card[key] for key in PAYS if _is_estimate(card.get(key))}
+    prices |= {
+        f"{STYLES.get(axis, axis)}, at equal length": slope
+        for axis, slope in (card.get("style_slopes") or {}).items()
+        if _is_estimate(slope)
     }
-    pays = [(title, words(told, "reward"), _drawn(title, told, 0.0, _ends(found))) for title, told in found.items()]
+    scale = _ends(prices.values())
+    pays = [(title, text_of(price, "reward"), _drawn(title, price, 0.0, scale)) for title, price in prices.items()]
     bins = (card.get("calibration") or {}).get("reliability", ())
     points = [(one["confidence"], one["right"]["value"], *one["right"]["interval"]) for one in bins]
     points = [point for point in points if None not in point]
@@ -61,18 +68,18 @@ def card_tables(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _estimate(told: Any) -> bool:
-    return isinstance(told, Mapping) and told.get("value") is not None and bool(told.get("interval"))
+def _is_estimate(value: Any) -> bool:
+    return isinstance(value, Mapping) and value.get("value") is not None and bool(value.get("interval"))
 
 
-def _ends(found: Mapping[str, Mapping[str, Any]]) -> list[float]:
-    return [end for told in found.values() for end in told["interval"] if end is not None]
+def _ends(figures: Iterable[Mapping[str, Any]]) -> list[float]:
+    return [end for figure in figures for end in figure["interval"] if end is not None]
 
 
-def _drawn(title: str, told: Mapping[str, Any], threshold: float, reach: list[float]) -> Any:
-    label = f"{title}: {words(told, 'reward')}, against {threshold:g}"
-    mark, ends = f"{threshold:g}", told["interval"]
-    return svg.interval(told["value"], ends, threshold, "above", None, label, mark=mark, area="plain", domain=reach)
+def _drawn(title: str, figure: Mapping[str, Any], threshold: float, scale: list[float]) -> Markup:
+    label = f"{title}: {text_of(figure, 'reward')}, against {threshold:g}"
+    mark, ends = f"{threshold:g}", figure["interval"]
+    return svg.interval(figure["value"], ends, threshold, "above", None, label, mark=mark, area="plain", domain=scale)
 
 
 def data_card(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,9 +89,9 @@ def data_card(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
-    """(parameter, theirs, ours) of those that differ; names of the run and of its records are left out."""
+    """(parameter, theirs, ours) of each parameter that differs; the sections of NEUTRAL are left out."""
     left, right = (
-        dict(_leaves({key: value for key, value in (one or {}).items() if key not in OWN})) for one in (theirs, ours)
+        flatten({key: value for key, value in (one or {}).items() if key not in NEUTRAL}) for one in (theirs, ours)
     )
     return [
         (key, _text(left.get(key)), _text(right.get(key)))
@@ -93,28 +100,24 @@ def differing(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) 
     ]
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def versions() -> dict[str, str]:
-    """Kellet, Python and the computing libraries of this process."""
-    found = {"Kellet": __version__, "Python": platform.python_version()}
+    """Versions of Kellet, Python and the computing libraries that are installed here."""
+    installed = {"Kellet": __version__, "Python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def masked(config: Mapping[str, Any]) -> str:
-    """The configuration as YAML, without a user and password that a tracking URI may hold."""
-    text = str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+    """The configuration as YAML, without the user and password that a tracking URI may hold."""
+    return without_credentials(str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)))
+
+
+def without_credentials(text: str) -> str:
+    """``text`` without the user and password of a URI in it."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
@@ -124,21 +127,21 @@ def patch(recommendation: Mapping[str, Any]) -> list[str]:
 
 
 def measured(recommendation: Mapping[str, Any]) -> tuple[str, str] | None:
-    """(Verdict, what was measured) of a change that ``flows.remedies`` ran (kellet/remedies/text.py); None before."""
-    told = recommendation.get("measured")
-    if not told:
+    """(Verdict, measured effects) of a change that ``flows.remedies`` tried (kellet/remedies/text.py), else None."""
+    result = recommendation.get("measured")
+    if not result:
         return None
-    return str(told["verdict"]), " ".join(map(str, told["sentences"])).removeprefix("Measured: ")
+    return str(result["verdict"]), " ".join(map(str, result["sentences"])).removeprefix("Measured: ")
 
 
 def facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Nested values as (name, text) rows, at most MAX_ROWS; {value or share, interval} becomes 'value [low, high]'."""
-    rows = list(_flat(values))
+    rows = list(_rows(values))
     more = len(rows) - MAX_ROWS
     return rows if more <= 0 else [*rows[:MAX_ROWS], ("…", f"{more:,} more rows in the file itself")]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in values.items():
         name = prefix + str(key).replace("_", " ")
         number = "share" if isinstance(value, Mapping) and "share" in value else "value"
@@ -147,12 +150,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             ends = value["interval"]
             text = _text(value[number]) + (f" [{', '.join(_text(end) for end in ends)}]" if ends else "")
             yield name, f"{text} {value.get('unit', '')}".strip()
-            yield from _flat(rest, f"{name}: ")
+            yield from _rows(rest, f"{name}: ")
         elif isinstance(value, Mapping):
-            yield from _flat(value, f"{name}: ")
+            yield from _rows(value, f"{name}: ")
         elif isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
             for place, item in enumerate(value, 1):
-                yield from _flat(item, f"{name} {place}: ")
+                yield from _rows(item, f"{name} {place}: ")
         else:
             yield name, _text(value)
 

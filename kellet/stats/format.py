@@ -27,7 +27,7 @@ def value_and_interval(figure: Figure, write: Callable[[float], str], after_valu
     """``value [low, high]``, each number as ``write`` gives it, or ``missing`` where it is null or not finite."""
     if isinstance(figure, Estimate):
         figure = figure.to_dict()
-    numbers = (figure["value"], *(figure["interval"] or (None, None)))
+    numbers = (figure["value"], *(figure.get("interval") or (None, None)))
     value, low, high = (missing if item is None or not math.isfinite(item) else write(item) for item in numbers)
     return f"{value}{after_value} [{low}, {high}]"
 

@@ -32,6 +32,7 @@ VERBS = (
     "export",
     "chat",
     "estimate",
+    "import-gguf",
 )
 SMALL = ("--set", "data.validation.min_pairs=10", "--set", "data.split={validation: 0.3, test: 0.3}")
 
@@ -71,7 +72,7 @@ def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
     for verb in VERBS:
         text = kellet(verb, "--help").output
         assert f"Example: kellet {verb}" in text
-        if verb != "compare":  # which reads finished runs
+        if verb not in ("compare", "import-gguf"):  # which read finished runs, and a model
             assert "--params" in text
             assert "--set" in text
     for group, verb in (("data", "history"), ("data", "restore"), ("spot-check", "export"), ("spot-check", "import")):

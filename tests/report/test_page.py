@@ -10,10 +10,12 @@ from kellet.config.judgement import Gate
 from kellet.config.run import Config
 from kellet.diagnosis.diagnose import diagnose
 from kellet.diagnosis.evidence import Evidence
+from kellet.evaluation.file import check_evaluation
 from kellet.evaluation.highlights import choose
 from kellet.gate.verdict import decide
 from kellet.report.judgements import explanation
 from kellet.report.page import write_report
+from kellet.report.run import Run
 from kellet.report.side_by_side import MAX_TEXT, cut, level, marked
 from kellet.report.sources import differing, facts
 from kellet.report.svg import Axis, interval
@@ -40,9 +42,11 @@ def history(iterations=5):
     ]
 
 
-def page(tmp_path, table, **more):
-    decision = decide(table, Gate(resamples=200), {"data md5": "0123abcd"}).to_dict()
-    write_report(tmp_path / "report.html", decision, table, **more)
+def page(tmp_path, table, data=None, champion=None, lineage=(), **files):
+    """report.html of a run with this evaluation and these other files."""
+    decision = decide(table, Gate(resamples=200), {"data md5": "0123abcd", **dict(lineage)}).to_dict()
+    run = Run("run", tmp_path, decision, evaluation=check_evaluation(table), **files)
+    write_report(tmp_path / "report.html", run, data, champion)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     return text, Page(text)
 
@@ -74,7 +78,7 @@ def everything(tmp_path_factory):
         tmp_path_factory.mktemp("report"),
         table,
         history=[*history(), {"iteration": 9, NASTY: 1.0, f"judge/{NASTY}": 2.0}],
-        config={**Config().model_dump(mode="json"), "name": NASTY, NASTY: NASTY},
+        params={**Config().model_dump(mode="json"), "name": NASTY, NASTY: NASTY},
         card=card,
         data={"rows_in": 100, "reasons": {NASTY: 3}, "warnings": [NASTY]},
         lineage={"git commit": NASTY, "data_md5": "now"},
@@ -113,7 +117,7 @@ def test_the_policy_allows_one_style_sheet_and_nothing_else(everything):
 
 def test_credentials_in_the_configuration_are_not_shown(tmp_path):
     config = {"tracking": {"uri": "postgresql://kellet:hunter2@db/mlflow"}}
-    text, _ = page(tmp_path, evaluation(12), config=config, champion=CHAMPION | {"config": config})
+    text, _ = page(tmp_path, evaluation(12), params=config, champion=CHAMPION | {"config": config})
     assert "hunter2" not in text
     assert "postgresql://***@db/mlflow" in text
 
@@ -166,14 +170,14 @@ def test_every_drawing_says_what_it_shows_and_every_table_what_it_holds(everythi
 def test_what_differs_from_the_champion_is_listed(tmp_path):
     config = {"name": "mine", "seed": 4, "gate": {"kl_budget": 5.0}}
     table = evaluation(12, champion_gain=0.0)
-    _, parsed = page(tmp_path, table, config=config, champion=CHAMPION, lineage={"data_md5": "now"})
+    _, parsed = page(tmp_path, table, params=config, champion=CHAMPION, lineage={"data_md5": "now"})
     words = " ".join(word.strip() for word in parsed.words if word.strip())
     assert "Against the champion support/1" in words
     assert words.count("not shown worse") == 2  # in the verdict and beside the figures
     assert "seed 3 4" in words
     assert "data_md5 before now" in words
     assert "gate.kl_budget" not in words  # the same in both
-    _, parsed = page(tmp_path, evaluation(12), config=config)
+    _, parsed = page(tmp_path, evaluation(12), params=config)
     assert "There is no champion" in " ".join(parsed.words)
 
 
@@ -210,7 +214,7 @@ def test_the_systems_stand_side_by_side(tmp_path):
 
 
 def test_the_verdict_says_why_in_short(tmp_path):
-    """A run of a known cause (tests/helpers/simulated_runs.py): its explanation joins its parts, and the page says so first."""
+    """A run of a known cause (tests/helpers/simulated_runs.py): the page begins with its explanation in short."""
     evidence = simulate(Causes(label_taste=1.0, length_price=0.05, longer=20.0, kl=14.0, beta=0.02), 0)
     told = diagnose(evidence).to_dict()
     leads = [lead for lead, _ in explanation(told)]
