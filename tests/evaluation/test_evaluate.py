@@ -1,4 +1,4 @@
-"""Held-out evaluation: the contract's file, what is null in it, and whose random numbers are whose."""
+"""Held-out evaluation: the file and its columns, what is null in it, and each system's own random stream."""
 
 import json
 
@@ -27,7 +27,7 @@ COLUMNS = {
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """Folders of a reward model, of a policy that has moved, and of one that has not."""
+    """Folders of a reward model, of a policy and a champion that have moved, and of a policy that has not."""
     root = tmp_path_factory.mktemp("parts")
     train_reward(tiny.config(), tiny.folder() / "preferences.parquet", tiny.folder() / "base", root / "reward_model")
     fresh = add_adapter(tiny.base()[0], Lora(rank=2), 0)
@@ -69,7 +69,7 @@ def test_every_system_answers_the_same_test_prompts_and_no_other(table):
         assert set(rows["prompt"]) <= held_out
         assert sorted(rows.groupby("prompt")["sample"].apply(tuple)) == [(0, 1)] * 12
     assert (rows_of(table, "candidate")["prompt"] == rows_of(table, "reference")["prompt"]).all()
-    # of one text: printf 'hello' | sha256sum
+    # printf 'hello' | sha256sum
     assert prompt_id("hello") == "2cf24dba5fb0a30e"
 
 
@@ -103,17 +103,17 @@ def test_reviewers_see_a_few_prompts_and_one_answer_of_each_system(table):
 def test_no_more_than_forty_prompts_are_reviewed():
     config = tiny.config(evaluation={"spot_checks": 40})
     prompts = list(tiny.pairs(100)["prompt"])
-    made = pd.DataFrame(
+    table = pd.DataFrame(
         [
             {"prompt_id": prompt_id(prompt), "prompt": prompt, "system": system, "sample": 0, "response": "yes"}
             for prompt in prompts
             for system in ("candidate", "reference")
         ]
     )
-    judged = judge_by_world(made, config)
+    judged = judge_by_world(table, config)
     assert list(judged[judged["judge_human"].notna()].groupby("system").size()) == [40, 40]
-    assert judge_by_world(made, config).equals(judged)
-    assert not judge_by_world(made, tiny.config(seed=1))["judge_human"].equals(judged["judge_human"])
+    assert judge_by_world(table, config).equals(judged)
+    assert not judge_by_world(table, tiny.config(seed=1))["judge_human"].equals(judged["judge_human"])
     error = (judged["judge_human"] - judged["judge_gold"]).dropna()
     # 80 draws of deviation 0.2: the mean within 4 standard errors, the deviation within a third
     assert abs(error.mean()) < 4 * 0.2 / 80**0.5
@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(parts, table
     assert list(other["response"]) != list(table["response"])
 
 
-def test_a_champion_changes_nobody_elses_answers(parts, table, tmp_path):
+def test_a_champion_changes_no_other_systems_answers(parts, table, tmp_path):
     with_champion = run(parts, tmp_path / "out", champion="champion")
     champion = rows_of(with_champion, "champion")
     assert len(champion) == 24
@@ -163,31 +163,33 @@ def test_the_kl_of_an_evaluation_is_that_of_torch(parts):
 
     seen = []
     scorer = Watched(model, [Member(scalar_head(16, 0), REWARD)], tokenizer.eos_token_id)
-    found = answer(model, tokenizer, scorer, POLICY, prompts, tiny.config(), torch.Generator().manual_seed(0))
+    rows = answer(model, tokenizer, scorer, POLICY, prompts, tiny.config(), torch.Generator().manual_seed(0))
     batch, query = seen[0], seen[0].input_ids.shape[1] - seen[0].response_mask.shape[1]
     plain = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
     with torch.no_grad():
         p = model(**plain, position_ids=batch.position_ids).logits[:, query - 1 : -1].log_softmax(-1)
         q = tiny.base()[0](**plain, position_ids=batch.position_ids).logits[:, query - 1 : -1].log_softmax(-1)
     tokens = torch.nn.functional.kl_div(q, p, reduction="none", log_target=True).sum(-1)
-    assert found["kl_nats"].tolist() == pytest.approx((tokens * batch.response_mask).sum(1).tolist(), abs=1e-4)
+    expected = (tokens * batch.response_mask).sum(1).tolist()  # about 75 nats
+    assert rows["kl_nats"].tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_kl_of_a_few_answers_is_kept_token_by_token(parts, tmp_path):
     table = run(parts, tmp_path / "out")
-    traced = json.loads((tmp_path / "out" / "token_kl.json").read_text())["answers"]
+    answers = json.loads((tmp_path / "out" / "token_kl.json").read_text())["answers"]
     candidate = rows_of(table, "candidate").set_index(["prompt_id", "sample"])
-    assert len({(one["prompt_id"], one["sample"]) for one in traced}) == len(traced) == 5
+    assert len({(one["prompt_id"], one["sample"]) for one in answers}) == len(answers) == 5
     end = tiny.base()[1].eos_token
-    for one in traced:
+    for one in answers:
         row = candidate.loc[(one["prompt_id"], one["sample"])]
         assert "".join(one["tokens"]).removesuffix(end).strip() == row["response"]
         assert (one["tokens"][-1] == end) == (not row["truncated"])
         assert len(one["tokens"]) == len(one["nats"]) == row["length_tokens"]
+        # each token is rounded to four decimals
         assert sum(one["nats"]) == pytest.approx(row["kl_nats"], abs=1e-4 * len(one["nats"]))
-    assert max(max(one["nats"]) for one in traced) > 0.01
+    assert max(max(one["nats"]) for one in answers) > 0.01
     most = candidate["kl_nats"].idxmax()
-    assert most in {(one["prompt_id"], one["sample"]) for one in traced}
+    assert most in {(one["prompt_id"], one["sample"]) for one in answers}
 
 
 def test_prompts_come_in_the_order_of_their_hashes_up_to_the_number_asked(tmp_path):

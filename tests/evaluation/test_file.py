@@ -1,4 +1,4 @@
-"""What an evaluation file may look like, and how one that may not is refused: with its row and its column."""
+"""The evaluation file: what it may look like, and that a bad one is refused with its row and column."""
 
 import pandas as pd
 import pytest

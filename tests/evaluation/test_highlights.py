@@ -32,8 +32,8 @@ def test_each_rule_chooses_its_answer_and_none_twice():
         "c",
         "e",
     ]  # b is the lower of the two in the middle (1, 2)
-    told = [one.rule.split()[0] for one in chosen]
-    assert told == ["Largest", "Median", "Largest", "Longest", "Most"]
+    rules = [one.rule.split()[0] for one in chosen]
+    assert rules == ["Largest", "Median", "Largest", "Longest", "Most"]
 
 
 def test_the_longest_is_chosen_by_its_length():
