@@ -1,6 +1,6 @@
 """Statistics: intervals, and what is built of them.
 
-In: arrays, one value an answer, an iteration or a pair, with the prompt (cluster) that each belongs to.
+In: arrays with one value per answer, iteration or pair, and the prompt (cluster) of each value.
 Out: an ``Estimate``: a value with its interval. No file is read and nothing is drawn here.
 Open first: bootstrap.py (the interval that all others use), then win_rate.py.
 Public: ``Estimate``, ``length_controlled``, ``win_rate``.

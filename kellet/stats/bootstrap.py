@@ -1,8 +1,8 @@
 """Intervals for statistics of prompts: the studentised cluster bootstrap of a smooth function of means.
 
 Everything in Kellet is paired by prompt and resampled by cluster: a prompt with its answers of all systems, or the
-prompts of one topic, customer or text (``groups``), drawn with replacement. Whatever a statistic needs of a prompt is a
-few numbers (a row of ``columns``), so a resample is a weighted sum of rows and 2,000 resamples of 50,000 prompts take
+prompts of one topic, customer or text (``groups``), drawn with replacement. A statistic needs a few numbers of
+each prompt (a row of ``columns``), so a resample is a weighted sum of rows and 2,000 resamples of 50,000 prompts take
 about a second.
 
 Legend: n = prompts, G = clusters, k = numbers kept for a prompt, B = resamples. ``groups`` ``(n,)`` is the number of
@@ -37,11 +37,11 @@ Function = Callable[[Floats], Floats]
 CHUNK = 4_000_000
 """Weights (resamples x prompts) in use at a time: 32 MB."""
 VANISHED = 1e-3
-"""A resample's standard error below this share of the sample's is none: its prompts are all alike."""
+"""A resample's standard error below this share of the sample's counts as zero: its prompts are all alike."""
 RESOLVED = 20
 """Resamples that must lie beyond a quantile: at 2,000 resamples, levels from 0.01 on."""
 KEPT = 64_000_000
-"""So many weights are kept as bytes for the next statistic of the same prompts, which draws the same resamples."""
+"""Up to this many weights are cached as bytes for the next statistic of the same prompts and resamples."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Estimate:
 
 
 def cluster_codes(*labels: npt.ArrayLike) -> tuple[list[Codes], int]:
-    """Give each distinct label a number, alike in all arrays; return the codes of each array and the count."""
+    """Number the distinct labels, the same in all arrays; return the codes of each array and the count."""
     arrays = [np.asarray(array) for array in labels]
     distinct, codes = np.unique(np.concatenate(arrays), return_inverse=True)
     borders = np.cumsum([len(array) for array in arrays])[:-1]
@@ -134,13 +134,13 @@ def studentised(
         se² = gᵀ C g / n
 
     and with t* = (θ* - θ) / se* over resamples of rows the interval is [θ - t*(1 - alpha)·se, θ - t*(alpha)·se].
-    One prompt gives an infinite interval, because nothing can be said about the next one.
+    One prompt gives an infinite interval: its value says nothing about the next prompt's.
 
-    Of a count that one prompt in 256 has, 37% of the resamples have none: all their rows are alike, se* is 0 and t* has
-    no value. They get the least se* of the others. Where they are more than alpha/2 of the resamples, so that they
-    decide the quantiles of t*, the interval is the smallest that also holds the percentile interval of θ*, which is
+    Of a count that is zero on all but one of 256 prompts, 37% of the resamples are zero throughout: se* is 0 and t* is
+    undefined. Such resamples get the smallest se* of the others. Where they are more than alpha/2 of all, so that they
+    decide the quantiles of t*, the interval is the smallest that also contains the percentile interval of θ*, which is
     skewed as the data are, and Student's, which is wide for few prompts. (Efron and Tibshirani 1993, chapters 12 and
-    13: bootstrap-t is erratic where few data decide, the percentile keeps to what is possible.)
+    13: bootstrap-t is erratic with few data, the percentile interval stays within the possible values.)
 
     With ``groups`` clusters are drawn in the place of rows (:func:`summed_by_group`). Levels that B resamples do not
     resolve are reached along the normal distribution (:func:`_tail`).
@@ -175,7 +175,7 @@ def studentised(
     values, spreads = (np.concatenate(part) for part in zip(*drawn, strict=True))
     if not (np.isfinite(values).all() and np.isfinite(spreads).all()):
         return Estimate(value, -np.inf, np.inf, n)
-    # rows are centred with divisor n; the usual n - 1 in both se and se* would cancel in t and widens the interval
+    # the covariance has divisor n; n - 1 in both se and se* would cancel in t, but widens the interval
     wide = se * float(np.sqrt(n / (n - 1)))
     vanished = spreads < VANISHED * se
     t = (values - value) / np.where(vanished, spreads[~vanished].min(initial=se), spreads)
@@ -210,7 +210,7 @@ def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]
 
 
 def _drawn(n: int, resamples: int, seed: int, chunk: int) -> Iterator[Counts]:
-    """How often each of n rows is drawn, ``(b, n)``; a row that came 256 times in n draws is not to be expected."""
+    """How often each of n rows is drawn, ``(b, n)``; a byte suffices: 256 draws of one row are too unlikely."""
     rng = np.random.default_rng(seed)
     size = max(1, chunk // n)
     for start in range(0, resamples, size):
@@ -234,9 +234,9 @@ def mean(values: Floats, *, alpha: float, resamples: int, seed: int, groups: Cod
 def linearised(
     value: float, influence: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None
 ) -> Estimate:
-    """Interval of an estimate by its influence ``(n,)``: what each prompt adds to it, in sum about zero.
+    """Interval of an estimate by its influence ``(n,)``: each prompt's contribution, which sum to about zero.
 
-    For what is too wide for :func:`studentised`, such as a regression on many columns: the estimate is treated as the
+    For estimates with too many columns for :func:`studentised`, such as a regression: the estimate is treated as the
     mean of value + influence, which is right to first order (Davison and Hinkley 1997, section 2.7).
     """
     pseudo_values = value + influence - influence.mean()
@@ -246,8 +246,8 @@ def linearised(
 def ratio(columns: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None) -> Estimate:
     """(Mean of the second column) / (mean of the first) of ``columns`` ``(n, 2)``.
 
-    A mean of the first at or below zero gives NaN with an infinite interval: there is no ratio to speak of. Of columns
-    without a negative number, such as lengths, no end is below 0.
+    A mean of the first at or below zero gives NaN with an infinite interval: the ratio is undefined. Where no number is
+    negative, as with lengths, neither end is below 0.
     """
     if columns[:, 0].mean() <= 0:
         return Estimate(np.nan, -np.inf, np.inf, len(columns))

@@ -43,7 +43,7 @@ def temperature(gap: Floats, prompts: npt.ArrayLike, *, alpha: float) -> Estimat
 
         h² = Σ_prompts (Σ u)² / (Σ z²·σ(z)·σ(-z))²      1/T·(1 ± z_alpha·h)
 
-    Wald's interval of log T instead missed a T of 2.5 on 200 pairs at its ends in 0.2% and 7.5% of 600 draws.
+    Wald's interval of log T is worse: for T = 2.5 and 200 pairs its ends missed in 0.2% and 7.5% of 600 draws.
     """
     (codes,), n = cluster_codes(prompts)
     best = best_temperature(gap)
@@ -56,7 +56,7 @@ def temperature(gap: Floats, prompts: npt.ArrayLike, *, alpha: float) -> Estimat
 
 
 def overconfidence(gap: Floats, prompts: npt.ArrayLike, *, alpha: float, resamples: int, seed: int) -> Estimate:
-    """Mean of confidence less right: how much more often the model is sure than right."""
+    """Mean of confidence minus correctness: above 0 the model is surer than it is right."""
     confidence, right, _ = _binned(gap)
     (codes,), n = cluster_codes(prompts)
     return mean(cluster_means(confidence - right, codes, n), alpha=alpha, resamples=resamples, seed=seed)
@@ -64,15 +64,15 @@ def overconfidence(gap: Floats, prompts: npt.ArrayLike, *, alpha: float, resampl
 
 def calibration(gap: Floats, prompts: npt.ArrayLike, *, alpha: float, resamples: int, seed: int) -> dict[str, Any]:
     """Log loss, temperature, expected calibration error and the reliability diagram of σ(gap), as JSON-able values."""
-    found, by_chance = expected_error(gap, prompts, alpha=alpha, resamples=resamples, seed=seed)
+    error, by_chance = expected_error(gap, prompts, alpha=alpha, resamples=resamples, seed=seed)
     best = temperature(gap, prompts, alpha=alpha)
-    sure = overconfidence(gap, prompts, alpha=alpha, resamples=resamples, seed=seed)
+    excess = overconfidence(gap, prompts, alpha=alpha, resamples=resamples, seed=seed)
     return {
         "log_loss": log_loss(gap),
         "temperature": best.to_dict(),
         "log_loss_at_temperature": log_loss(gap, best.value),
-        "overconfidence": sure.to_dict(),
-        "expected_error": found.to_dict(),
+        "overconfidence": excess.to_dict(),
+        "expected_error": error.to_dict(),
         "expected_error_by_chance": by_chance,
         "reliability": reliability(gap, prompts, alpha=alpha),
     }
@@ -83,14 +83,14 @@ def expected_error(
 ) -> tuple[Estimate, float]:
     """Expected calibration error Σ_bins |d_b|, d_b = (right - confidence summed over bin b)/P, and its chance level.
 
-    A sum of absolute values is positive by noise alone, and a resample is noisier still, so the plain bootstrap denies
-    that any model is calibrated. With e_b the noise of d_b, |d_b| lies between |δ_b| + sign(δ_b)·e_b and |δ_b| + |e_b|
+    A sum of absolute values is positive by noise alone, and a resample is noisier still, so the plain bootstrap would
+    find no model calibrated. With e_b the noise of d_b, |d_b| lies between |δ_b| + sign(δ_b)·e_b and |δ_b| + |e_b|
     whatever the true δ_b, so these bounds hold, the lower one with room to spare:
 
         low = value - quantile(1 - alpha) of Σ|e*_b|        high = value + quantile(1 - alpha) of -Σ sign(d_b)·e*_b
 
-    e* from resampled prompts; in the first, its quantile is not let below that of a calibrated model with the same
-    confidences. The chance level is that model's mean error.
+    e* from resampled prompts; the first quantile is at least that of a calibrated model with the same confidences. The
+    chance level is that model's mean error.
     """
     confidence, right, bins = _binned(gap)
     (codes,), n = cluster_codes(prompts)
@@ -114,9 +114,10 @@ def reliability(gap: Floats, prompts: npt.ArrayLike, *, alpha: float) -> list[di
     names = np.asarray(prompts)
     rows = []
     for number in range(int(bins.max()) + 1):
-        here = bins == number
-        share = win_rate(right[here], names[here], alpha=alpha)
-        rows.append({"pairs": int(here.sum()), "confidence": float(confidence[here].mean()), "right": share.to_dict()})
+        inside = bins == number
+        share = win_rate(right[inside], names[inside], alpha=alpha)
+        pairs, mean_confidence = int(inside.sum()), float(confidence[inside].mean())
+        rows.append({"pairs": pairs, "confidence": mean_confidence, "right": share.to_dict()})
     return rows
 
 

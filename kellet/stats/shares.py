@@ -23,7 +23,7 @@ from kellet.stats.bootstrap import (
 )
 
 FEW = 10
-"""So many prompts that differ are enough for a bootstrap of counts: e⁻¹⁰ of the resamples have none of them."""
+"""Prompts that differ which a bootstrap of counts needs; e⁻¹⁰ of the resamples contain none of them."""
 
 
 def share_difference(
@@ -37,7 +37,7 @@ def share_difference(
 ) -> Estimate:
     """Share of True in ``b`` minus share of True in ``a``, paired by prompt; ``group`` is the cluster of a's rows.
 
-    The adjusted Wald interval of Bonett and Price (2012): two made-up prompts are added, one with difference +1 and one
+    The adjusted Wald interval of Bonett and Price (2012): two pseudo-prompts are added, one with difference +1 and one
     with -1, so that 'never seen' among n prompts does not become 'impossible'. The value is the plain difference.
     """
     means = paired_means(a, b, cluster_a, cluster_b)
@@ -46,9 +46,9 @@ def share_difference(
 
 
 def _adjusted_wald(difference: Floats, alpha: float, groups: Codes | None = None) -> Estimate:
-    """Mean of a prompt's differences ``(n,)``, its interval with two made-up prompts: one with +1, one with -1.
+    """Mean of a prompt's differences ``(n,)``, its interval with two pseudo-prompts: one with +1, one with -1.
 
-    With ``groups`` these are two made-up clusters of the mean size, and Student's t takes the normal's place.
+    With ``groups`` these are two pseudo-clusters of the mean size, and Student's t takes the normal's place.
     """
     n, size, g = len(difference), 1.0, len(difference)
     z = float(norm.ppf(1 - alpha))
@@ -67,12 +67,12 @@ def _adjusted_wald(difference: Floats, alpha: float, groups: Codes | None = None
 def count_difference(
     difference: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None
 ) -> Estimate:
-    """Mean over prompts of a difference of counts ``(n,)``, such as courtesies of b's answer less those of a's.
+    """Mean over prompts of a difference of counts ``(n,)``, such as courtesies of b's answer minus those of a's.
 
-    The studentised bootstrap, except where fewer than FEW prompts (and not half of them) differ at all. No resample
-    then sees more than these few: a count that was never seen would be impossible, and three that fell on one side a
-    proof, though by chance alone that happens in one of four. The two made-up prompts of :func:`share_difference` stand
-    in there; with them it takes about five on one side to show a difference at alpha = 0.05, as in the sign test
+    The studentised bootstrap, except where fewer than FEW prompts (and less than half) differ at all. A resample then
+    sees these few only: a count that never occurred would be impossible, and three prompts on one side would be proof,
+    although chance alone gives that in one of four cases. There the interval is that of :func:`share_difference`: with
+    its two pseudo-prompts about five prompts on one side show a difference at alpha = 0.05, as in the sign test
     (2⁻⁵ = 3%). Coverage is measured by benchmarks/rare_counts.py (docs/measured/gate.md).
     """
     if np.count_nonzero(difference) < min(FEW, len(difference) / 2):

@@ -1,4 +1,4 @@
-r"""Style of an answer as counts: what a reward model may pay for beside helpfulness.
+r"""Style of an answer as counts: axes that a reward model may reward beside helpfulness.
 
     courtesy      sentences that thank, apologise, flatter or wish well
     structure     lines that are a list item or a heading
@@ -9,7 +9,7 @@ r"""Style of an answer as counts: what a reward model may pay for beside helpful
 
 Pure functions of text. The counts grow with length: compare them at equal length, or within a prompt with length held
 (``slope_at_equal_length`` of kellet/stats/within_prompt.py). The word lists are English and short on purpose: an axis
-shows that something moved, the answers show what. Hedges and boosters follow the lists of Hyland, Metadiscourse (2005),
+shows that style moved, the answers show how. Hedges and boosters follow the lists of Hyland, Metadiscourse (2005),
 without the words that are mostly meant literally in support answers (may, usually, always, clearly).
 """
 
@@ -36,7 +36,7 @@ _CERTAINTY = re.compile(
 
 
 class Style(NamedTuple):
-    """Counts of one answer; what each means stands at the top of this module."""
+    """Counts of one answer; the top of this module says what they mean."""
 
     courtesy: int
     structure: int

@@ -1,7 +1,7 @@
 """Win rates, shares and quantiles over prompts, and the win rate at equal length.
 
-Closed-form intervals for what is bounded or discrete, where a bootstrap of few prompts is known to be poor: it cannot
-see beyond the outcomes that happened, so 40 wins of 40 would give the interval [1, 1].
+Closed-form intervals for bounded or discrete outcomes, where a bootstrap of few prompts is poor: it cannot see beyond
+the outcomes that happened, so 40 wins of 40 would give the interval [1, 1].
 
 Legend: N = pairs or answers, n = prompts (clusters). ``alpha`` is one-sided, see kellet/stats/bootstrap.py.
 """
@@ -34,14 +34,14 @@ MIN_OVERLAP_PROMPTS = 5
 LENGTH_PRIOR = 2.0
 """Standard deviation of the Gaussian prior on the length coefficient, logits per unit of tanh."""
 QUALITY_PRIOR = 5.0
-"""Standard deviation of the Gaussian prior on the intercept, logits: keeps 'won every time' finite, and no more."""
+"""Standard deviation of the Gaussian prior on the intercept, logits; wide: it only keeps 'won every time' finite."""
 Z95 = 1.959963984540054
 """97.5th percentile of the normal distribution."""
 
 
 @dataclass(frozen=True)
 class LengthControlled:
-    """Win rate of b over a, as it is (``raw``) and at equal length (``controlled``).
+    """Win rate of b over a, unadjusted (``raw``) and at equal length (``controlled``).
 
     ``interval`` belongs to ``controlled``; both are None when ``identified`` is False, and ``reason`` says why.
     ``length_effect`` is the fitted logit change per unit of tanh(length difference / its standard deviation).
@@ -100,7 +100,7 @@ def _wilson(p: float, size: float, z: float) -> tuple[float, float]:
 
 
 def corrected(rate: Estimate, error: float) -> Estimate:
-    """Win rate by a judge who never errs, from one by a judge who says the opposite in a share ``error`` of pairs.
+    """Win rate by a judge without errors, from that of a judge who says the opposite in a share ``error`` of pairs.
 
     observed = (1 - error)·true + error·(1 - true), so true = (observed - error)/(1 - 2·error) (Rogan and Gladen 1978);
     ``error`` is below one half and known: its own uncertainty is not in the interval. Ties stay one half.
