@@ -78,7 +78,7 @@ def kellet(lengths: str, iterations: int) -> dict[str, Any]:
     from kellet.config.run import Config
     from kellet.config.training import Lora
     from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter, scalar_head
-    from kellet.policy.train import ppo
+    from kellet.policy.train import PPOModels, ppo
     from kellet.reward.model import Member, Scorer
 
     words = tokenizer()
@@ -96,7 +96,8 @@ def kellet(lengths: str, iterations: int) -> dict[str, Any]:
     def progress(*_: Any) -> None:
         used.append(time.process_time())
 
-    history = ppo(config, model, words, scorer, scalar_head(WIDTH, 0), prompts(), progress)
+    models = PPOModels(model, words, scorer, scalar_head(WIDTH, 0))
+    history = ppo(config, models, prompts(), progress)
     phases = {name: [float(row[f"time/{name}_s"] or 0) for row in history] for name in ("sample", "score", "update")}
     tokens = statistics.mean(float(row["tokens/response_mean"] or 0) for row in history)
     rate = matmul_rate()

@@ -9,21 +9,21 @@ class KLController(Protocol):
 
     value: float
     at_clip: bool | None
-    """Whether the last update's error was cut off; None where there is no error."""
+    """Whether the last update was clipped; None for a controller that has no target."""
 
     def update(self, current: float, n_steps: int) -> None:
-        """Tell the mean KL of the last batch, nats per response, and its number of responses."""
+        """Adjust β to ``current``, the last batch's mean KL in nats per response, ``n_steps`` its responses."""
 
 
 class FixedKLController:
-    """β stays what it is."""
+    """β is constant."""
 
     def __init__(self, value: float) -> None:
         self.value = value
         self.at_clip: bool | None = None
 
     def update(self, current: float, n_steps: int) -> None:
-        """Ignore both."""
+        """Change nothing."""
 
 
 class AdaptiveKLController:
@@ -51,10 +51,10 @@ class DualKLController:
 
         e = min(KL/target - 1, 1)        log β <- clamp( log β + e n_steps/horizon, log low, log high )
 
-    The slope of the dual in β is KL - target (Lagrangian control: Stooke et al. 2020, arXiv:2007.03964); the logarithm
-    keeps β positive and a step the same at every size. At a bound it does not integrate on beyond it (anti-windup), so
-    that β leaves the bound with the first error of the other sign. ``target`` is in nats per response, ``horizon`` and
-    ``n_steps`` in responses. e is not below -1, since KL is not below 0.
+    The gradient of the dual by β is KL - target (Lagrangian control: Stooke et al. 2020, arXiv:2007.03964). The
+    logarithm keeps β positive and makes a step the same share of β at every size. At a bound nothing is integrated
+    beyond it (anti-windup), so the first error of the other sign moves β off the bound. ``target`` is in nats per
+    response, ``horizon`` and ``n_steps`` in responses. e is at least -1, because KL is at least 0.
     """
 
     def __init__(self, init_kl_coef: float, target: float, horizon: float, bounds: tuple[float, float]) -> None:
@@ -65,6 +65,6 @@ class DualKLController:
     def update(self, current: float, n_steps: int) -> None:
         """Move log β by the relative error, within its bounds."""
         error = min(current / self.target - 1, 1.0)
-        wanted = self.value * math.exp(error * n_steps / self.horizon)
-        self.value = min(max(wanted, self.low), self.high)
-        self.at_clip = self.value != wanted
+        unbounded = self.value * math.exp(error * n_steps / self.horizon)
+        self.value = min(max(unbounded, self.low), self.high)
+        self.at_clip = self.value != unbounded

@@ -1,8 +1,8 @@
 """Proximal policy optimisation on token sequences: the equations, as pure functions.
 
-Legend: B responses, R response tokens; every (B, R) tensor comes with ``response_mask`` (B, R), True = this token
-counts. Sources: PPO, Schulman et al. 2017; generalised advantage estimation, Schulman et al. 2016; rewards with a KL
-penalty per token, Ziegler et al. 2019, eq. 2. Left out: an entropy bonus, and value targets other than GAE's.
+Legend: B responses, R response tokens; every (B, R) tensor comes with ``response_mask`` (B, R): True = this token
+counts. Sources: PPO, Schulman et al. 2017; generalised advantage estimation (GAE), Schulman et al. 2016; rewards with a
+KL penalty per token, Ziegler et al. 2019, eq. 2. Left out: an entropy bonus, and value targets other than GAE's.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,15 @@ from torch import Tensor
 
 
 class PolicyLoss(NamedTuple):
-    """Clipped surrogate and what was seen on the way; scalars."""
+    """The clipped surrogate and metrics of it; scalars."""
 
     loss: Tensor
     clipfrac: Tensor
-    """Share of tokens on which the clip was in force."""
+    """Share of the tokens that count on which the clip is active: there the gradient is zero."""
     clipfrac_positive: Tensor
-    """The same among the tokens of positive advantage; 0 where there is none."""
+    """The same share of the tokens of positive advantage; 0 if there is none."""
     clipfrac_negative: Tensor
+    """The same share of the tokens of negative advantage; 0 if there is none."""
     approxkl: Tensor
     """Mean k3 of the old policy from the new one, nats per token."""
 
@@ -29,19 +30,18 @@ def masked_mean(values: Tensor, response_mask: Tensor) -> Tensor:
     return (values * response_mask).sum() / response_mask.sum()
 
 
-def whiten(values: Tensor, response_mask: Tensor, shift_mean: bool = True) -> Tensor:
-    """(B, R) scaled to unit variance over the tokens that count, and to mean zero unless ``shift_mean`` is False.
+def whiten(values: Tensor, response_mask: Tensor) -> Tensor:
+    """(B, R) shifted to mean zero and scaled to unit variance over the tokens that count; zero at the others.
 
-    The variance is the biased one, as in lm-human-preferences. Tokens that do not count become zero.
+    The variance is the biased one, as in lm-human-preferences.
     """
     mean = masked_mean(values, response_mask)
     variance = masked_mean((values - mean) ** 2, response_mask)
-    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
-    return (whitened if shift_mean else whitened + mean) * response_mask
+    return (values - mean) * torch.rsqrt(variance + 1e-8) * response_mask
 
 
 def penalised_rewards(scores: Tensor, kl: Tensor, kl_coef: float, response_mask: Tensor) -> Tensor:
-    """(B, R) token rewards: -β·kl at each token, plus the response's score (B,) at its last token."""
+    """(B, R) token rewards: -β·kl (B, R) at each token, plus the response's score (B,) at its last token."""
     # r_t = -β kl_t + [t = last] score                                             Ziegler et al. 2019, eq. 2
     rewards = -kl_coef * kl * response_mask
     last = response_mask.sum(1) - 1
@@ -77,13 +77,13 @@ def policy_loss(
     log_ratio = logprobs - old_logprobs
     ratio = log_ratio.exp()
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
-    in_force = (clipped > plain) & response_mask
-    better, worse = (advantages > 0) & response_mask, (advantages < 0) & response_mask
+    active = (clipped > plain) & response_mask
+    positive, negative = (advantages > 0) & response_mask, (advantages < 0) & response_mask
     return PolicyLoss(
         loss=masked_mean(torch.maximum(plain, clipped), response_mask),
-        clipfrac=masked_mean(in_force.float(), response_mask),
-        clipfrac_positive=(in_force & better).sum() / better.sum().clamp(min=1),
-        clipfrac_negative=(in_force & worse).sum() / worse.sum().clamp(min=1),
+        clipfrac=masked_mean(active.float(), response_mask),
+        clipfrac_positive=(active & positive).sum() / positive.sum().clamp(min=1),
+        clipfrac_negative=(active & negative).sum() / negative.sum().clamp(min=1),
         approxkl=masked_mean(torch.expm1(log_ratio) - log_ratio, response_mask).detach(),
     )
 
@@ -95,11 +95,11 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, response_mas
     """
     # L = ½ E[ max( (V - R)², (clip(V, V_old ± ε) - R)² ) ]
     clipped = old_values + (values - old_values).clamp(-clip_range, clip_range)
-    worse = torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
-    return 0.5 * masked_mean(worse, response_mask)
+    squared_error = torch.maximum((values - returns) ** 2, (clipped - returns) ** 2)
+    return 0.5 * masked_mean(squared_error, response_mask)
 
 
 def explained_variance(values: Tensor, returns: Tensor, response_mask: Tensor) -> float:
     """1 - Var(returns - values)/Var(returns) over the tokens that count; 1 is perfect, 0 as good as a constant."""
-    kept_returns, kept_values = returns[response_mask], values[response_mask]
-    return float(1 - (kept_returns - kept_values).var() / kept_returns.var().clamp(min=1e-8))
+    returns, values = returns[response_mask], values[response_mask]
+    return float(1 - (returns - values).var() / returns.var().clamp(min=1e-8))

@@ -1,4 +1,8 @@
-"""A rollout: sampled responses with what was measured on them."""
+"""A rollout: sampled responses with everything measured on them that PPO needs.
+
+Legend: B responses, R response tokens, H hidden width. Per-token tensors (B, R) are zero where ``batch.response_mask``
+is False.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,82 +14,80 @@ from kellet.models import kl, tokens
 from kellet.models.devices import device_of
 from kellet.models.next_token import policy_vs_reference
 from kellet.models.tokens import TokenBatch
-from kellet.models.trunk import (
-    REWARD,
-    all_response_states,
-    use_adapter,
-)
+from kellet.models.trunk import REWARD, all_response_states, use_adapter
 
 UPDATE_KL_RESPONSES = 16
-"""Responses on which the KL of the update is measured, which costs their forward pass; they stand in random order."""
+"""The first responses of a rollout, on which the KL of its update is measured: a forward pass each. Prompts come in
+random order, so the first are a random sample."""
 
 
 class Rollout(NamedTuple):
-    """A batch of sampled responses with all that the update needs; (B, R) unless said otherwise."""
+    """A batch of sampled responses with everything measured on them, on the CPU."""
 
     batch: TokenBatch
+    """B rows."""
     logprobs: Tensor
-    """Of the policy that sampled, nats."""
+    """(B, R) log-probabilities of the tokens by the policy that sampled them, nats."""
     values: Tensor
-    scores: Tensor
-    """(B,) what PPO maximises but for the penalty."""
+    """(B, R) of the value head, reward units."""
+    raw_scores: Tensor
+    """(B,) of the reward model, of policy.score.function, or of both."""
+    objective: Tensor
+    """(B,) what PPO maximises, the KL penalty left out: the raw scores as policy.score shapes them."""
     kl_k1: Tensor
+    """(B, R) k1 from the reference (kellet/models/kl.py), nats."""
     kl_full: Tensor
+    """(B, R) full KL from the reference, nats."""
     entropy: Tensor
+    """(B, R) of the policy's next-token distribution, nats."""
     states: Tensor
-    """(K, R, H) final hidden states of the policy that sampled, of the first UPDATE_KL_RESPONSES responses."""
+    """(K, R, H) the policy's final hidden states of the first K = UPDATE_KL_RESPONSES responses, or of all if fewer."""
 
 
 def join(rollouts: Sequence[Rollout], pad_id: int) -> Rollout:
-    """The rows of all ``rollouts``."""
+    """One rollout with the rows of all ``rollouts``."""
     width = max(rollout.batch.response_mask.shape[1] for rollout in rollouts)
 
-    def wider(tensor: Tensor) -> Tensor:
+    def widened(tensor: Tensor) -> Tensor:
         shape = (tensor.shape[0], width - tensor.shape[1], *tensor.shape[2:])
         return torch.cat([tensor, tensor.new_zeros(shape)], dim=1)
 
     batch = tokens.join([rollout.batch for rollout in rollouts], pad_id)
-    columns = [[column if column.dim() == 1 else wider(column) for column in rollout[1:]] for rollout in rollouts]
-    whole = Rollout(batch, *(torch.cat(column) for column in zip(*columns, strict=True)))
-    return whole._replace(states=whole.states[:UPDATE_KL_RESPONSES])
+    columns = [[column if column.dim() == 1 else widened(column) for column in rollout[1:]] for rollout in rollouts]
+    joined = Rollout(batch, *(torch.cat(column) for column in zip(*columns, strict=True)))
+    return joined._replace(states=joined.states[:UPDATE_KL_RESPONSES])
 
 
 @torch.no_grad()
-def score(
+def score_rollout(
     model: Any,
-    scorer: Callable[[TokenBatch], Tensor],
+    raw_score: Callable[[TokenBatch], Tensor],
     value_head: nn.Linear,
     batch: TokenBatch,
     states: Tensor | None = None,
 ) -> Rollout:
-    """Policy, value, reference and reward on the sampled responses; what is given back is on the CPU.
+    """Measure the sampled responses with policy, value head, reference and reward; ``objective`` is the raw scores.
 
-    ``states`` (B, R, H): the policy's final hidden states, where sampling has left them; else they cost a pass.
+    ``states`` (B, R, H) are the policy's final hidden states where sampling has left them, which saves a pass.
     """
     batch = batch.to(device_of(model))
-    if states is None:
+    if states is None or states.dtype != torch.float32:
+        # In half precision sampling rounds otherwise than a pass over whole responses, which the update makes: the
+        # ratios of the first epoch would not be one.
         states = all_response_states(model, batch)
     with use_adapter(model, None):
         ref_states = all_response_states(model, batch)
     with use_adapter(model, REWARD):
-        scores = scorer(batch)
-    found, mask = policy_vs_reference(model, states, ref_states, batch), batch.response_mask
-    told = Rollout(
-        batch=batch.to(torch.device("cpu")),
-        logprobs=found.logprobs,
-        values=value_head(states.float()).squeeze(-1) * mask,
-        scores=scores,
-        kl_k1=kl.k1(found.logprobs, found.ref_logprobs),
-        kl_full=found.kl_full,
-        entropy=found.entropy,
-        states=states[:UPDATE_KL_RESPONSES].clone(),
+        raw_scores = raw_score(batch)
+    measured, mask = policy_vs_reference(model, states, ref_states, batch), batch.response_mask
+    columns = (
+        measured.logprobs,
+        value_head(states.float()).squeeze(-1) * mask,
+        raw_scores,
+        raw_scores,
+        kl.k1(measured.logprobs, measured.ref_logprobs),
+        measured.kl_full,
+        measured.entropy,
+        states[:UPDATE_KL_RESPONSES].clone(),
     )
-    return Rollout(told.batch, *(tensor.cpu() for tensor in told[1:]))
-
-
-def _reusable(states: Tensor) -> Tensor | None:
-    """The states of sampling, where they are those of a pass over whole responses to 1e-4; None where they are not.
-
-    Half precision rounds the two ways to compute them apart: the ratios of the first epoch would not be one.
-    """
-    return states if states.dtype == torch.float32 else None
+    return Rollout(batch.to(torch.device("cpu")), *(column.cpu() for column in columns))

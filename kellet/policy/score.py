@@ -1,13 +1,13 @@
-"""From raw scores to what PPO maximises. Nothing here is on by default: the raw score of the reward model is it.
+"""From raw scores to PPO's objective. By default the objective is the raw score of the reward model.
 
-    raw       w_r·(reward model) + w_f·(a function of the user's)
-    shaped    raw | (raw - mean)/std of the reference's answers | σ(raw - raw of the reference's answer)
-    score     clip(shaped) - overlong ramp - penalty for a missing end of sequence
+    raw        w_r·(reward model) + w_f·(the user's function)
+    shaped     raw | (raw - mean)/std of the reference's answers | σ(raw - raw of the reference's answer)
+    objective  clip(shaped) - overlong ramp - penalty for a missing end of sequence
 
 Sources: standardised on the reference, Ziegler et al. 2019, section 2.1; sigmoid of the gain over the reference's
 answer (PAR), Fu et al. 2025, arXiv:2502.18770; overlong ramp, Yu et al. 2025 (DAPO), arXiv:2503.14476, eq. 13;
-missing end of sequence, Huang et al. 2024, arXiv:2403.17031. Legend: B responses; ``response_mask`` (B, R): True = this
-token counts.
+missing end of sequence, Huang et al. 2024, arXiv:2403.17031. Legend: B responses, R response tokens;
+``response_mask`` (B, R): True = this token counts.
 """
 
 import math
@@ -25,11 +25,11 @@ from kellet.models.trunk import REWARD, use_adapter
 from kellet.policy.score_function import load_function
 
 BASELINE_PROMPTS = 256
-"""Prompts whose answers by the reference give the mean and spread of ``standardised``."""
+"""Prompts whose answers by the reference give the mean and standard deviation of ``standardised``."""
 
 
-class Judge:
-    """Raw scores of answers: by the reward model, by a function of the user's, or by both, weighted."""
+class RawScore:
+    """Raw scores of answers: by the reward model, by the user's function, or by both, weighted."""
 
     def __init__(self, settings: Score, scorer: Callable[[TokenBatch], Tensor], tokenizer: Any) -> None:
         self.settings, self.scorer, self.tokenizer = settings, scorer, tokenizer
@@ -40,18 +40,35 @@ class Judge:
         settings = self.settings
         if self.function is None:
             return self.scorer(batch)
-        found = list(self.function(list(prompts), decode(self.tokenizer, batch.responses, batch.response_mask)))
-        if len(found) != len(prompts) or not all(math.isfinite(score) for score in found):
+        values = list(self.function(list(prompts), decode(self.tokenizer, batch.responses, batch.response_mask)))
+        if len(values) != len(prompts) or not all(math.isfinite(value) for value in values):
             raise InputError(
-                f"{settings.function} gave {len(found)} scores for {len(prompts)} answers"
-                + (", not all of them finite" if len(found) == len(prompts) else "")
+                f"{settings.function} gave {len(values)} scores for {len(prompts)} answers"
+                + (", not all of them finite" if len(values) == len(prompts) else "")
                 + "; policy.score.function takes lists of prompts and responses and gives a finite number for each"
             )
-        scores = settings.function_weight * torch.tensor([float(score) for score in found])
+        scores = settings.function_weight * torch.tensor([float(value) for value in values])
         return scores + settings.reward_weight * self.scorer(batch) if settings.reward_weight else scores
 
 
-def shape(settings: Score, raw: Tensor, reference: Tensor | None, baseline: tuple[float, float] | None) -> Tensor:
+def objective(
+    settings: Score,
+    raw: Tensor,
+    batch: TokenBatch,
+    reference: Tensor | None,
+    baseline: tuple[float, float] | None,
+    eos_token_id: int,
+    max_response_tokens: int,
+) -> Tensor:
+    """(B,) what PPO maximises, the KL penalty left out; ``reference`` and ``baseline`` as of :func:`shape_scores`."""
+    shaped = shape_scores(settings, raw, reference, baseline)
+    ended = ~truncated(batch, eos_token_id)
+    return subtract_penalties(settings, shaped, batch.response_mask, ended, max_response_tokens)
+
+
+def shape_scores(
+    settings: Score, raw: Tensor, reference: Tensor | None, baseline: tuple[float, float] | None
+) -> Tensor:
     """(B,) raw scores shaped and clipped.
 
     ``reference`` (B,) are raw scores of the reference's answers to the same prompts (``gain``), ``baseline`` the mean
@@ -67,7 +84,9 @@ def shape(settings: Score, raw: Tensor, reference: Tensor | None, baseline: tupl
     return raw if settings.clip is None else raw.clamp(-settings.clip, settings.clip)
 
 
-def penalise(settings: Score, scores: Tensor, response_mask: Tensor, ended: Tensor, max_response_tokens: int) -> Tensor:
+def subtract_penalties(
+    settings: Score, scores: Tensor, response_mask: Tensor, ended: Tensor, max_response_tokens: int
+) -> Tensor:
     """(B,) scores less the overlong ramp, and less the penalty where ``ended`` (B,) is False."""
     # ramp: 0 up to max - width, then linearly to 1 at max                     Yu et al. 2025, eq. 13
     if settings.overlong_tokens:
@@ -78,39 +97,27 @@ def penalise(settings: Score, scores: Tensor, response_mask: Tensor, ended: Tens
 
 @torch.no_grad()
 def reference_scores(
-    model: Any, judge: Judge, queries: Sequence[Sequence[int]], prompts: Sequence[str], uniforms: Tensor
+    model: Any, raw_score: RawScore, queries: Sequence[Sequence[int]], prompts: Sequence[str], uniforms: Tensor
 ) -> Tensor:
     """(B,) raw scores of an answer that the reference samples to each prompt, by ``uniforms`` (B, max_new_tokens)."""
     with use_adapter(model, None):
-        batch = sample(model, judge.tokenizer, queries, uniforms.shape[1], uniforms)
+        batch = sample(model, raw_score.tokenizer, queries, uniforms.shape[1], uniforms)
     with use_adapter(model, REWARD):
-        return judge(batch, prompts)
+        return raw_score(batch, prompts)
 
 
-def baseline_of(model: Any, judge: Judge, prompts: Sequence[str], text: Text, seed: int) -> tuple[float, float]:
+def reference_baseline(
+    model: Any, raw_score: RawScore, prompts: Sequence[str], text: Text, seed: int
+) -> tuple[float, float]:
     """Mean and standard deviation of the raw scores of the reference's answers to up to BASELINE_PROMPTS prompts.
 
     Raises InputError when they are all the same.
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = [prompts[i] for i in torch.randperm(len(prompts), generator=generator)[:BASELINE_PROMPTS]]
-    queries = [encode_prompt(judge.tokenizer, prompt, text) for prompt in chosen]
+    queries = [encode_prompt(raw_score.tokenizer, prompt, text) for prompt in chosen]
     uniforms = draw_uniforms(len(queries), text.max_response_tokens, generator)
-    raw = reference_scores(model, judge, queries, chosen, uniforms)
+    raw = reference_scores(model, raw_score, queries, chosen, uniforms)
     if not float(raw.std(correction=0)) > 0:
         raise InputError("the reference's answers all score the same; set policy.score.shaping to none or gain")
     return float(raw.mean()), float(raw.std(correction=0))
-
-
-def score_of(
-    settings: Score,
-    raw: Tensor,
-    batch: TokenBatch,
-    reference: Tensor | None,
-    baseline: tuple[float, float] | None,
-    eos_token_id: int,
-    max_response_tokens: int,
-) -> Tensor:
-    """(B,) what PPO maximises, but for the KL penalty."""
-    shaped = shape(settings, raw, reference, baseline)
-    return penalise(settings, shaped, batch.response_mask, ~truncated(batch, eos_token_id), max_response_tokens)

@@ -1,4 +1,4 @@
-"""A score that is a function of the user's, named ``module:function``: rules, a verifier, a remote model."""
+"""The user's own score, a Python function named ``module:function``: rules, a verifier, a remote model."""
 
 import importlib
 import importlib.util
@@ -11,31 +11,31 @@ from kellet.errors import ConfigError
 from kellet.files import content_hash
 
 Function = Callable[[Sequence[str], Sequence[str]], Iterable[float]]
-"""Called with prompts and responses; gives a score for each."""
+"""Prompts and their responses -> a score for each response."""
 
 
 def load_function(name: str) -> Function:
-    """The function ``module:function``; modules of the working folder are found.
+    """Import the function ``module:function``; a module may lie in the working folder.
 
-    Raises ConfigError when there is none.
+    Raises ConfigError when there is no such function.
     """
     module, _, function = name.partition(":")
     with _working_folder():
         try:
-            found: Function = getattr(importlib.import_module(module), function)
+            loaded: Function = getattr(importlib.import_module(module), function)
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(f"policy.score.function {name!r}: {error}; give module:function") from error
-    return found
+    return loaded
 
 
 def function_hash(name: str) -> str | None:
-    """Hash of the module's source, which decides what is learned; None where it has no file."""
+    """Hash of the module's source, because it decides what is learned; None for a module without a file."""
     with _working_folder():
         try:
-            found = importlib.util.find_spec(name.partition(":")[0])
+            spec = importlib.util.find_spec(name.partition(":")[0])
         except (ImportError, ValueError) as error:
             raise ConfigError(f"policy.score.function {name!r}: {error}; give module:function") from error
-    return content_hash(Path(found.origin)) if found and found.origin and Path(found.origin).is_file() else None
+    return content_hash(Path(spec.origin)) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 @contextmanager

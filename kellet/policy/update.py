@@ -1,123 +1,131 @@
 """One iteration's update: epochs of minibatches over a scored rollout.
 
 Legend: B responses, R response tokens; every (B, R) tensor goes with ``batch.response_mask``. A minibatch is one
-optimizer step; it is computed in micro-batches of responses of like length, whose gradients add up to its own.
+optimizer step. It is computed in micro-batches of responses of similar length, whose gradients sum to its own.
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kellet.config.training import Policy
 from kellet.models import kl
-from kellet.models.devices import Devices, device_of
+from kellet.models.devices import device_of
 from kellet.models.next_token import logprobs_and_kl, logprobs_of, policy_vs_reference
-from kellet.models.sampling import truncated
 from kellet.models.tokens import TokenBatch
 from kellet.models.trunk import all_response_states, max_tokens_per_pass, response_states, use_adapter
-from kellet.policy.metrics import Metrics, describe_stopping
+from kellet.policy.metrics import IterationMetrics, describe_stopping
 from kellet.policy.ppo import explained_variance, gae, masked_mean, penalised_rewards, policy_loss, value_loss, whiten
 from kellet.policy.rollout import Rollout
+from kellet.policy.state import Training
 
-OF = {"ppo/policy/clipfrac_positive": "better", "ppo/policy/clipfrac_negative": "worse"}
-"""Metrics that are means over a part of the tokens."""
+OF = {"ppo/policy/clipfrac_positive": "positive", "ppo/policy/clipfrac_negative": "negative"}
+"""Metrics that are means over the tokens of positive or of negative advantage; all others are over all tokens."""
 
 
 class Targets(NamedTuple):
-    """What an update steers by."""
+    """What an update aims at."""
 
     advantages: Tensor
     """(B, R) whitened."""
     returns: Tensor
-    """(B, R) reward units."""
+    """(B, R) targets of the value head, reward units."""
     kl_weight: float
-    """Of the KL in the loss, per nat; 0 where the penalty is in the reward."""
+    """Weight of the KL in the loss, per nat; 0 where the penalty is in the reward."""
     frozen: bool
-    """Only the value head learns."""
+    """Critic warm-up: only the value head learns."""
 
 
-def update(
-    settings: Policy,
-    model: Any,
-    value_head: nn.Linear,
-    optimizer: torch.optim.Optimizer,
-    rollout: Rollout,
-    kl_coef: float,
-    generator: torch.Generator,
-    eos_token_id: int,
-    frozen: bool = False,
-    devices: Devices | None = None,
-) -> Metrics:
+def token_rewards(settings: Policy, rollout: Rollout, kl_coef: float) -> Tensor:
+    """(B, R) rewards: the objective at the last token, and β·k1 off every token where the penalty is in the reward."""
+    coef = kl_coef if settings.kl.penalty == "reward" else 0.0
+    return penalised_rewards(rollout.objective, rollout.kl_k1, coef, rollout.batch.response_mask)
+
+
+def update(settings: Policy, training: Training, rollout: Rollout, rewards: Tensor, ended: Tensor) -> IterationMetrics:
     """One iteration's epochs of minibatches; returns ``ppo/*`` metrics, means over the minibatches.
 
-    ``frozen``: only the value head learns. Every process of ``devices`` comes here with the same whole rollout.
+    ``rewards`` (B, R) of :func:`token_rewards`; ``ended`` (B,) True where a response has its end of sequence. Every
+    process calls this with the same rollout of the whole batch.
     """
-    devices = devices or Devices()
-    mask = rollout.batch.response_mask
-    in_reward = settings.kl.penalty == "reward"
-    rewards = penalised_rewards(rollout.scores, rollout.kl_k1, kl_coef if in_reward else 0.0, mask)
+    mask, kl_coef = rollout.batch.response_mask, training.controller.value
     advantages, returns = gae(rewards, rollout.values, mask, settings.gamma, settings.lam)
-    metrics: Metrics = {
+    metrics: IterationMetrics = {
         "ppo/advantage_mean": float(masked_mean(advantages, mask)),
         "ppo/advantage_std": float(advantages[mask].std()),
         "ppo/value/explained_variance": explained_variance(rollout.values, returns, mask),
     }
-    # Whitening divides the rewards by the spread of their advantages; β in the loss has to go with it.
-    in_loss = 0.0 if in_reward else kl_coef / float(advantages[mask].std(correction=0).clamp(min=1e-4))
-    targets = Targets(whiten(advantages, mask), returns, in_loss, frozen)
-    metrics |= describe_stopping(targets.advantages, mask, ~truncated(rollout.batch, eos_token_id))
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    # Whitening divides the rewards by the standard deviation of their advantages; β in the loss has to be divided too.
+    deviation = float(advantages[mask].std(correction=0).clamp(min=1e-4))
+    targets = Targets(
+        whiten(advantages, mask),
+        returns,
+        kl_weight=0.0 if settings.kl.penalty == "reward" else kl_coef / deviation,
+        frozen=len(training.history) < settings.critic_warmup,
+    )
+    metrics |= describe_stopping(targets.advantages, mask, ended)
     steps: list[dict[str, float]] = []
     for _ in range(settings.epochs):
-        for rows in torch.randperm(len(mask), generator=generator).split(settings.minibatch_size):
-            optimizer.zero_grad()
-            own, counts = devices.spread(rows)
-            parts = _micro_batches(rollout.batch, own, settings.micro_batch_size, devices.device)
-            step: dict[str, float] = {}
-            for part, counted, last in devices.passes(parts, counts):
-                share = _shares(part, rows, mask, targets.advantages, counted)
-                with devices.syncing(last):
-                    loss, seen = devices.run(partial(_loss, settings, model, value_head, rollout, targets, part))
-                    devices.backward(loss * share["tokens"])
-                step = {name: step.get(name, 0.0) + share[OF.get(name, "tokens")] * seen[name] for name in seen}
-            step = devices.sum(step)
-            step["ppo/grad_norm"] = devices.clip(weights, settings.max_grad_norm)
-            optimizer.step()
-            steps.append(step)
-        of_epoch = steps[-(len(mask) // settings.minibatch_size) :]
-        if sum(step["ppo/policy/approxkl"] for step in of_epoch) / len(of_epoch) > settings.stop_kl:
+        minibatches = torch.randperm(len(mask), generator=training.generator).split(settings.minibatch_size)
+        epoch = [_step(settings, training, rollout, targets, rows) for rows in minibatches]
+        steps += epoch
+        if sum(step["ppo/policy/approxkl"] for step in epoch) / len(epoch) > settings.stop_kl:
             break
     metrics |= {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
     metrics["ppo/epochs"] = len(steps) * settings.minibatch_size // len(mask)
-    metrics["ppo/policy/kl_update"] = devices.run(lambda: _kl_of_update(model, rollout))
+    metrics["ppo/policy/kl_update"] = training.devices.run(lambda: _kl_of_update(training, rollout))
+    return metrics
+
+
+def _step(settings: Policy, training: Training, rollout: Rollout, targets: Targets, rows: Tensor) -> dict[str, float]:
+    """One optimizer step on the responses ``rows``, a minibatch; its metrics."""
+    devices, optimizer = training.devices, training.optimizer
+    optimizer.zero_grad()
+    local, counts = devices.spread(rows)
+    parts = _micro_batches(rollout.batch, local, settings.micro_batch_size, devices.device)
+    metrics: dict[str, float] = {}
+    for part, counted, last in devices.passes(parts, counts):
+        share = _token_shares(part, rows, rollout.batch.response_mask, targets.advantages, counted)
+        with devices.syncing(last):
+            loss, of_part = devices.run(partial(_loss, settings, training, rollout, targets, part))
+            devices.backward(loss * share["all"])
+        metrics = {name: metrics.get(name, 0.0) + share[OF.get(name, "all")] * of_part[name] for name in of_part}
+    metrics = devices.sum(metrics)
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    metrics["ppo/grad_norm"] = devices.clip(weights, settings.max_grad_norm)
+    optimizer.step()
     return metrics
 
 
 def _micro_batches(batch: TokenBatch, rows: Tensor, size: int | None, device: torch.device) -> list[Tensor]:
-    """Parts of ``rows``, responses of like length together."""
+    """Parts of ``rows``, responses of similar length together."""
     return [rows[part] for part in batch.rows(rows).length_groups(max_tokens_per_pass(device), size)]
 
 
-def _shares(part: Tensor, rows: Tensor, response_mask: Tensor, advantages: Tensor, counts: bool) -> dict[str, float]:
-    """The share that ``part`` has of the response tokens of ``rows``: of all, and of those by advantage.
+def _token_shares(
+    part: Tensor, rows: Tensor, response_mask: Tensor, advantages: Tensor, counts: bool
+) -> dict[str, float]:
+    """The part's share of the tokens of ``rows``: of all, and of those of positive and of negative advantage.
 
-    Losses are means over tokens. A part that does not count has none.
+    Losses are means over tokens, so a minibatch's loss is the sum of its parts', weighted by these shares. A part that
+    only repeats rows for the other processes' sake (``counts`` False) has share 0.
     """
     masks = {
-        "tokens": response_mask,
-        "better": response_mask & (advantages > 0),
-        "worse": response_mask & (advantages < 0),
+        "all": response_mask,
+        "positive": response_mask & (advantages > 0),
+        "negative": response_mask & (advantages < 0),
     }
     total = {name: max(float(mask[rows].sum()), 1.0) for name, mask in masks.items()}
     return {name: counts * float(mask[part].sum()) / total[name] for name, mask in masks.items()}
 
 
 def _loss(
-    settings: Policy, model: Any, value_head: nn.Linear, rollout: Rollout, targets: Targets, rows: Tensor
+    settings: Policy, training: Training, rollout: Rollout, targets: Targets, rows: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of these rows, and its parts as metrics."""
+    """The loss of the responses ``rows``, a scalar, and its parts as metrics."""
+    model, value_head = training.model, training.value_head
     device = device_of(value_head)
     batch = rollout.batch.rows(rows).to(device)
     mask = batch.response_mask
@@ -153,9 +161,11 @@ def _loss(
 
 
 @torch.no_grad()
-def _kl_of_update(model: Any, rollout: Rollout) -> float:
+def _kl_of_update(training: Training, rollout: Rollout) -> float:
     """Full KL(π_old ‖ π_new) on responses of the old policy, nats per response."""
+    model = training.model
     batch = rollout.batch.rows(torch.arange(len(rollout.states))).to(device_of(model))
     old = rollout.states[:, : batch.response_mask.shape[1]].to(batch.input_ids.device)
     new = all_response_states(model, batch)
-    return float(kl.per_response(policy_vs_reference(model, old, new, batch).kl_full, batch.response_mask).mean())
+    kl_full = policy_vs_reference(model, old, new, batch).kl_full
+    return float(kl.per_response(kl_full, batch.response_mask).mean())

@@ -1,7 +1,7 @@
 """A policy at play on the tiny trunk, against scores that are easy to raise."""
 
 from kellet.models.trunk import scalar_head
-from kellet.policy.train import ppo
+from kellet.policy.train import PPOModels, ppo
 from tests.helpers import tiny
 
 
@@ -18,4 +18,4 @@ class Likes:
 def play(trunk, scorer, **policy):
     config = tiny.config(policy=policy)
     head = scalar_head(16, 0)
-    return ppo(config, *trunk, scorer, head, list(tiny.pairs()["prompt"][:32])), head
+    return ppo(config, PPOModels(*trunk, scorer, head), list(tiny.pairs()["prompt"][:32])), head

@@ -8,7 +8,7 @@ from kellet.errors import TrainingStopped
 from kellet.models.checkpoint import Checkpoints
 from kellet.models.trunk import scalar_head
 from kellet.policy.alarms import alarms
-from kellet.policy.train import ppo
+from kellet.policy.train import PPOModels, ppo
 from tests.helpers import tiny
 from tests.helpers.policy import Likes, play
 
@@ -94,7 +94,7 @@ def test_stop_on_ends_with_a_checkpoint_from_which_it_can_go_on(trunk, tmp_path)
     config = tiny.config(policy={**settings, "stop_on": ["controller_at_clip"]})
     for _ in range(2):  # the second time at once
         with pytest.raises(TrainingStopped, match=r"policy\.stop_on after iteration 3: controller_at_clip: β moves"):
-            ppo(config, *trunk, Likes(70), head, prompts, checkpoints=kept)
+            ppo(config, PPOModels(*trunk, Likes(70), head), prompts, checkpoints=kept)
         assert kept.newest().step == 3
-    history = ppo(tiny.config(policy=settings), *trunk, Likes(70), head, prompts, checkpoints=kept)
+    history = ppo(tiny.config(policy=settings), PPOModels(*trunk, Likes(70), head), prompts, checkpoints=kept)
     assert [row["iteration"] for row in history] == [1, 2, 3, 4, 5]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from kellet.policy.train import ppo
+from kellet.policy.train import PPOModels, ppo
 from tests.helpers import tiny
 
 PAD, QUERY, EOS, WORDS = 0, 1, 2, (3, 4, 5)
@@ -111,7 +111,7 @@ def trained(coefficient, **policy):
         **policy,
     }
     config = tiny.config(text={"max_response_tokens": 2, "prompt_template": "{prompt}"}, policy=settings)
-    ppo(config, model, Tokenizer(), rewards_of, ValueHead(VOCABULARY, 1), [""] * 256)
+    ppo(config, PPOModels(model, Tokenizer(), rewards_of, ValueHead(VOCABULARY, 1)), [""] * 256)
     return model
 
 

@@ -10,9 +10,9 @@ from kellet.errors import ConfigError, InputError
 from kellet.models.sampling import draw_uniforms, sample
 from kellet.models.tokens import encode_response, pad
 from kellet.models.trunk import POLICY, scalar_head
-from kellet.policy.score import Judge, baseline_of, penalise, reference_scores, shape
+from kellet.policy.score import RawScore, reference_baseline, reference_scores, shape_scores, subtract_penalties
 from kellet.policy.score_function import function_hash, load_function
-from kellet.policy.train import ppo
+from kellet.policy.train import PPOModels, ppo
 from tests.helpers import tiny
 from tests.helpers.policy import Likes, play
 from tests.helpers.tiny import perturb
@@ -23,34 +23,34 @@ ENDED = torch.tensor([True, True, False])
 
 
 def test_by_default_nothing_is_done():
-    assert torch.equal(shape(Score(), RAW, None, None), RAW)
-    assert torch.equal(penalise(Score(), RAW, MASK, ENDED, 10), RAW)
+    assert torch.equal(shape_scores(Score(), RAW, None, None), RAW)
+    assert torch.equal(subtract_penalties(Score(), RAW, MASK, ENDED, 10), RAW)
 
 
 def test_standardised_by_hand():
-    found = shape(Score(shaping="standardised"), RAW, None, (-1.0, 2.0))
+    found = shape_scores(Score(shaping="standardised"), RAW, None, (-1.0, 2.0))
     assert found.tolist() == [1.0, -0.5, 0.5]
 
 
 def test_gain_is_the_sigmoid_over_the_references_answer_to_the_same_prompt():
-    found = shape(Score(shaping="gain"), RAW, torch.tensor([1.0, -3.0, 1.0]), None)
+    found = shape_scores(Score(shaping="gain"), RAW, torch.tensor([1.0, -3.0, 1.0]), None)
     assert found.tolist() == pytest.approx([0.5, 0.731059, 0.268941], abs=1e-6)
 
 
 def test_the_clip_comes_after_shaping():
-    assert shape(Score(clip=0.5), RAW, None, None).tolist() == [0.5, -0.5, 0.0]
-    found = shape(Score(shaping="standardised", clip=0.7), RAW, None, (0.0, 0.5))
+    assert shape_scores(Score(clip=0.5), RAW, None, None).tolist() == [0.5, -0.5, 0.0]
+    found = shape_scores(Score(shaping="standardised", clip=0.7), RAW, None, (0.0, 0.5))
     assert found.tolist() == pytest.approx([0.7, -0.7, 0.0])
 
 
 def test_the_overlong_ramp_by_hand():
     # 10 tokens at most, ramp of 4: nothing up to 6, half at 8, all at 10
-    found = penalise(Score(overlong_tokens=4, overlong_penalty=2.0), torch.zeros(3), MASK, ENDED, 10)
+    found = subtract_penalties(Score(overlong_tokens=4, overlong_penalty=2.0), torch.zeros(3), MASK, ENDED, 10)
     assert found.tolist() == [0.0, -1.0, -2.0]
 
 
 def test_a_missing_end_costs_what_it_says():
-    assert penalise(Score(missing_eos_penalty=1.5), RAW, MASK, ENDED, 10).tolist() == [1.0, -2.0, -1.5]
+    assert subtract_penalties(Score(missing_eos_penalty=1.5), RAW, MASK, ENDED, 10).tolist() == [1.0, -2.0, -1.5]
 
 
 @pytest.fixture
@@ -67,25 +67,25 @@ def rules(tmp_path, monkeypatch):
     sys.modules.pop("my_rules", None)
 
 
-def judged(**settings):
+def scored(**settings):
     tokenizer = tiny.base()[1]
     text = tiny.config().text
     batch = pad([[1]] * 2, [encode_response(tokenizer, said, text) for said in ("yes yes", "no")], 0)
-    return Judge(Score(**settings), lambda _: torch.tensor([0.25, 0.5]), tokenizer)(batch, ["a", "bb"])
+    return RawScore(Score(**settings), lambda _: torch.tensor([0.25, 0.5]), tokenizer)(batch, ["a", "bb"])
 
 
 def test_a_function_scores_alone_or_weighted(rules):
-    assert judged().tolist() == [0.25, 0.5]
+    assert scored().tolist() == [0.25, 0.5]
     # words: 2 + 100·1 and 1 + 100·2
-    assert judged(function="my_rules:words", reward_weight=0).tolist() == [102, 201]
-    assert judged(function="my_rules:words", function_weight=0.5, reward_weight=2).tolist() == [51.5, 101.5]
+    assert scored(function="my_rules:words", reward_weight=0).tolist() == [102, 201]
+    assert scored(function="my_rules:words", function_weight=0.5, reward_weight=2).tolist() == [51.5, 101.5]
 
 
 def test_a_function_that_gives_no_scores_is_refused(rules):
     with pytest.raises(InputError, match="gave 1 scores for 2 answers"):
-        judged(function="my_rules:one")
+        scored(function="my_rules:one")
     with pytest.raises(InputError, match="not all of them finite"):
-        judged(function="my_rules:nan")
+        scored(function="my_rules:nan")
     for name in ("my_rules:nothing", "no_such_module:f"):
         with pytest.raises(ConfigError, match="give module:function"):
             load_function(name)
@@ -104,18 +104,20 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):
     base, _ = tiny.base()
     perturb(model, POLICY)
     liked = Likes(tokenizer("yes", add_special_tokens=False)["input_ids"][0])
-    judge = Judge(Score(), liked, tokenizer)
+    raw_score = RawScore(Score(), liked, tokenizer)
     queries, text = [[1, 40], [1, 41, 42]] * 8, tiny.config().text
     uniforms = draw_uniforms(16, text.max_response_tokens, torch.Generator().manual_seed(3))
-    found = reference_scores(model, judge, queries, ["x"] * 16, uniforms)
+    found = reference_scores(model, raw_score, queries, ["x"] * 16, uniforms)
     batch = sample(base, tokenizer, queries, text.max_response_tokens, uniforms)
     assert torch.equal(found, liked(batch))
     prompts = list(tiny.pairs()["prompt"][:20])
-    mean, deviation = baseline_of(model, judge, prompts, text, 0)
-    assert (mean, deviation) == baseline_of(model, judge, prompts, text, 0)
+    mean, deviation = reference_baseline(model, raw_score, prompts, text, 0)
+    assert (mean, deviation) == reference_baseline(model, raw_score, prompts, text, 0)
     assert deviation > 0
     with pytest.raises(InputError, match="all score the same"):
-        baseline_of(model, Judge(Score(), lambda rows: torch.zeros(len(rows.input_ids)), tokenizer), prompts, text, 0)
+        reference_baseline(
+            model, RawScore(Score(), lambda rows: torch.zeros(len(rows.input_ids)), tokenizer), prompts, text, 0
+        )
 
 
 @pytest.mark.parametrize("shaping", ["standardised", "gain"])
@@ -134,5 +136,5 @@ def test_a_training_can_do_without_the_reward_model(trunk, rules):
 
     config = tiny.config(policy={"iterations": 1, "score": {"function": "my_rules:words", "reward_weight": 0}})
     prompts = list(tiny.pairs()["prompt"][:32])
-    (row,) = ppo(config, *trunk, never, scalar_head(16, 0), prompts)
+    (row,) = ppo(config, PPOModels(*trunk, never, scalar_head(16, 0)), prompts)
     assert row["objective/reward"] > 100

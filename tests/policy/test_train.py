@@ -15,7 +15,7 @@ from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_
 from kellet.policy import train as module
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss
-from kellet.policy.rollout import score
+from kellet.policy.rollout import score_rollout
 from kellet.policy.train import train_policy
 from kellet.reward.train import train_reward
 from tests.helpers import tiny
@@ -169,7 +169,7 @@ def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
 
     uniforms = module.draw_uniforms(2, 6, torch.Generator().manual_seed(0))
     batch = sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, uniforms)
-    rollout = score(model, scorer, scalar_head(16, 0), batch)
+    rollout = score_rollout(model, scorer, scalar_head(16, 0), batch)
     assert active == [REWARD]
     assert model.active_adapter == POLICY
     with torch.no_grad():

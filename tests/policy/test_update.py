@@ -5,14 +5,17 @@ import torch
 from torch.nn.functional import pad
 
 from kellet.config.training import Lora
-from kellet.models.sampling import draw_uniforms, sample
+from kellet.models.devices import Devices
+from kellet.models.sampling import draw_uniforms, sample, truncated
 from kellet.models.tokens import encode_prompt
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
 from kellet.policy import update as ppo_update
+from kellet.policy.controller import FixedKLController
 from kellet.policy.ppo import policy_loss
-from kellet.policy.rollout import score
-from kellet.policy.train import ppo
-from kellet.policy.update import update
+from kellet.policy.rollout import score_rollout
+from kellet.policy.state import Training
+from kellet.policy.train import PPOModels, ppo
+from kellet.policy.update import token_rewards, update
 from tests.helpers import tiny
 from tests.helpers.outputs import response_outputs
 from tests.helpers.policy import Likes
@@ -49,18 +52,26 @@ def rollout(trunk):
     batch = sample(model, tokenizer, queries, 10, draw_uniforms(len(queries), 10, torch.Generator().manual_seed(1)))
     lengths = batch.response_mask.sum(1)
     assert lengths.min() < lengths.max()
-    found = score(model, Likes(70), head, batch)
-    return found._replace(scores=torch.randn(ROWS, generator=torch.Generator().manual_seed(2)))
+    scored = score_rollout(model, Likes(70), head, batch)
+    return scored._replace(objective=torch.randn(ROWS, generator=torch.Generator().manual_seed(2)))
 
 
 def step(trunk, rollout, **policy):
     """(metrics, gradients) of one update whose learning rate is zero."""
-    model, tokenizer, head = trunk
+    model, _, head = trunk
     weights = [weight for weight in (*model.parameters(), *head.parameters()) if weight.requires_grad]
     settings = tiny.config(policy={**STILL, **policy}).policy
-    optimizer, generator = torch.optim.SGD(weights, lr=0.0), torch.Generator().manual_seed(0)
-    metrics = update(settings, model, head, optimizer, rollout, 0.1, generator, tokenizer.eos_token_id)
+    metrics = updated(settings, trunk, rollout, torch.optim.SGD(weights, lr=0.0))
     return metrics, [weight.grad.clone() for weight in weights]
+
+
+def updated(settings, trunk, rollout, optimizer):
+    """The metrics of one update with β 0.1."""
+    model, tokenizer, head = trunk
+    generator = torch.Generator().manual_seed(0)
+    training = Training(model, head, optimizer, generator, FixedKLController(0.1), Devices())
+    ended = ~truncated(rollout.batch, tokenizer.eos_token_id)
+    return update(settings, training, rollout, token_rewards(settings, rollout, 0.1), ended)
 
 
 def distance(left, right):
@@ -92,7 +103,7 @@ def test_padding_does_not_change_the_update(trunk, rollout, left, right, monkeyp
         attention_mask=pad(batch.attention_mask, (left, right)),
         response_mask=pad(batch.response_mask, (0, right)),
     )
-    kept = {name: getattr(rollout, name) for name in ("scores", "batch", "states")}
+    kept = {name: getattr(rollout, name) for name in ("raw_scores", "objective", "batch", "states")}
     padded = rollout._replace(
         states=pad(rollout.states, (0, 0, 0, right), value=5.0),
         **{name: pad(value, (0, right), value=5.0) for name, value in rollout._asdict().items() if name not in kept},
@@ -118,12 +129,12 @@ def test_every_ratio_of_the_first_epoch_is_one_while_nothing_moves(trunk, rollou
 
 
 def test_kl_of_the_update_is_nothing_until_something_moves_and_then_the_policys_own(trunk, rollout):
-    model, _, head = trunk
+    model = trunk[0]
     assert step(trunk, rollout)[0]["ppo/policy/kl_update"] == pytest.approx(0, abs=1e-6)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=3.0)
     settings = tiny.config(policy={**STILL, "max_grad_norm": 1.0}).policy
-    found = update(settings, model, head, optimizer, rollout, 0.1, torch.Generator().manual_seed(0), 2)
+    metrics = updated(settings, trunk, rollout, optimizer)
     with torch.no_grad():
         new = response_outputs(model, rollout.batch)[0].log_softmax(-1)
         for name, weight in model.named_parameters():
@@ -133,7 +144,7 @@ def test_kl_of_the_update_is_nothing_until_something_moves_and_then_the_policys_
     exact = torch.nn.functional.kl_div(new, old, reduction="none", log_target=True).sum(-1)
     exact = float((exact * rollout.batch.response_mask).sum(1).mean())
     assert exact > 0.02
-    assert found["ppo/policy/kl_update"] == pytest.approx(exact, rel=1e-3)
+    assert metrics["ppo/policy/kl_update"] == pytest.approx(exact, rel=1e-3)
 
 
 def fresh(tmp_path):
@@ -148,12 +159,12 @@ def test_in_critic_warm_up_only_the_value_head_learns(tmp_path):
     policy = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     value = head.weight.detach().clone()
     config = tiny.config(policy={"iterations": 2, "critic_warmup": 2})
-    history = ppo(config, model, tokenizer, Likes(70), head, list(tiny.pairs()["prompt"][:32]))
+    history = ppo(config, PPOModels(model, tokenizer, Likes(70), head), list(tiny.pairs()["prompt"][:32]))
     assert all(torch.equal(weight, policy[name]) for name, weight in model.named_parameters())
     assert not torch.equal(head.weight, value)
     assert [row["objective/kl_coef"] for row in history] == [config.policy.kl.init_coef] * 2
     config = tiny.config(policy={"iterations": 3, "critic_warmup": 2})
-    ppo(config, model, tokenizer, Likes(70), head, list(tiny.pairs()["prompt"][:32]))
+    ppo(config, PPOModels(model, tokenizer, Likes(70), head), list(tiny.pairs()["prompt"][:32]))
     assert not all(torch.equal(weight, policy[name]) for name, weight in model.named_parameters())
 
 
@@ -173,6 +184,8 @@ def test_each_penalty_pulls_a_policy_back_to_its_reference(tmp_path, penalty):
         "kl": {"controller": "fixed", "init_coef": 3.0, "penalty": penalty},
     }
     nothing = lambda batch: torch.zeros(len(batch.input_ids))
-    history = ppo(tiny.config(policy=settings), model, tokenizer, nothing, head, list(tiny.pairs()["prompt"][:32]))
+    history = ppo(
+        tiny.config(policy=settings), PPOModels(model, tokenizer, nothing, head), list(tiny.pairs()["prompt"][:32])
+    )
     drift = [row["objective/kl"] for row in history]
     assert sum(drift[-3:]) / 3 < 0.5 * drift[0]
