@@ -5,11 +5,13 @@ from pathlib import Path
 
 from prefect import flow
 
+from adapters.clone import is_ingested
+from adapters.events import announce_batch
 from adapters.exclusive import one_at_a_time
 from adapters.parameters import load
 from flows.cli import run_ingest
 from tasks.cleanup import clean_up
-from tasks.ingest import check_batch, is_known, let_follow, stage, take_over
+from tasks.ingest import check_batch, stage_batch, take_over
 
 
 @flow(name="ingest", flow_run_name="ingest-{file}")
@@ -28,9 +30,9 @@ def ingest(file: str, params: str, publish: bool = False, then: str | None = Non
     with one_at_a_time():
         clean_up(config.tracking)
         batch = check_batch(Path(file), config)
-        if not is_known(batch, config):
-            take_over(batch, stage(batch, config), config, publish)
-    let_follow(config, params, then)
+        if not is_ingested(batch, config):
+            take_over(batch, stage_batch(batch, config), config, publish)
+    announce_batch(config, params, then)
     return f"{batch.target} is part of the data set {config.data.name}"
 
 

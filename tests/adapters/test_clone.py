@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from adapters.clone import StagedClone, is_ingested, stage_batch, take_over
 from adapters.dvc import dvc, fetch_raw
-from adapters.parameters import load
+from adapters.parameters import load, params_file
+from kellet.config.run import Config
+from kellet.data import new_batch
+from kellet.data.new_batch import IncomingBatch
 from kellet.errors import DataError, InputError
-from tasks import ingest
 from tests.helpers import project
 from tests.helpers.rows import row, write_jsonl
 
@@ -81,12 +84,16 @@ def kill(process: subprocess.Popen[str], moment: str) -> None:
         process.stdout.close()
 
 
-def run(file: Path) -> ingest.Staged:
+def check_batch(file: Path, config: Config) -> IncomingBatch:
+    return new_batch.check_batch(file, config.data, params_file(config.data.name))
+
+
+def run(file: Path) -> StagedClone:
     """The flow without Prefect."""
     config = load(PARAMS)
-    batch = ingest.check_batch.fn(file, config)
-    staged = ingest.stage.fn(batch, config)
-    ingest.take_over.fn(batch, staged, config, False)
+    batch = check_batch(file, config)
+    staged = stage_batch(batch, config)
+    take_over(batch, staged, config, False)
     return staged
 
 
@@ -113,7 +120,7 @@ def test_a_batch_with_which_the_whole_set_fails_changes_nothing(root: Path, tmp_
 def test_uncommitted_changes_and_other_data_sets_are_refused(root: Path, tmp_path: Path) -> None:
     file = write_jsonl(tmp_path / "x.jsonl", [row(n) for n in range(100, 110)])
     with pytest.raises(InputError, match="takes no batches"):
-        ingest.check_batch.fn(file, load("profiles/smoke.yaml"))
+        check_batch(file, load("profiles/smoke.yaml"))
     (root / "README.md").write_text("changed")
     with pytest.raises(InputError, match="uncommitted changes"):
         run(file)
@@ -132,14 +139,14 @@ def test_a_good_batch_is_one_commit_with_its_data_in_place_and_in_the_remote(roo
     config = load(PARAMS)
     file = write_jsonl(tmp_path / "more.jsonl.gz", [row(n) for n in range(100, 140)])
     staged = run(file)
-    batch = ingest.check_batch.fn(file, config)
+    batch = check_batch(file, config)
     assert git(root, "status", "--porcelain") == ""
     changed = set(git(root, "show", "--name-only", "--format=", "HEAD").split())
     assert changed == {"dvc.lock", f"{batch.target}.dvc", "data/raw/mine/.gitignore"}
     assert "40 pairs join 60" in git(root, "log", "-1", "--format=%B")
-    assert staged.found["summary"]["accepted"] == 100
+    assert staged.summary["accepted"] == 100
     assert (root / batch.target).read_bytes() == file.read_bytes()
-    assert ingest.is_known(batch, config)
+    assert is_ingested(batch, config)
     # Another machine: nothing but the commit and the remote.
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "--quiet", str(root), str(clone))
