@@ -90,7 +90,7 @@ def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None
 
 def run_regate(regate: Callable[..., Outcome], doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Judge one candidate anew; gives the exit code of its verdict."""
-    from tasks.regate import Verdicts
+    from kellet.evaluation.verdicts import Verdicts
 
     parser = argparse.ArgumentParser(prog="python -m flows.regate", description=_summary(doc), epilog=EPILOG)
     _add_parameters(parser)

@@ -8,9 +8,10 @@ from adapters.exclusive import one_at_a_time
 from adapters.outcome import Outcome
 from adapters.parameters import load
 from flows.cli import run_regate
+from kellet.evaluation.verdicts import Verdicts, by_people
 from tasks.cleanup import clean_up
 from tasks.outcome import publish
-from tasks.regate import Verdicts, by_people, earlier_verdict, find_candidate, restore_data, take_verdicts
+from tasks.regate import earlier_verdict, find_candidate, restore_data, take_verdicts
 from tasks.registry import describe_champion, judge_anew, promote, require_current
 from tasks.stages import decide, diagnose, write_report
 from tasks.tracking import track, tracked

@@ -5,7 +5,7 @@ import pytest
 from adapters.outcome import Outcome
 from flows import cli
 from kellet.errors import ConfigError
-from tasks.regate import Verdicts
+from kellet.evaluation.verdicts import Verdicts
 
 
 def outcome(name, verdict):

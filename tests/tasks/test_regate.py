@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from adapters.candidate import FILES, Candidate
 from kellet.config.run import Config
 from kellet.errors import DataError, InputError
 from kellet.evaluation import spot_check
 from kellet.evaluation.file import read_evaluation
-from tasks.regate import FILES, Candidate, Verdicts, by_people, take_verdicts
+from kellet.evaluation.verdicts import Verdicts
+from tasks.regate import take_verdicts
 from tests.helpers.evaluations import evaluation
 
 CONFIG = Config(name="mine")
@@ -128,12 +130,3 @@ def test_an_evaluation_is_looked_for_where_spot_check_import_leaves_it(project):
     judged_rows().to_parquet("spot_checks/mine.parquet")
     assert take_verdicts.fn(CONFIG, candidate(project), Verdicts()).path == taken.path
     assert read_evaluation(taken.path / "evaluation.parquet")["judge_human"].notna().sum() == 20
-
-
-def test_people_take_the_other_judges_place_and_no_threshold_moves():
-    given = Config.model_validate({"gate": {"judge": "judge_reward", "judge_error": 0.2, "kl_budget": 5}})
-    gate = by_people(given).gate
-    assert (gate.judge, gate.judge_error) == ("judge_human", 0.0)
-    assert gate.model_copy(update={"judge": "judge_reward", "judge_error": 0.2}) == given.gate
-    people = Config.model_validate({"gate": {"judge_error": 0.1}})
-    assert by_people(people) == people
