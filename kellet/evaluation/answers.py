@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from kellet.config.judgement import Gate
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
@@ -33,12 +35,42 @@ class Answers(NamedTuple):
     response: list[str]
     judges: dict[str, Floats]
     """By column ``judge_*``: scores, higher is better."""
+    group: Codes | None = None
+    """The number of the cluster that the prompt belongs to; None where each prompt is one (:func:`clusters_of`)."""
+
+
+def clusters_of(rows: pd.DataFrame) -> Codes | None:
+    """Number of each row's cluster: what shares a label of the column ``cluster``, or its prompt's text.
+
+    The same text under two ids is asked twice and is no second piece of evidence; two labels that share a text are one
+    cluster. None where each prompt is a cluster of its own.
+    """
+    ids = pd.factorize(rows["prompt_id"])[0]
+    labels = [rows["prompt"]]
+    if "cluster" in rows:
+        labels.append(rows["cluster"].where(rows["cluster"] != ""))
+    size = int(ids.max()) + 1
+    joined, edges = size, []  # nodes: prompts, then texts, then clusters; an edge joins a prompt to its text or cluster
+    for label in labels:
+        numbers = pd.factorize(label)[0]  # -1: no cluster
+        edges.append(np.column_stack([ids, joined + numbers])[numbers >= 0])
+        joined += int(numbers.max()) + 1
+    ends = np.concatenate(edges)
+    graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(joined, joined))
+    groups = connected_components(graph, directed=False)[1][:size]
+    return None if len(np.unique(groups)) == size else groups[ids].astype(np.int64)
+
+
+def intervals(answers: Answers, gate: Gate) -> dict[str, Any]:
+    """Level, resamples, seed and clusters, as statistics of all rows of ``answers`` take them."""
+    return {**gate.intervals, "group": answers.group}
 
 
 def answers_of(rows: pd.DataFrame) -> dict[str, Answers]:
     """Split checked rows (:func:`kellet.evaluation.file.check_evaluation`) by system."""
     codes = pd.factorize(rows["prompt_id"], sort=True)[0].astype(np.int64)
     judges = [str(name) for name in rows.columns if str(name).startswith("judge_")]
+    groups = clusters_of(rows)
     split = {}
     for system in rows["system"].unique():
         selected = (rows["system"] == system).to_numpy()
@@ -59,8 +91,25 @@ def answers_of(rows: pd.DataFrame) -> dict[str, Answers]:
             part["prompt"].tolist(),
             part["response"].tolist(),
             {name: numbers(name) for name in judges},
+            None if groups is None else groups[selected],
         )
     return split
+
+
+def answered_by(answers: Answers, other: Answers) -> Answers:
+    """The answers to prompts that the other system has answered too."""
+    kept = np.isin(answers.prompt, other.prompt)
+    if kept.all():
+        return answers
+
+    def of(values: Any) -> Any:
+        if isinstance(values, dict):
+            return {name: of(column) for name, column in values.items()}
+        if isinstance(values, list):
+            return [value for value, keep in zip(values, kept, strict=True) if keep]
+        return None if values is None else values[kept]
+
+    return Answers(*(of(values) for values in answers))
 
 
 def pairs(a: Answers, b: Answers) -> tuple[Codes, Codes]:
@@ -86,10 +135,11 @@ def win_rate_by(a: Answers, b: Answers, name: str, gate: Gate) -> dict[str, Esti
     if not len(rows_a):
         return {}
     score_a, score_b, prompt = a.judges[name][rows_a], b.judges[name][rows_b], a.prompt[rows_a]
-    rate = win_rate(wins(score_a, score_b), prompt, alpha=gate.alpha)
+    group = None if a.group is None else a.group[rows_a]
+    rate = win_rate(wins(score_a, score_b), prompt, alpha=gate.alpha, group=group)
     return {
         "win_rate": corrected(rate, gate.judge_error) if name == gate.judge else rate,
-        "mean_gain": mean_difference(score_a, score_b, prompt, prompt, **gate.intervals),
+        "mean_gain": mean_difference(score_a, score_b, prompt, prompt, **gate.intervals, group=group),
     }
 
 

@@ -2,7 +2,8 @@
 
     prompt_id      names the prompt; all systems answer the same prompts
     prompt         its text
-    system         candidate, reference or champion (optional)
+    system         candidate, reference, champion (optional) or anchor (optional: the champion that was last shown
+                   better than the anchor before it; left out where that is the champion of now)
     sample         0, 1, ...: several answers of a system to the same prompt
     response       the answer's text, may be empty
     reward         score that the policy was trained on, finite
@@ -11,6 +12,9 @@
     reward_std     standard deviation of the reward between an ensemble's members; may be left out, >= 0
     truncated      whether the response was cut at the token limit; null where unknown
     judge_*        any number of judges' scores, higher is better; null where not judged
+    cluster        topic, customer or conversation that the prompt belongs to; may be left out. What shares one is not
+                   independent: intervals are made over clusters. Blank or null: of none. Equal prompt texts are always
+                   one cluster
 
 Other columns are allowed and ignored. Errors name a row by its number among the data rows, counted from 1.
 """
@@ -27,10 +31,13 @@ import pandas as pd
 
 from kellet.errors import DataError
 
-SYSTEMS = ("candidate", "reference", "champion")
+SYSTEMS = ("candidate", "reference", "champion", "anchor")
+RIVALS = SYSTEMS[2:]
+"""What a promoted candidate would replace, and what it must not fall behind; both may be absent."""
 TEXTS = ("prompt_id", "prompt", "system", "response")
 NEEDED = (*TEXTS, "sample", "reward", "length_tokens")
 OPTIONAL = ("kl_nats", "truncated")
+CLUSTER = "cluster"
 KL_NOISE = 1e-6
 """A full KL may be this far below zero by rounding, nats."""
 LARGEST = 1e100
@@ -64,8 +71,11 @@ def read_evaluation(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: {error}") from error
 
 
-def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
+def check_evaluation(table: pd.DataFrame, rivals_answer_all: bool = True) -> pd.DataFrame:
     """Check ``table`` and return the columns above, typed, sorted by prompt_id, system and sample.
+
+    ``rivals_answer_all``: champion and anchor have to answer every prompt. They cannot where answers of several
+    evaluations are joined (kellet/evaluation/joined.py), each with the champion of its time.
 
     Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
     a reward or length that is not finite, a negative length, a KL or reward_std that is infinite or negative, a key
@@ -82,10 +92,12 @@ def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     extra = sorted(str(name) for name in table.columns if str(name).startswith("judge_") or name == "reward_std")
     for name in ("sample", "reward", "length_tokens"):
         rows[name] = _numbers(table, name, nullable=False)
+    if CLUSTER in table.columns:
+        rows[CLUSTER] = table[CLUSTER].where(table[CLUSTER].notna(), "").astype(str).str.strip().to_numpy(dtype=object)
     for name in (*OPTIONAL, *extra):
         rows[name] = _numbers(table, name, nullable=True) if name in table.columns else np.full(len(table), np.nan)
     _check_values(rows, extra)
-    _check_keys(rows)
+    _check_keys(rows, rivals_answer_all)
     rows["sample"] = rows["sample"].astype(np.int64)
     return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
 
@@ -100,7 +112,7 @@ def evaluation_hash(rows: pd.DataFrame) -> str:
     digest = hashlib.sha256()
     for name in rows.columns:
         values = rows[name]
-        text = "\0".join(values.astype(str)) if name in TEXTS else values.to_numpy(np.float64).tobytes()
+        text = "\0".join(values.astype(str)) if name in (*TEXTS, CLUSTER) else values.to_numpy(np.float64).tobytes()
         digest.update(name.encode() + b"\0" + (text.encode() if isinstance(text, str) else text) + b"\0")
     return digest.hexdigest()
 
@@ -158,18 +170,22 @@ def _check_values(rows: pd.DataFrame, extra: list[str]) -> None:
     _refuse(odd, "truncated", rows["truncated"], "wanted true or false")
 
 
-def _check_keys(rows: pd.DataFrame) -> None:
+def _check_keys(rows: pd.DataFrame, rivals_answer_all: bool) -> None:
     repeated = rows.duplicated(["prompt_id", "system", "sample"]).to_numpy()
     wanted = "the same prompt_id, system and sample as an earlier row; number the samples"
     _refuse(repeated, "sample", rows["prompt_id"] + "/" + rows["system"], wanted)
     first = rows.groupby("prompt_id", sort=False)["prompt"].transform("first")
     _refuse((rows["prompt"] != first).to_numpy(), "prompt", rows["prompt_id"], "another text than this prompt_id had")
+    if CLUSTER in rows:
+        first = rows.groupby("prompt_id", sort=False)[CLUSTER].transform("first")
+        wanted = "another cluster than this prompt_id had; a prompt belongs to one"
+        _refuse((rows[CLUSTER] != first).to_numpy(), CLUSTER, rows[CLUSTER], wanted)
     present = [name for name in SYSTEMS if (rows["system"] == name).any()]
     for name in SYSTEMS[:2]:
         if name not in present:
             raise DataError(f"column 'system' has no row for {name!r}; found only {', '.join(present)}")
     ids = {name: set(rows.loc[rows["system"] == name, "prompt_id"]) for name in present}
-    for name in present:
+    for name in present if rivals_answer_all else SYSTEMS[:2]:
         absent = ~rows["prompt_id"].isin(list(ids[name])).to_numpy()
         _refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike")
     candidate = rows["system"] == "candidate"

@@ -35,7 +35,9 @@ def by_people(config: Config) -> Config:
     """The parameters with people as the gate's independent judge; thresholds stay, the other judge's error goes."""
     if config.gate.judge == JUDGE:
         return config
-    return config.model_copy(update={"gate": config.gate.model_copy(update={"judge": JUDGE, "judge_error": 0.0})})
+    information = (*config.gate.judges_for_information, config.gate.judge)
+    replaced = {"judge": JUDGE, "judge_error": 0.0, "judges_for_information": information}
+    return config.model_copy(update={"gate": config.gate.model_copy(update=replaced)})
 
 
 def judged_evaluation(verdicts: Verdicts, name: str, model: str, reports: Sequence[Path]) -> pd.DataFrame:

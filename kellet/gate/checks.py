@@ -125,21 +125,27 @@ class Criterion:
 
 
 def check_threshold(
-    threshold: Threshold, subject: str, estimate: Estimate, alpha: float, needed: int | None = None
+    threshold: Threshold,
+    subject: str,
+    estimate: Estimate,
+    alpha: float,
+    needed: int | None = None,
+    few: int | None = None,
 ) -> GateCheck:
     """Hold an estimate, whose interval is at ``alpha``, against its threshold.
 
     ``subject`` begins the sentence: 'mean reward gain'. ``needed`` is the number of prompts without which the interval
-    has no end on the side of the threshold.
+    has no end on the side of the threshold, ``few`` the number that is given when there are fewer than MIN_PROMPTS.
     """
     subject = subject[0].upper() + subject[1:]
-    result = f"{subject} {in_words(estimate, threshold.unit)} over {estimate.clusters} prompts"
+    result = f"{subject} {in_words(estimate, threshold.unit)} over {estimate.clusters} {estimate.of}"
     direction, limit = threshold.direction, number(threshold.limit, threshold.unit)
     if math.isnan(estimate.value):
         return GateCheck(*threshold, None, None, f"{subject} cannot be told from these answers.")
     if estimate.clusters < MIN_PROMPTS:
-        why = f"{result}: cannot tell, at least {MIN_PROMPTS} prompts are needed."
-        return GateCheck(*threshold, estimate, None, why, MIN_PROMPTS)
+        enough = max(MIN_PROMPTS, few or prompts_needed(estimate, threshold.limit, alpha) or MIN_PROMPTS)
+        why = f"{result}: cannot tell from fewer than {MIN_PROMPTS} {estimate.of}; about {enough:,} would show which."
+        return GateCheck(*threshold, estimate, None, why, enough)
     if direction == "above":
         holds, violated = estimate.low > threshold.limit, estimate.high <= threshold.limit
     else:
@@ -152,7 +158,7 @@ def check_threshold(
         return GateCheck(*threshold, estimate, False, why)
     prompts = needed or prompts_needed(estimate, threshold.limit, alpha)
     why = f"{result}: not shown to be {direction} {limit}, nor the opposite"
-    why += f"; about {prompts:,} prompts would show which." if prompts else "; it lies on the limit itself."
+    why += f"; about {prompts:,} {estimate.of} would show which." if prompts else "; it lies on the limit itself."
     return GateCheck(*threshold, estimate, None, why, prompts)
 
 

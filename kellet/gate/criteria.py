@@ -7,16 +7,17 @@ Legend: b is the candidate; a is what it is compared with, the reference or the 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kellet.config.judgement import Gate
 from kellet.errors import DataError
-from kellet.evaluation.answers import Answers, pairs, win_rate_by, wins
-from kellet.gate.checks import Criterion, Threshold, cannot_tell, check_threshold, comparisons_needed
-from kellet.stats.bootstrap import Estimate, mean_difference, paired_means, ratio, ratio_of_means
-from kellet.stats.format import in_words
+from kellet.evaluation.answers import Answers, intervals, pairs, wins
+from kellet.gate.checks import Criterion, Threshold, cannot_tell, check_threshold
+from kellet.stats.bootstrap import Estimate, groups_of, mean_difference, paired_means, ratio, ratio_of_means
+from kellet.stats.format import in_words, number
+from kellet.stats.local_regression import MIN_CLUSTERS, LocalGain, local_gain
 from kellet.stats.shares import quantile
 from kellet.stats.win_rate import LengthControlled, length_controlled
 from kellet.stats.within_prompt import EqualLengthGain, equal_length_gain
@@ -27,7 +28,7 @@ TAIL = 0.95
 
 def reward_gain(a: Answers, b: Answers, gate: Gate) -> Criterion:
     """Mean paired gain of b's reward over a's is above ``min_gain``."""
-    gain = mean_difference(a.reward, b.reward, a.prompt, b.prompt, **gate.intervals)
+    gain = mean_difference(a.reward, b.reward, a.prompt, b.prompt, **intervals(a, gate))
     threshold = Threshold("mean_gain", gate.min_gain, "above", "reward")
     check = check_threshold(threshold, "mean reward gain", gain, gate.alpha)
     return Criterion("reward_gain", "reward_gain" in gate.required, (check,))
@@ -35,62 +36,93 @@ def reward_gain(a: Answers, b: Answers, gate: Gate) -> Criterion:
 
 def length_inflation(a: Answers, b: Answers, gate: Gate) -> Criterion:
     """Ratio of mean lengths b/a is at most 1 + ``length_tolerance``."""
-    change = ratio_of_means(a.length, b.length, a.prompt, b.prompt, **gate.intervals)
+    change = ratio_of_means(a.length, b.length, a.prompt, b.prompt, **intervals(a, gate))
     threshold = Threshold("length_ratio", 1 + gate.length_tolerance, "at most", "ratio")
     check = check_threshold(threshold, "length ratio to the reference", change, gate.alpha)
     return Criterion("length_inflation", "length_inflation" in gate.required, (check,))
 
 
-def equal_length(
-    a: Answers, b: Answers, slope_from: Answers, gate: Gate
-) -> tuple[EqualLengthGain | None, LengthControlled]:
-    """Split the gain by the within-prompt length slope of ``slope_from``, and model the win rate at equal length.
+class EqualLength(NamedTuple):
+    """Three views of the gain at equal length; the first decides whatever the price of length is."""
 
-    The split is None where there is no such slope.
+    local: LocalGain | None
+    """By the pairs of about the same length; None where there are too few."""
+    split: EqualLengthGain | None
+    """By a straight line; None where no two answers of ``slope_from`` to a prompt differ in length."""
+    model: LengthControlled
+    """The win rate by the reward, by a logistic model."""
+    bandwidth: float
+    """Tokens that the lengths of a pair of ``local`` may differ by."""
+
+
+def equal_length(a: Answers, b: Answers, slope_from: Answers, gate: Gate, curve: bool = False) -> EqualLength:
+    """Estimate the gain at equal length by local regression, by the length slope of ``slope_from``, and as a win rate.
+
+    The bandwidth is ``length_bandwidth`` times the mean length of both systems, and at least one token. ``curve`` asks
+    for the picture's.
     """
     split = equal_length_gain(
         (a.reward, b.reward),
         (a.length, b.length),
         (a.prompt, b.prompt),
         (slope_from.reward, slope_from.length, slope_from.prompt),
-        **gate.intervals,
+        **intervals(a, gate),
     )
     rows_a, rows_b = pairs(a, b)
     preference = wins(a.reward[rows_a], b.reward[rows_b])
-    model = length_controlled(preference, a.length[rows_a], b.length[rows_b], a.prompt[rows_a], alpha=gate.alpha)
-    return split, model
+    group = None if a.group is None else a.group[rows_a]
+    lengths = a.length[rows_a], b.length[rows_b]
+    model = length_controlled(preference, *lengths, a.prompt[rows_a], alpha=gate.alpha, group=group)
+    bandwidth = max(1.0, gate.length_bandwidth * float(a.length.mean() + b.length.mean()) / 2)
+    sides = (a.reward, b.reward), (a.length, b.length), (a.prompt, b.prompt)
+    local = local_gain(*sides, bandwidth, alpha=gate.alpha, group=a.group, curve=curve)
+    return EqualLength(local, split, model, bandwidth)
 
 
-def controlled_gain(split: EqualLengthGain | None, model: LengthControlled, gate: Gate) -> Criterion:
+def controlled_gain(equal: EqualLength, gate: Gate) -> Criterion:
     """Test that the gain at equal length is above 0 and the win rate at equal length is above one half.
 
-    The first uses the within-prompt length slope, the second the logistic model (:func:`equal_length`). Where the
-    systems' lengths barely overlap both would be extrapolations, so neither is decided.
+    ``matched_length_gain`` compares answers of about the same length and holds whatever the price of length is. The
+    other two assume a shape: ``equal_length_gain`` a straight line, ``equal_length_win_rate`` a logistic curve; where
+    the systems' lengths barely overlap both would be extrapolations, so neither is decided. The straight line needs two
+    answers to a prompt; without it the other two are enough.
     """
-    note = ""
+    required, note = "controlled_gain" in gate.required, ""
+    local, split, model = equal.local, equal.split, equal.model
+    matched_wanted = Threshold("matched_length_gain", 0.0, "above", "reward")
     gain_wanted = Threshold("equal_length_gain", 0.0, "above", "reward")
     rate_wanted = Threshold("equal_length_win_rate", 0.5, "above", "win rate")
-    if split is None:
-        why = "the length slope needs two reference answers of different length on ten prompts (evaluation.samples)"
-        gain = cannot_tell(gain_wanted, why)
-    elif not model.identified:
-        gain = cannot_tell(gain_wanted, model.reason)
+    checks = []
+    if local is None:
+        why = (
+            f"fewer than {MIN_CLUSTERS} prompts have an answer of each system whose lengths differ by less than "
+            f"{equal.bandwidth:.1f} tokens; give more prompts or more answers to each (rows of the file; "
+            "evaluation.prompts and evaluation.samples of a retraining)"
+        )
+        checks.append(cannot_tell(matched_wanted, why))
     else:
-        gain = check_threshold(gain_wanted, "gain at equal length", split.remaining, gate.alpha)
+        subject = f"gain among {local.pairs:,} pairs whose lengths differ by less than {local.bandwidth:.1f} tokens"
+        checks.append(check_threshold(matched_wanted, subject, local.gain, gate.alpha))
+    if split is not None and not model.identified:
+        checks.append(cannot_tell(gain_wanted, model.reason))
+    elif split is not None:
+        checks.append(check_threshold(gain_wanted, "gain at equal length", split.remaining, gate.alpha))
     if split is not None:
         slope, explained = split.slope, split.explained
         note = (
             f"Within prompt, one more token is worth {slope.value:.3g} [{slope.low:.3g}, {slope.high:.3g}] reward in "
-            f"the reference's answers; at that price the change of length is worth {explained.value:.2f} "
-            f"[{explained.low:.2f}, {explained.high:.2f}]"
+            f"the reference's answers; at that price the change of length is worth {number(explained.value, 'reward')} "
+            f"[{number(explained.low, 'reward')}, {number(explained.high, 'reward')}]"
         )
         note += f", {in_words(split.share, 'share')} of the gain." if split.share.finite else "."
     if model.controlled is None or model.interval is None:
-        rate = cannot_tell(rate_wanted, model.reason)
+        checks.append(cannot_tell(rate_wanted, model.reason))
     else:
         estimate = Estimate(model.controlled, *model.interval, model.clusters)
-        rate = check_threshold(rate_wanted, "win rate by reward at equal length", estimate, gate.alpha)
-    return Criterion("controlled_gain", "controlled_gain" in gate.required, (gain, rate), note)
+        checks.append(check_threshold(rate_wanted, "win rate by reward at equal length", estimate, gate.alpha))
+    if not required:
+        checks = [check for check in checks if check.estimate is not None]
+    return Criterion("controlled_gain", required, tuple(checks), note)
 
 
 def kl_budget(b: Answers, gate: Gate) -> Criterion:
@@ -102,8 +134,8 @@ def kl_budget(b: Answers, gate: Gate) -> Criterion:
     if why:
         checks = (cannot_tell(mean_wanted, why), cannot_tell(tail_wanted, why))
         return Criterion("kl_budget", required, () if np.isnan(b.kl).all() and not required else checks)
-    average = mean_difference(np.zeros(len(b.kl)), b.kl, b.prompt, b.prompt, **gate.intervals)
-    tail = quantile(b.kl, TAIL, b.prompt, alpha=gate.alpha)
+    average = mean_difference(np.zeros(len(b.kl)), b.kl, b.prompt, b.prompt, **intervals(b, gate))
+    tail = quantile(b.kl, TAIL, b.prompt, alpha=gate.alpha, group=b.group)
     needed = None
     if not np.isfinite(
         tail.high
@@ -129,7 +161,8 @@ def kl_price(a: Answers, b: Answers, gate: Gate) -> Criterion:
         return Criterion("kl_price", required, () if np.isnan(b.kl).all() and not required else (check,))
     rewards = paired_means(a.reward, b.reward, a.prompt, b.prompt)
     kl = paired_means(b.kl, b.kl, b.prompt, b.prompt)[:, 0]
-    price = ratio(np.column_stack([kl, rewards[:, 1] - rewards[:, 0]]), **gate.intervals)
+    columns = np.column_stack([kl, rewards[:, 1] - rewards[:, 0]])
+    price = ratio(columns, **gate.intervals, groups=groups_of(a.group, a.prompt))
     check = check_threshold(threshold, "reward gain per nat", price, gate.alpha)
     return Criterion("kl_price", required, (check,))
 
@@ -140,38 +173,6 @@ def _kl_missing(b: Answers) -> str:
     if not unknown:
         return ""
     return f"kl_nats is missing in {unknown:,} of {len(b.kl):,} candidate rows; give the full KL of each response"
-
-
-def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
-    """Win rate of b over a by the column ``gate.judge`` is above 0.5 - ``judge_margin`` (non-inferiority)."""
-    required = "independent_judge" in gate.required
-    name, limit = gate.judge, 0.5 - gate.judge_margin
-    threshold = Threshold("win_rate", limit, "above", "win rate")
-    missing = np.full(len(b.reward), np.nan)
-    sizes = [comparisons_needed(rate - limit, rate, gate.alpha) for rate in (0.5, 0.6) if rate > limit]
-    sizes_note = (
-        f"About {sizes[0]:,} judged prompts are enough where the judge is indifferent, {sizes[-1]:,} where it prefers "
-        "the candidate in 60%."
-        if len(sizes) > 1
-        else ""
-    )
-    if np.isnan(a.judges.get(name, missing)).all() and np.isnan(b.judges.get(name, missing)).all():
-        return Criterion("independent_judge", required, (), sizes_note)
-    rate = win_rate_by(a, b, name, gate).get("win_rate")
-    note = ""
-    if name == "judge_reward":
-        note = "judge_reward is a second reward model, on other pairs of the same labels: it shares their bias."
-    elif name not in ("judge_human", "judge_gold"):
-        note = f"If {name} is a model trained on the same labels, it shares their bias."
-    if rate is None:
-        why = f"no prompt and sample has a {name} score for both systems"
-        check = cannot_tell(threshold, why)
-        return Criterion("independent_judge", required, (check,), f"{sizes_note} {note}".strip())
-    subject = f"win rate by {name}"
-    if gate.judge_error:
-        subject += f", corrected for the {gate.judge_error:.0%} that it gets wrong"
-    check = check_threshold(threshold, subject, rate, gate.alpha)
-    return Criterion("independent_judge", required, (check,), note)
 
 
 def reward_trust(a: Answers, b: Answers, gate: Gate, card: Mapping[str, Any] | None = None) -> Criterion:
@@ -186,10 +187,12 @@ def reward_trust(a: Answers, b: Answers, gate: Gate, card: Mapping[str, Any] | N
     gain_wanted = Threshold("pessimistic_gain", 0.0, "above", "reward")
     checks, note = [], ""
     if not np.isnan(np.concatenate([a.reward_std, b.reward_std])).any():
-        gain = mean_difference(a.reward - a.reward_std, b.reward - b.reward_std, a.prompt, b.prompt, **gate.intervals)
+        gain = mean_difference(
+            a.reward - a.reward_std, b.reward - b.reward_std, a.prompt, b.prompt, **intervals(a, gate)
+        )
         subject = "reward gain less the rise of the ensemble's disagreement"
         checks.append(check_threshold(gain_wanted, subject, gain, gate.alpha))
-        change = ratio_of_means(a.reward_std, b.reward_std, a.prompt, b.prompt, **gate.intervals)
+        change = ratio_of_means(a.reward_std, b.reward_std, a.prompt, b.prompt, **intervals(a, gate))
         note = f"The ensemble's disagreement is {in_words(change, 'ratio')} times that on the reference's answers."
     elif not np.isnan(np.concatenate([a.reward_std, b.reward_std])).all():
         why = "reward_std is missing in some rows; give it for every answer of candidate and reference"

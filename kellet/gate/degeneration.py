@@ -49,7 +49,7 @@ def _threshold(name: str, gate: Gate) -> Threshold:
 
 def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, gate: Gate) -> GateCheck:
     """Compare the shares of marked answers."""
-    change = share_difference(marks_a, marks_b, a.prompt, b.prompt, alpha=gate.alpha)
+    change = share_difference(marks_a, marks_b, a.prompt, b.prompt, alpha=gate.alpha, group=a.group)
     subject = f"share of {name} answers minus the reference's is"
     limit, needed = gate.degeneration_tolerance, None
     if limit > 0 and not np.any(marks_a) and not np.any(marks_b):

@@ -14,8 +14,10 @@ import numpy as np
 from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers, pairs, pairs_scored_by, wins
 from kellet.gate.checks import MIN_PROMPTS
+from kellet.gate.criteria import EqualLength
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
 from kellet.stats.format import in_words
+from kellet.stats.local_regression import LocalGain
 from kellet.stats.win_rate import LengthControlled, length_controlled, win_rate
 from kellet.stats.within_prompt import EqualLengthGain
 
@@ -67,6 +69,8 @@ class LengthEvidence:
     strata: tuple[Stratum, ...]
     """The same pairs in thirds by length; a third with fewer than MIN_PROMPTS prompts is left out."""
     sentence: str
+    local: LocalGain | None = None
+    """The local regression that decides controlled_gain, with its curve."""
 
     def to_dict(self) -> dict[str, Any]:
         """As gate.json has it under ``length``."""
@@ -75,23 +79,20 @@ class LengthEvidence:
             "alone": [item.to_dict() for item in self.alone],
             "matched": self.matched.to_dict() if self.matched else None,
             "strata": [item.to_dict() for item in self.strata],
+            "local": self.local.to_dict() if self.local else None,
             "sentence": self.sentence,
         }
 
 
-def length_evidence(a: Answers, b: Answers, split: EqualLengthGain | None, gate: Gate) -> LengthEvidence:
-    """Collect the evidence. ``split`` is the gain split by the length slope; None where there is no slope."""
+def length_evidence(a: Answers, b: Answers, equal: EqualLength, gate: Gate) -> LengthEvidence:
+    """Collect the evidence; ``equal`` is what the criterion controlled_gain rests on."""
+    split = equal.split
     rows_a, rows_b = pairs(a, b)
-    prompt = a.prompt[rows_a]
-    alone = [
-        _length_alone("reward", a.reward[rows_a], b.reward[rows_b], a.length[rows_a], b.length[rows_b], prompt, gate)
-    ]
+    alone = [_length_alone("reward", a.reward, b.reward, a, b, (rows_a, rows_b), gate)]
     for name in a.judges:
-        scored_a, scored_b = pairs_scored_by(a, b, name)
-        if len(scored_a):
-            scores = a.judges[name][scored_a], b.judges[name][scored_b]
-            lengths = a.length[scored_a], b.length[scored_b]
-            alone.append(_length_alone(name, *scores, *lengths, a.prompt[scored_a], gate))
+        scored = pairs_scored_by(a, b, name)
+        if len(scored[0]):
+            alone.append(_length_alone(name, a.judges[name], b.judges[name], a, b, scored, gate))
     middle = (a.length[rows_a] + b.length[rows_b]) / 2
     close = np.abs(b.length[rows_b] - a.length[rows_a]) <= gate.length_tolerance * middle
     matched = _stratum(a, b, rows_a[close], rows_b[close], gate)
@@ -100,17 +101,22 @@ def length_evidence(a: Answers, b: Answers, split: EqualLengthGain | None, gate:
         thirds = np.digitize(middle, np.quantile(middle[close], [1 / 3, 2 / 3]), right=True)
         strata = [_stratum(a, b, rows_a[close & (thirds == k)], rows_b[close & (thirds == k)], gate) for k in range(3)]
     kept = tuple(item for item in strata if item is not None)
-    return LengthEvidence(split, tuple(alone), matched, kept, _sentence(split, alone[0], matched))
+    sentence = _sentence(split, alone[0], matched)
+    return LengthEvidence(split, tuple(alone), matched, kept, sentence, equal.local)
 
 
 def _length_alone(
-    by: str, a: Floats, b: Floats, length_a: Floats, length_b: Floats, prompt: Codes, gate: Gate
+    by: str, score_a: Floats, score_b: Floats, a: Answers, b: Answers, rows: tuple[Codes, Codes], gate: Gate
 ) -> LengthAlone:
-    """Compare one score ``(N,)`` of each system, paired, with the lengths of the same answers."""
-    won, longer = wins(a, b), wins(length_a, length_b)
+    """Compare one score of each system, over the pairs of ``rows``, with the lengths of the same answers."""
+    rows_a, rows_b = rows
+    length_a, length_b, prompt = a.length[rows_a], b.length[rows_b], a.prompt[rows_a]
+    group = None if a.group is None else a.group[rows_a]
+    won, longer = wins(score_a[rows_a], score_b[rows_b]), wins(length_a, length_b)
     agrees = 0.5 + 2 * (won - 0.5) * (longer - 0.5)
-    rate, length, agreement = (win_rate(values, prompt, alpha=gate.alpha) for values in (won, longer, agrees))
-    controlled = length_controlled(won, length_a, length_b, prompt, alpha=gate.alpha)
+    settings: dict[str, Any] = {"alpha": gate.alpha, "group": group}
+    rate, length, agreement = (win_rate(values, prompt, **settings) for values in (won, longer, agrees))
+    controlled = length_controlled(won, length_a, length_b, prompt, **settings)
     return LengthAlone(by, rate, length, agreement, controlled)
 
 
@@ -120,8 +126,9 @@ def _stratum(a: Answers, b: Answers, rows_a: Codes, rows_b: Codes, gate: Gate) -
     if len(np.unique(prompt)) < MIN_PROMPTS:
         return None
     middle = (a.length[rows_a] + b.length[rows_b]) / 2
-    gain = mean_difference(a.reward[rows_a], b.reward[rows_b], prompt, prompt, **gate.intervals)
-    rate = win_rate(wins(a.reward[rows_a], b.reward[rows_b]), prompt, alpha=gate.alpha)
+    group = None if a.group is None else a.group[rows_a]
+    gain = mean_difference(a.reward[rows_a], b.reward[rows_b], prompt, prompt, **gate.intervals, group=group)
+    rate = win_rate(wins(a.reward[rows_a], b.reward[rows_b]), prompt, alpha=gate.alpha, group=group)
     return Stratum(float(middle.min()), float(middle.max()), len(rows_a), gain, rate)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Criterion, Threshold, cannot_tell, check_threshold
-from kellet.stats.bootstrap import Codes, Estimate, Floats, linearised, paired_means
+from kellet.stats.bootstrap import Codes, Estimate, Floats, groups_of, linearised, paired_means
 from kellet.stats.format import in_words
 from kellet.stats.shares import count_difference
 from kellet.stats.style import Style, style
@@ -37,7 +37,10 @@ MATCHED = 0.5
 """The least share of prompts alike on the axes without a price; a smaller share says little about the policy."""
 
 AXES = (*Style._fields, "length")
-UNPRICED = "what style earns takes two answers of a system that differ, on ten prompts (evaluation.samples)"
+UNPRICED = (
+    "what style earns takes two answers of a system that differ, on ten prompts (rows with another sample number; "
+    "evaluation.samples of a retraining)"
+)
 
 _counts = functools.lru_cache(maxsize=1 << 15)(style)
 
@@ -92,7 +95,7 @@ class StyleShift:
 def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     """Estimate shift, price and explained gain on each axis between the reference (a) and the candidate (b)."""
     a, b = _evenly(a), _evenly(b)
-    n = int(a.prompt.max()) + 1
+    n, groups = int(a.prompt.max()) + 1, groups_of(a.group, a.prompt)
     counts = [np.column_stack([_styles(one), one.length]) for one in (a, b)]
     moved = np.column_stack(
         [np.diff(paired_means(x, y, a.prompt, b.prompt)) for x, y in zip(counts[0].T, counts[1].T, strict=True)]
@@ -102,7 +105,7 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     u = np.column_stack([centred(column, cluster, 2 * n) for column in np.vstack(counts).T])
     y = centred(np.concatenate([a.reward, b.reward]), cluster, 2 * n)
     kept = _varied(u, cluster % n)
-    shifts = [count_difference(column, **gate.intervals) for column in moved.T]
+    shifts = [count_difference(column, **gate.intervals, groups=groups) for column in moved.T]
     if not kept:
         axes = [AxisShift(name, shift, None, None) for name, shift in zip(AXES, shifts, strict=True)]
         return StyleShift(tuple(axes[:-1]), None, UNPRICED, length=axes[-1])
@@ -122,8 +125,8 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
         price = explained = None
         if place in kept:
             j = kept.index(place)
-            price = linearised(float(prices[j]), pulls[:, j], **gate.intervals)
-            explained = linearised(float(prices[j] * centre[j]), explained_pulls[:, j], **gate.intervals)
+            price = linearised(float(prices[j]), pulls[:, j], **gate.intervals, groups=groups)
+            explained = linearised(float(prices[j] * centre[j]), explained_pulls[:, j], **gate.intervals, groups=groups)
         axes.append(AxisShift(name, shifts[place], price, explained))
     if alike.mean() < MATCHED:
         why = f"{', '.join(names)} moved, and answers to the same prompt differ too little in it to say what it earns"
@@ -132,7 +135,9 @@ def style_shift(a: Answers, b: Answers, gate: Gate) -> StyleShift:
     left = gain - moved @ prices
     value = float((weight * left).mean())
     influence = weight * (left - value) - pulls @ (weight[:, None] * moved).mean(axis=0)
-    remaining = replace(linearised(value, influence, **gate.intervals), clusters=int(alike.sum()))
+    remaining = linearised(value, influence, **gate.intervals, groups=groups)
+    if groups is None:
+        remaining = replace(remaining, clusters=int(alike.sum()))
     return StyleShift(tuple(axes[:-1]), remaining, "", names, axes[-1])
 
 
@@ -175,6 +180,7 @@ def _evenly(answers: Answers) -> Answers:
         prompt=np.searchsorted(prompts, answers.prompt[rows]),
         reward=answers.reward[rows],
         length=answers.length[rows],
+        group=None if answers.group is None else answers.group[rows],
         query=[answers.query[row] for row in rows],
         response=[answers.response[row] for row in rows],
     )

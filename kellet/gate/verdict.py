@@ -4,10 +4,12 @@ Each criterion is tested at level alpha and all must pass, so a policy that viol
 probability at most alpha (Berger 1982); no correction for the number of criteria is needed.
 
     promote       every counted criterion is shown to hold
-    block         a counted criterion is shown to be violated, or the candidate is shown to be worse than the champion
+    block         a counted criterion is shown to be violated, or the candidate is shown to be worse than the champion,
+                  or more than a margin behind the anchor (kellet/gate/anchor.py)
     inconclusive  neither: something is not shown, missing, or not identified
 
 A criterion is counted when it is required, or when its input is given (columns of the evaluation, a card).
+In a programme of many looks alpha is at most the level of the look (kellet/gate/programme.py).
 """
 
 from collections.abc import Mapping
@@ -18,13 +20,16 @@ from typing import Any, Literal
 import pandas as pd
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, answers_of, win_rate_by
+from kellet.evaluation.answers import Answers, answered_by, answers_of, intervals, win_rate_by
 from kellet.evaluation.file import check_evaluation, evaluation_hash
 from kellet.files import write_json
-from kellet.gate import criteria, degeneration
+from kellet.gate import criteria, degeneration, programme
 from kellet.gate import style_shift as styles
+from kellet.gate.anchor import AnchorComparison, against_anchor
 from kellet.gate.checks import Criterion, GateCheck, Threshold, check_threshold
+from kellet.gate.judge import independent_judge
 from kellet.gate.length_evidence import LengthEvidence, length_evidence
+from kellet.gate.programme import Look
 from kellet.stats.bootstrap import Estimate, mean_difference
 from kellet.stats.format import in_words, number
 
@@ -66,6 +71,7 @@ class GateDecision:
     headline: str
     criteria: tuple[Criterion, ...]
     comparison_with_champion: ChampionComparison | None
+    comparison_with_anchor: AnchorComparison | None
     judges: Mapping[str, Mapping[str, Estimate]]
     """By judge column: win_rate and mean_gain over the reference. Information; only ``gate.judge`` has a criterion."""
     length: LengthEvidence
@@ -73,12 +79,21 @@ class GateDecision:
     style: styles.StyleShift
     """The shift on each style axis and what the reward pays for it."""
     inputs: Mapping[str, Any]
+    programme: Mapping[str, Any]
+    """Which look of a programme this is, or that it stands alone (kellet/gate/programme.py, as_dict)."""
     config: Gate
+    """With the level that was tested at as ``alpha``."""
 
     @property
     def promote(self) -> bool:
         """Whether the candidate may replace the champion."""
         return self.verdict == "promote"
+
+    @property
+    def becomes_anchor(self) -> bool:
+        """Whether a promoted candidate is the next anchor: it is shown better than the one so far, or there is none."""
+        anchor = self.comparison_with_anchor
+        return self.promote and (anchor is None or anchor.shown_better.passed is True)
 
     def criterion(self, name: str) -> Criterion:
         """Look a criterion up by name; KeyError when there is none."""
@@ -86,13 +101,15 @@ class GateDecision:
 
     def to_dict(self) -> dict[str, Any]:
         """As gate.json has it."""
-        versus = self.comparison_with_champion
+        versus, anchor = self.comparison_with_champion, self.comparison_with_anchor
         return {
             "promote": self.promote,
             "verdict": self.verdict,
             "headline": self.headline,
             "criteria": [item.to_dict() for item in self.criteria],
             "comparison_with_champion": versus.to_dict() if versus else None,
+            "comparison_with_anchor": anchor.to_dict() if anchor else None,
+            "becomes_anchor": self.becomes_anchor,
             "judges": {
                 judge: {name: estimate.to_dict() for name, estimate in estimates.items()}
                 for judge, estimates in self.judges.items()
@@ -100,6 +117,7 @@ class GateDecision:
             "length": self.length.to_dict(),
             "style": self.style.to_dict(),
             "inputs": dict(self.inputs),
+            "programme": dict(self.programme),
             "config": self.config.model_dump(mode="json"),
         }
 
@@ -113,31 +131,38 @@ def decide(
     gate: Gate,
     inputs: Mapping[str, Any] | None = None,
     card: Mapping[str, Any] | None = None,
+    look: Look | None = None,
 ) -> GateDecision:
     """Decide on the rows of an evaluation file (kellet/evaluation/file.py); the order of the rows does not matter.
 
     ``inputs`` is kept with the decision beside the hash of the rows: hashes of the data, the models, the commit.
     ``card`` is the reward model's card.json, whose lift over length the criterion reward_trust reads.
+    ``look``: which look of a programme this is; its rows may join evaluations with different champions. None: the
+    verdict stands alone, and says so.
     Raises DataError when the rows break the contract.
     """
-    rows = check_evaluation(evaluation)
+    told = programme.as_dict(look, gate)
+    if look is not None:
+        gate = gate.model_copy(update={"alpha": look.alpha(gate)})
+    rows = check_evaluation(evaluation, rivals_answer_all=look is None)
     answers = answers_of(rows)
     candidate, reference = answers["candidate"], answers["reference"]
-    split, model = criteria.equal_length(reference, candidate, reference, gate)
+    equal = criteria.equal_length(reference, candidate, reference, gate, curve=True)
     style = styles.style_shift(reference, candidate, gate)
     decided = (
         criteria.reward_gain(reference, candidate, gate),
         criteria.length_inflation(reference, candidate, gate),
-        criteria.controlled_gain(split, model, gate),
+        criteria.controlled_gain(equal, gate),
         criteria.kl_budget(candidate, gate),
         criteria.kl_price(reference, candidate, gate),
-        criteria.independent_judge(reference, candidate, gate),
+        independent_judge(reference, candidate, gate),
         criteria.reward_trust(reference, candidate, gate, card),
         degeneration.degeneration(reference, candidate, gate),
-        styles.criterion(style, "" if model.identified else model.reason, gate),
+        styles.criterion(style, "" if equal.model.identified else equal.model.reason, gate),
     )
-    versus = _against_champion(answers["champion"], candidate, reference, gate) if "champion" in answers else None
-    verdict = _verdict(decided, versus)
+    versus = _against_champion(answers, gate) if "champion" in answers else None
+    anchor = against_anchor(answers, gate)
+    verdict = _verdict(decided, versus, anchor)
     facts = {
         **(inputs or {}),
         "evaluation_rows_sha256": evaluation_hash(rows),
@@ -147,29 +172,38 @@ def decide(
     }
     by_judge = {name: win_rate_by(reference, candidate, name, gate) for name in candidate.judges}
     judges = {name: estimates for name, estimates in by_judge.items() if estimates}
-    headline = _headline(verdict, decided, versus, gate)
-    length = length_evidence(reference, candidate, split, gate)
-    return GateDecision(verdict, headline, decided, versus, judges, length, style, facts, gate)
+    headline = _headline(verdict, decided, versus, anchor, gate)
+    length = length_evidence(reference, candidate, equal, gate)
+    return GateDecision(verdict, headline, decided, versus, anchor, judges, length, style, facts, told, gate)
 
 
-def _verdict(decided: tuple[Criterion, ...], versus: ChampionComparison | None) -> Verdict:
+def _verdict(
+    decided: tuple[Criterion, ...], versus: ChampionComparison | None, anchor: AnchorComparison | None
+) -> Verdict:
     values = [item.passed for item in decided if item.counted]
+    values += [anchor.not_behind.passed] if anchor else []
     if False in values or (versus is not None and versus.shown_worse):
         return "block"
     return "inconclusive" if None in values else "promote"
 
 
-def _against_champion(champion: Answers, candidate: Answers, reference: Answers, gate: Gate) -> ChampionComparison:
+def _against_champion(answers: Mapping[str, Answers], gate: Gate) -> ChampionComparison:
     """Compare reward, reward at equal length and ``gate.judge``; only the last two decide.
 
     The length slope is the reference's here too. Where lengths do not overlap, equal length decides nothing.
     """
-    gain = mean_difference(champion.reward, candidate.reward, champion.prompt, candidate.prompt, **gate.intervals)
+    champion = answers["champion"]
+    candidate, reference = (answered_by(answers[name], champion) for name in ("candidate", "reference"))
+    sides = champion.reward, candidate.reward, champion.prompt, candidate.prompt
+    gain = mean_difference(*sides, **intervals(champion, gate))
     threshold = Threshold("reward_gain", 0.0, "above", "reward")
     over = check_threshold(threshold, "mean reward gain over the champion", gain, gate.alpha)
-    checks = list(
-        criteria.controlled_gain(*criteria.equal_length(champion, candidate, reference, gate), gate).checks[:1]
-    )
+    by_name = {
+        check.name: check
+        for check in criteria.controlled_gain(criteria.equal_length(champion, candidate, reference, gate), gate).checks
+    }
+    # The straight line has the smaller interval; without two answers to a prompt there is none.
+    checks = [by_name[name] for name in ("equal_length_gain", "matched_length_gain") if name in by_name][:1]
     rate = win_rate_by(champion, candidate, gate.judge, gate).get("win_rate")
     if rate is not None:
         threshold = Threshold("judge_win_rate", 0.5, "above", "win rate")
@@ -177,7 +211,13 @@ def _against_champion(champion: Answers, candidate: Answers, reference: Answers,
     return ChampionComparison(over, tuple(checks))
 
 
-def _headline(verdict: Verdict, decided: tuple[Criterion, ...], versus: ChampionComparison | None, gate: Gate) -> str:
+def _headline(
+    verdict: Verdict,
+    decided: tuple[Criterion, ...],
+    versus: ChampionComparison | None,
+    anchor: AnchorComparison | None,
+    gate: Gate,
+) -> str:
     """Summarise the decision in one sentence with numbers."""
     by_name = {item.name: item for item in decided}
     story = _story(by_name, gate)
@@ -187,11 +227,14 @@ def _headline(verdict: Verdict, decided: tuple[Criterion, ...], versus: Champion
             return f"{story}; every counted criterion is shown to hold; not judged: {', '.join(absent)}"
         return f"{story}; every criterion is shown to hold"
     if verdict == "block":
-        return "; ".join([story, *_objections(decided, versus)])
+        return "; ".join([story, *_objections(decided, versus, anchor)])
     not_shown = [item for item in decided if item.counted and item.passed is None]
-    needed = [check.needed_prompts for item in not_shown for check in item.checks if check.passed is None]
+    names, checks = [item.name for item in not_shown], [check for item in not_shown for check in item.checks]
+    if anchor is not None and anchor.not_behind.passed is None:
+        names, checks = [*names, "comparison_with_anchor"], [*checks, anchor.not_behind]
+    needed = [check.needed_prompts for check in checks if check.passed is None]
     counts = [count for count in needed if count]
-    words = f"{story}; not shown either way: {', '.join(item.name for item in not_shown)}"
+    words = f"{story}; not shown either way: {', '.join(names)}"
     if counts:
         words += f" (about {max(counts):,} prompts would decide)"
     if len(counts) < len(needed) or not needed:
@@ -231,16 +274,23 @@ def _short(estimate: Estimate, scale: float, sign: str = "") -> str:
     values = [scale * value for value in (estimate.value, estimate.low, estimate.high)]
     size = max(abs(value) for value in values)
     digits = (0 if size >= 2 else 1) if scale > 1 else (1 if size >= 10 else 2)
-    value, low, high = (f"{round(item, digits) + 0.0:.{digits}f}" for item in values)  # + 0.0: no minus zero
+    if not 0.1 <= size < 1e5 and scale == 1.0 and size > 0:  # rewards may be of any size
+        value, low, high = (f"{item:.2g}" for item in values)
+    else:
+        value, low, high = (f"{round(item, digits) + 0.0:.{digits}f}" for item in values)  # + 0.0: no minus zero
     return f"{value}{sign} [{low}, {high}]"
 
 
-def _objections(decided: tuple[Criterion, ...], versus: ChampionComparison | None) -> list[str]:
+def _objections(
+    decided: tuple[Criterion, ...], versus: ChampionComparison | None, anchor: AnchorComparison | None
+) -> list[str]:
     """List the checks that are shown violated, except those that :func:`_story` already has."""
     in_story = {"mean_gain", "length_ratio", "mean_kl"}
     checks = [check for item in decided if item.counted for check in item.checks if check.passed is False]
     if versus is not None:
         checks += [check for check in versus.checks if versus.shown_worse and check.passed is False]
+    if anchor is not None and anchor.not_behind.passed is False:
+        checks.append(anchor.not_behind)
     names = [item.name for item in decided if item.counted and item.passed is False]
     words = [
         f"{check.name.replace('_', ' ')} {in_words(check.estimate, check.unit)} "
@@ -250,4 +300,6 @@ def _objections(decided: tuple[Criterion, ...], versus: ChampionComparison | Non
     ]
     if versus is not None and versus.shown_worse:
         names.append("comparison_with_champion")
+    if anchor is not None and anchor.not_behind.passed is False:
+        names.append("comparison_with_anchor")
     return [*words, f"violated: {', '.join(names)}"]

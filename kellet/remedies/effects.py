@@ -154,7 +154,8 @@ def _rewards(model: str, a: Answers, b: Answers, slopes: Answers, gate: Gate) ->
     gain = mean_difference(a.reward, b.reward, a.prompt, b.prompt, **gate.intervals)
     rows_a, rows_b = pairs(a, b)
     rate = win_rate(wins(a.reward[rows_a], b.reward[rows_b]), a.prompt[rows_a], alpha=gate.alpha)
-    split, level = criteria.equal_length(a, b, slopes, gate)
+    equal = criteria.equal_length(a, b, slopes, gate)
+    split, level = equal.split, equal.model
     left, why = (split.remaining, "") if split and level.identified else (None, level.reason or "no length slope")
     return [
         Effect(f"reward/{model}/gain", f"gain {by}", "reward", "higher", 0.0, gain),

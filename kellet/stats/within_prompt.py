@@ -19,7 +19,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kellet.stats.bootstrap import Codes, Estimate, Floats, cluster_codes, cluster_means, mean, ratio, studentised
+from kellet.stats.bootstrap import (
+    Codes,
+    Estimate,
+    Floats,
+    cluster_codes,
+    cluster_means,
+    groups_of,
+    mean,
+    ratio,
+    studentised,
+)
 
 MIN_PROMPTS = 10
 """Prompts whose answers differ that a correlation or a slope needs."""
@@ -135,6 +145,7 @@ def equal_length_gain(
     alpha: float = 0.05,
     resamples: int = 2000,
     seed: int = 0,
+    group: npt.ArrayLike | None = None,
 ) -> EqualLengthGain | None:
     """Gain of b over a at equal length; each pair of arrays is (of a ``(N_a,)``, of b ``(N_b,)``).
 
@@ -144,7 +155,8 @@ def equal_length_gain(
         explained = slope · mean(l),   remaining = mean(d) - explained,   share = explained / mean(d)
 
     are smooth functions of four means over prompts, resampled together, so that the slope's own uncertainty is in each
-    interval. None when there is no slope (:func:`length_slope`). Raises DataError when the prompts differ.
+    interval. ``group`` is the cluster of each answer of a. None when there is no slope (:func:`length_slope`). Raises
+    DataError when the prompts differ.
     """
     slope_reward, slope_length, slope_cluster = slope_from or (reward[0], length[0], cluster[0])
     (codes_a, codes_b, slope_codes), n = cluster_codes(*cluster, slope_cluster)
@@ -154,7 +166,8 @@ def equal_length_gain(
     gain = cluster_means(reward[1], codes_b, n) - cluster_means(reward[0], codes_a, n)
     longer = cluster_means(length[1], codes_b, n) - cluster_means(length[0], codes_a, n)
     columns = np.column_stack([gain, longer, within])
-    settings: dict[str, Any] = {"alpha": alpha, "resamples": resamples, "seed": seed}
+    groups = groups_of(group, cluster[0])
+    settings: dict[str, Any] = {"alpha": alpha, "resamples": resamples, "seed": seed, "groups": groups}
 
     # e = l·S_xy/S_xx, of the means (d, l, S_xx, S_xy)
     def explained(m: Floats) -> Floats:

@@ -29,7 +29,7 @@ def table(rewards, lengths, judge=None):
 def evidence(*arguments):
     answers = answers_of(check_evaluation(table(*arguments)))
     a, b = answers["reference"], answers["candidate"]
-    return length_evidence(a, b, equal_length(a, b, a, GATE)[0], GATE)
+    return length_evidence(a, b, equal_length(a, b, a, GATE), GATE)
 
 
 def test_length_beside_the_reward_by_hand():

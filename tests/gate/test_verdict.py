@@ -188,8 +188,13 @@ def test_nothing_is_shown_by_fewer_than_ten_prompts():
     assert passed(decision)["reward_gain"] is None
 
 
-def test_one_sample_a_prompt_has_no_length_slope():
-    assert passed(decide(evaluation(samples=1), GATE))["controlled_gain"] is None
+def test_one_answer_a_prompt_has_no_length_slope_and_passes_without():
+    decision = decide(evaluation(samples=1), GATE)
+    assert {check.name for check in decision.criterion("controlled_gain").checks} == {
+        "matched_length_gain",
+        "equal_length_win_rate",
+    }
+    assert decision.promote
 
 
 def test_a_policy_equal_to_its_reference_is_not_promoted():
