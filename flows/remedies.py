@@ -4,6 +4,7 @@ import sys
 
 from prefect import flow
 
+from adapters.arms import plan_arms, plan_baseline
 from adapters.exclusive import one_at_a_time
 from adapters.outcome import RemediesOutcome
 from adapters.parameters import load
@@ -12,7 +13,7 @@ from flows.cli import run_remedies
 from tasks.cleanup import clean_up
 from tasks.data import prepare_data
 from tasks.registry import find_champion
-from tasks.remedies import baseline_plan, compare, plan_arms, publish, run_arm, run_arms, score_all
+from tasks.remedies import compare_arms, publish, rescore_all, run_arm, run_arms
 from tasks.stages import base_model
 
 
@@ -35,11 +36,11 @@ def remedies(params: str = "params.yaml", overrides: tuple[str, ...] = (), paral
         origin = lineage(config, data)
         base = base_model(config, data)
         champion = find_champion(config, origin, base)
-        baseline = run_arm(baseline_plan(config), data, base, champion)
+        baseline = run_arm(plan_baseline(config), data, base, champion)
         plans = plan_arms(baseline, params, overrides)
         arms = [baseline, *run_arms(plans, data, base, champion, parallel)]
-        scores = score_all(config, base, arms)
-        return publish(config, compare(config, arms, scores, origin), arms)
+        scores = rescore_all(config, base, arms)
+        return publish(config, compare_arms(config, arms, scores, origin), arms)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,6 @@ the same inputs would fail the same way. kellet's modules are imported where the
 recomputes nothing does not wait for torch.
 """
 
-import json
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ from prefect import task
 from adapters.artefacts import Artefact, cache_key, folder, make
 from adapters.dvc import Dataset
 from adapters.log import logger, progress
-from kellet.config.file import dump_config
 from kellet.config.run import Config
-from kellet.files import atomic_folder, content_hash, write_json
+from kellet.files import atomic_folder, content_hash, read_json, write_json
 
 
 def base_model(config: Config, data: Dataset) -> Artefact:
@@ -76,7 +72,7 @@ def train_judge(config: Config, data: Dataset, base: Artefact) -> Artefact:
     path = folder("judge", config, {"data": data, "base": base})
     report = progress("judge")
     judge = make(path, lambda out: stage.train_judge(config, data.preferences, base.path, out, report))
-    if not shows_lift(read_card(judge)):
+    if not shows_lift(read_json(judge.path / "card.json")):
         logger().warning("judge: no lift over 'always the longer one' is shown; %s stays empty", stage.COLUMN)
     return judge
 
@@ -110,7 +106,7 @@ def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[
     def write(out: Path) -> None:
         rows = read_evaluation(evaluation.path / "evaluation.parquet")
         facts = {**origin, "evaluation": evaluation.hash}
-        decision = stage.decide(rows, config.gate, facts, read_card(reward))
+        decision = stage.decide(rows, config.gate, facts, read_json(reward.path / "card.json"))
         with atomic_folder(out) as temporary:
             write_json(temporary / "gate.json", decision.to_dict())
 
@@ -132,7 +128,7 @@ def diagnose(
             read_evaluation(evaluation.path / "evaluation.parquet"),
             read_history(policy.path / "history.jsonl", gaps=True),
             read_pairs(data.preferences),
-            read_card(reward),
+            read_json(reward.path / "card.json"),
             config,
         )
         with atomic_folder(out) as temporary:
@@ -156,35 +152,15 @@ def write_report(
 ) -> Artefact:
     """Gather what a person reads after a retraining: report.html and the files it was made from."""
     from kellet.report import page as stage
-    from kellet.report.run import read_run
+    from kellet.report.run import gather, read_run
 
     stages = {"reward": reward, "policy": policy, "evaluation": evaluation, "gate": gate, "diagnosis": diagnosis}
 
     def write(out: Path) -> None:
         with atomic_folder(out) as temporary:
-            gather(config, {**stages, "reward_model": reward}, temporary)
+            folders = {stage: artefact.path for stage, artefact in stages.items()}
+            gather(config, {**folders, "reward_model": reward.path}, temporary)
             run = read_run(temporary, answers=True)
             stage.write_report(temporary / "report.html", run, data.summary, champion)
 
     return make(folder("report", config, {"data": data, **stages, "origin": origin, "champion": champion}), write)
-
-
-def gather(config: Config, stages: Mapping[str, Artefact], out: Path) -> None:
-    """Copy the files of a run's folder (kellet/report/run.py) from the stages that made them; write params.yaml."""
-    from kellet.report.run import FILES
-
-    for name, subfolder in FILES.items():
-        stage = subfolder or Path(name).stem  # gate.json is the file of the stage gate
-        if stage in stages:
-            shutil.copy(stages[stage].path / name, out)
-    (out / "params.yaml").write_text(dump_config(config), encoding="utf-8")
-
-
-def read_card(reward: Artefact) -> dict[str, Any]:
-    """The reward model's card."""
-    return read_json(reward.path / "card.json")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
-    return dict(json.loads(file.read_text(encoding="utf-8")))

@@ -5,6 +5,7 @@ files in the run's folder itself, such as RUN/history.jsonl. Both layouts are re
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from kellet.config.file import dump_config
+from kellet.config.run import Config
 from kellet.diagnosis.history import read_history
 from kellet.errors import DataError, InputError
 
@@ -94,6 +97,15 @@ def read_run(folder: Path, answers: bool = False) -> Run:
 
     rows = read_evaluation(file_of(folder, "evaluation.parquet"))
     return replace(run, evaluation=rows, token_kl=read_object(file_of(folder, "token_kl.json")))
+
+
+def gather(config: Config, stages: Mapping[str, Path], out: Path) -> None:
+    """Copy the files of a run into ``out`` from the folders of the stages that made them, and write params.yaml."""
+    for name, subfolder in FILES.items():
+        stage = subfolder or Path(name).stem  # gate.json is the file of the stage gate
+        if stage in stages:
+            shutil.copy(stages[stage] / name, out)
+    (out / "params.yaml").write_text(dump_config(config), encoding="utf-8")
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
