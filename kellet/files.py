@@ -1,4 +1,4 @@
-"""Writing so that a kill at any moment leaves either the old state or the new one, and hashing what was written."""
+"""Atomic writing, so that a kill at any moment leaves either the old state or the new one, and content hashes."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def value_hash(value: Any) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.
+    """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.
 
     Raises InputError when the folder cannot be written.
     """
@@ -51,7 +51,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give an empty temporary folder beside ``path``; on success it takes the place of ``path`` in one rename.
+    """Yield an empty temporary folder beside ``path``; on success it replaces ``path`` by a rename.
 
     Raises InputError when the parent folder cannot be written.
     """

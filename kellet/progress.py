@@ -1,4 +1,4 @@
-"""How long work reports where it is."""
+"""How long-running work reports its progress."""
 
 import sys
 import time
@@ -13,11 +13,11 @@ def quiet(done: int, total: int, metrics: Mapping[str, float]) -> None:
 
 
 def lines(title: str, shown: tuple[str, ...] = (), every: float = 2.0) -> Progress:
-    """Say on standard error where the work is, at most every ``every`` seconds and after the last step.
+    """Report on standard error, at most every ``every`` seconds and after the last step.
 
-    On a terminal one line is written over and over; elsewhere each report is a plain line. Where a step's metrics count
-    ``episodes``, samples per second are shown too. Speed and time left are of this process, so that a training that
-    goes on from a checkpoint tells them as they are.
+    On a terminal one line is overwritten; elsewhere each report is a new line. Where a step's metrics count
+    ``episodes``, samples per second are shown too. Speed and time left are measured in this process, so that they are
+    right for a training that resumes from a checkpoint.
     """
     start, last = time.monotonic(), float("-inf")
     first: tuple[float, int, float] | None = None
@@ -35,12 +35,12 @@ def lines(title: str, shown: tuple[str, ...] = (), every: float = 2.0) -> Progre
         values = [f"{name} {metrics[name]:.3f}" for name in shown if name in metrics]
         if "episodes" in metrics and now > since and done > before:
             values.append(f"{(metrics['episodes'] - episodes) / (now - since):.1f} samples/s")
-        _say(f"{title}: {done}/{total}  {'  '.join(values)}  {pace * (total - done):.0f} s left", done >= total)
+        _print(f"{title}: {done}/{total}  {'  '.join(values)}  {pace * (total - done):.0f} s left", done >= total)
 
     return report
 
 
-def _say(text: str, finished: bool) -> None:
+def _print(text: str, finished: bool) -> None:
     terminal = sys.stderr.isatty()
     before, after = ("\r\x1b[K", "\n" if finished else "") if terminal else ("", "\n")
     print(f"{before}{text}", end=after, file=sys.stderr, flush=True)  # noqa: T201

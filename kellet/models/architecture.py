@@ -1,9 +1,9 @@
-"""What differs between the causal LMs of transformers, and what is done so that any of them can be the base.
+"""Differences between the causal LMs of transformers, and how each is handled so that any of them can be the base.
 
 adapters       on every linear layer of the decoder: not on the output, nor on the vision tower of a multimodal one
 end of answer  the token with which the chat template ends a turn, else the tokenizer's end of sequence
-padding        the tokenizer's, else the end of sequence: masks decide what counts, never the token itself
-dropout        that of the base is off; an adapter has its own (``lora.dropout``)
+padding        the tokenizer's, else the end of sequence: masks decide which tokens count, never the token itself
+dropout        off in the base; an adapter has its own setting (``lora.dropout``)
 """
 
 import contextlib
@@ -16,19 +16,19 @@ from torch import nn
 
 from kellet.errors import ConfigError
 
-SAID = "Kellet"
-"""An answer that no chat template contains."""
+MARKER = "Kellet"
+"""An answer that no chat template contains, so that it can be found in the rendered text."""
 
 
 def text_config(model: Any) -> Any:
-    """The configuration of the text model; a multimodal one keeps it in a section of its own."""
+    """The configuration of the text model, which a multimodal model nests in a section."""
     return model.config.get_text_config(decoder=True)
 
 
 def adapter_targets(model: Any) -> dict[str, Any]:
-    """What peft must be told beside 'all-linear'.
+    """Settings of peft beside ``target_modules="all-linear"``.
 
-    GPT-2's linear layers keep their weights transposed (Conv1D), and linear layers outside the decoder read no text.
+    GPT-2's linear layers store their weights transposed (Conv1D), and linear layers outside the decoder read no text.
     """
     from peft import PeftModel
     from transformers.pytorch_utils import Conv1D
@@ -38,15 +38,12 @@ def adapter_targets(model: Any) -> dict[str, Any]:
     inside = {id(module) for module in model.get_decoder().modules()}
     output = model.get_output_embeddings()
     outside = [name for name, module in linear.items() if id(module) not in inside and module is not output]
-    more: dict[str, Any] = {"exclude_modules": outside} if outside else {}
-    return more | {"fan_in_fan_out": any(isinstance(module, Conv1D) for module in linear.values())}
+    settings: dict[str, Any] = {"exclude_modules": outside} if outside else {}
+    return settings | {"fan_in_fan_out": any(isinstance(module, Conv1D) for module in linear.values())}
 
 
 def with_ends(tokenizer: Any, base: Path | str) -> Any:
-    """``tokenizer`` with a token that ends an answer and one that pads.
-
-    Raises ConfigError when it knows no end of sequence.
-    """
+    """``tokenizer`` with a token that ends an answer and one that pads; ConfigError where nothing ends a sequence."""
     tokenizer.eos_token = end_of_turn(tokenizer) or tokenizer.eos_token
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {str(base)!r} has no eos_token: answers could not end; give it one")
@@ -58,20 +55,20 @@ def with_ends(tokenizer: Any, base: Path | str) -> Any:
 def end_of_turn(tokenizer: Any) -> str | None:
     """The special token that the chat template puts after an answer; None without a template or such a token.
 
-    Gemma's chat models end a turn with <end_of_turn>, while their end of sequence is <eos>, which they never say.
+    Gemma's chat models end a turn with <end_of_turn>; they never generate <eos>, their end of sequence.
     """
     from jinja2 import TemplateError
 
     if not getattr(tokenizer, "chat_template", None):
         return None
-    talk = [{"role": "user", "content": "?"}, {"role": "assistant", "content": SAID}]
+    conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARKER}]
     try:
-        rendered = str(tokenizer.apply_chat_template(talk, tokenize=False))
+        rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
     except TemplateError:
         return None
-    known = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    after = tokenizer(rendered.rpartition(SAID)[2], add_special_tokens=False)["input_ids"]
-    return next((known[number] for number in after if number in known), None)
+    special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    after = tokenizer(rendered.rpartition(MARKER)[2], add_special_tokens=False)["input_ids"]
+    return next((special[number] for number in after if number in special), None)
 
 
 def without_dropout(settings: Any) -> Any:
@@ -106,12 +103,14 @@ def four_bit() -> Any:
 
 
 def recompute_layers(model: Any) -> None:
-    """Let ``model`` keep only what enters each layer, and compute the layer again in the backward pass.
+    """Turn on gradient checkpointing: keep only each layer's input and compute the layer again in the backward pass.
 
-    Chen et al. 2016, arXiv:1604.06174. Raises ConfigError when transformers cannot do it for this architecture.
+    Chen et al. 2016, arXiv:1604.06174. Raises ConfigError when transformers does not support it for this architecture.
     """
     if not model.supports_gradient_checkpointing:
-        raise ConfigError(f"{type(model).__name__} cannot; set base_model.gradient_checkpointing to false")
+        raise ConfigError(
+            f"{type(model).__name__} cannot recompute its layers; set base_model.gradient_checkpointing to false"
+        )
     if hasattr(model, "activation_checkpointing_enable"):  # its name in newer releases of transformers 5
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     else:
@@ -120,10 +119,11 @@ def recompute_layers(model: Any) -> None:
 
 @contextlib.contextmanager
 def recomputing(model: Any) -> Iterator[None]:
-    """Inside, the layers of a model that was told to recompute do so, although nothing drops out.
+    """Enable gradient checkpointing while the model stays in evaluation mode.
 
-    transformers ties recomputing to training mode, PPO needs evaluation mode: an adapter's dropout would make the first
-    ratio differ from one. So the layers alone are in training mode here, and only while a gradient is wanted.
+    transformers checkpoints in training mode only, and PPO needs evaluation mode: an adapter's dropout would make the
+    first ratio differ from one. So only the flags of the layer modules are set, not those of the dropout inside them,
+    and only while gradients are computed.
     """
     layers = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
     layers = [layer for layer in layers if not layer.training] if torch.is_grad_enabled() else []

@@ -91,7 +91,7 @@ def fit(
 ) -> None:
     """Minimise the negative log-likelihood of query and response by AdamW with a warm-up and cosine schedule.
 
-    Queries are learned with the responses, because predicting them teaches the words of the messages.
+    The loss covers queries as well as responses, because predicting queries teaches the words of the messages.
     """
     size = config.base_model
     optimizer = torch.optim.AdamW(model.parameters(), lr=size.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
@@ -123,16 +123,16 @@ def warm_cosine(step: int, steps: int, warm_up: float = 0.05) -> float:
 def _batches(
     queries: list[list[int]], responses: list[list[int]], size: BaseLM, seed: int, pad_id: int
 ) -> Iterator[TokenBatch]:
-    """Random batches of texts of similar length, ``size.steps`` of them: little padding, so little wasted time."""
+    """``size.steps`` random batches of texts of similar length, so that little time goes into padding."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([len(q) + len(r) for q, r in zip(queries, responses, strict=True)], dtype=torch.float)
-    given = 0
+    yielded = 0
     while True:
         order = torch.argsort(lengths + 4 * torch.rand(len(lengths), generator=generator))
         chunks = order.split(size.batch_size)
         for number in torch.randperm(len(chunks), generator=generator).tolist():
-            if given == size.steps:
+            if yielded == size.steps:
                 return
-            given += 1
+            yielded += 1
             chosen = chunks[number].tolist()
             yield pad([queries[i] for i in chosen], [responses[i] for i in chosen], pad_id)

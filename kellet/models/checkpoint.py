@@ -1,11 +1,11 @@
-"""Checkpoints: what a training needs in order to go on after a kill as if nothing had happened.
+"""Checkpoints: the state from which a killed training resumes as if nothing had happened.
 
     OUT.checkpoints/00000012/tensors.safetensors    weights, optimizer, states of random generators
-    OUT.checkpoints/00000012/state.json             everything else, and where the training comes from
+    OUT.checkpoints/00000012/state.json             everything else, and the training's origin
 
-A checkpoint is a folder that is written under another name, flushed to disk and renamed, so one that has its name is
-whole. The newest two are kept. ``origin`` says which training this is: its parameters, the hashes of what it reads and
-the versions of what computes. A checkpoint of another origin is refused, with the difference named.
+A checkpoint is a folder that is written under another name, flushed to disk and renamed, so a folder with its final
+name is complete. The newest two are kept. ``origin`` identifies the training: its parameters, the hashes of its inputs
+and the versions of the libraries. A checkpoint of another origin is refused, and the error names the difference.
 """
 
 import json
@@ -40,11 +40,11 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of the training whose output is ``out``; they lie beside it until it is written."""
+    """The checkpoints of the training whose output is ``out``; a folder beside it until it is written."""
 
     def __init__(self, out: Path, origin: Mapping[str, Any]) -> None:
         self.folder = out.with_name(f"{out.name}.checkpoints")
-        self.origin: dict[str, Any] = json.loads(json.dumps(origin))  # as it will be read back
+        self.origin: dict[str, Any] = json.loads(json.dumps(origin))  # as it is after writing and reading
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Write the checkpoint of ``step``, atomically, and drop all but the newest two."""
@@ -59,14 +59,14 @@ class Checkpoints:
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint, or the one before where its bytes are damaged; None when there is none.
 
-        Raises InputError when it is of another origin, DataError when none of those that are there can be read.
+        Raises InputError when it is of another origin, DataError when there are checkpoints and none can be read.
         """
         steps = self._steps()
         for folder in reversed(steps):
             try:
                 return self._read(folder)
             except (OSError, ValueError, KeyError, SafetensorError):
-                continue  # renamed whole, so the disk lost it; its elder is older, not wrong
+                continue  # the rename was atomic, so this is disk damage; the previous checkpoint is still valid
         if steps:
             raise DataError(
                 f"no checkpoint in {self.folder} can be read; delete the folder to start from the beginning"
@@ -94,13 +94,13 @@ class Checkpoints:
 
 
 def origin_of(parameters: Mapping[str, Any], **inputs: Path | str) -> dict[str, Any]:
-    """Where a training comes from: ``parameters``, the content of each input, and the versions of what computes.
+    """The origin of a training: ``parameters``, the content hash of each input, and the versions of the libraries.
 
-    An input is a file; a model's folder, of which its weights, tokenizer and configuration count and no record of how
-    it was made; or the name of a model elsewhere, which stands for itself.
+    An input is a file; a model's folder, of which weights, tokenizer and configuration count, not the records of how it
+    was made; or the hub name of a model, which is kept as it is.
     """
     versions = {"kellet": kellet.__version__, **{name: version(name) for name in LIBRARIES}}
-    contents = {name: _content(Path(given)) for name, given in inputs.items()}
+    contents = {name: _content(Path(source)) for name, source in inputs.items()}
     return {"parameters": dict(parameters), "content": contents, "version": versions}
 
 
@@ -121,21 +121,23 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Moments and step counts of an optimizer such as Adam, by the number of the weight and their name."""
+    """Moments and step counts of an optimizer such as Adam, as ``optimizer.NUMBER OF THE WEIGHT.NAME``."""
     state = optimizer.state_dict()["state"]
-    return {f"optimizer.{number}.{name}": value for number, own in state.items() for name, value in own.items()}
+    return {f"optimizer.{number}.{name}": value for number, values in state.items() for name, value in values.items()}
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`optimizer_tensors` gave; learning rates stay those of ``optimizer``."""
+    """Restore what :func:`optimizer_tensors` returned; learning rates stay those of ``optimizer``."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         if key.startswith("optimizer."):
             _, number, name = key.split(".")
-            # a moment is divided as its weight is; the count of steps is one number
-            divided = tensor.shape == weights[int(number)].shape
-            state.setdefault(int(number), {})[name] = shard_like(weights[int(number)], tensor) if divided else tensor
+            # a moment is sharded like its weight; the step count is one number
+            weight = weights[int(number)]
+            state.setdefault(int(number), {})[name] = (
+                shard_like(weight, tensor) if tensor.shape == weight.shape else tensor
+            )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

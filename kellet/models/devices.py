@@ -1,11 +1,11 @@
-"""Where a training computes: on one process or many, on the CPU or on GPUs, by Hugging Face Accelerate.
+"""The devices of a training: one process or many, on the CPU or on GPUs, by Hugging Face Accelerate.
 
     python -m kellet train-policy                                     one process
     accelerate launch --config_file X -m kellet train-policy          as many as X says: DDP or FSDP
 
 Every process holds the same random stream, the same rollout of the whole batch and the same history; only passes
-through the model are divided. So what is computed from the whole batch (whitening, metrics, β) needs no thought about
-processes, and the same batch gives the same training on one process and on many. Process 0 alone writes and tells.
+through the model are divided. So code that computes from the whole batch (whitening, metrics, β) can ignore processes,
+and the same batch gives the same training on one process and on many. Only process 0 writes files and reports.
 """
 
 import math
@@ -20,15 +20,14 @@ from kellet.errors import ConfigError, InputError, KelletError
 
 T = TypeVar("T")
 
-
 LOST = ("gloo", "nccl", "remote worker", "connection closed by peer", "connection reset by peer")
-"""Words of a backend whose other side is gone."""
+"""Words in the errors of a backend whose peer process has died."""
 
 
-class Whole(nn.Module):
-    """All that a training computes with, as one module whose forward pass is any function of its parts.
+class CallableModule(nn.Module):
+    """All modules of a training as one, whose forward pass is any function of its parts.
 
-    DDP and FSDP act where a module is called; sampling, scoring and the loss are each one call.
+    DDP and FSDP act when a module is called; sampling, scoring and the loss are each one call.
     """
 
     def __init__(self, *parts: nn.Module) -> None:
@@ -36,21 +35,21 @@ class Whole(nn.Module):
         self.parts = nn.ModuleList(parts)
 
     def forward(self, call: Callable[[], T]) -> T:
-        """Give what ``call`` gives."""
+        """The result of ``call``."""
         return call()
 
 
 class Devices:
     """The processes of a training and the device of this one.
 
-    ``unused``: there are backward passes that do not reach every trained weight, which DDP has to be told.
+    ``unused``: some backward passes do not reach every trained weight; DDP must know that beforehand.
     """
 
     def __init__(self, unused: bool = False) -> None:
         from accelerate import Accelerator, DistributedDataParallelKwargs
 
         ddp = DistributedDataParallelKwargs(find_unused_parameters=unused)
-        # several processes without a GPU would each train alone if Accelerate were not told that the CPU is meant
+        # without cpu=True, several processes without a GPU would each train alone
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[ddp])
         if self.accelerator.distributed_type.value == "DEEPSPEED":
             raise InputError("DeepSpeed cannot train here yet; take an accelerate config of FSDP (docs/use/scale.md)")
@@ -60,32 +59,32 @@ class Devices:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes and tells."""
+        """Whether this process writes files and reports."""
         return bool(self.rank == 0)
 
     @property
     def sharded(self) -> bool:
-        """Whether each process holds a part of the weights."""
+        """Whether each process holds a shard of the weights."""
         return bool(self.accelerator.distributed_type.value == "FSDP")
 
     def prepare(self, optimizer: torch.optim.Optimizer, *parts: nn.Module) -> torch.optim.Optimizer:
-        """Put ``parts`` on the device, spread as configured, for :meth:`run`; give the optimizer to use from now on."""
+        """Put ``parts`` on the device, as configured, for :meth:`run`; return the optimizer to use from now on."""
         if self.sharded and self.prepared is not None:
             raise InputError(
-                "FSDP divides a model once, and an ensemble is fitted member by member; set "
+                "FSDP shards a model once, and an ensemble is fitted member by member; set "
                 "reward_model.ensemble.members to 1, or take a config of DDP"
             )
-        self.prepared, optimizer = self.accelerator.prepare(Whole(*parts), optimizer)
+        self.prepared, optimizer = self.accelerator.prepare(CallableModule(*parts), optimizer)
         return optimizer
 
     def run(self, call: Callable[[], T]) -> T:
-        """Give what ``call`` gives; it may use the model. Every process has to come here."""
+        """The result of ``call``, which may use the model. Every process must call this."""
         with lost_process_named():
-            found: T = call() if self.prepared is None else self.prepared(call)
-        return found
+            result: T = call() if self.prepared is None else self.prepared(call)
+        return result
 
     def share(self, rows: int, name: str) -> slice:
-        """The rows of a batch that are for this process to compute.
+        """The rows of a batch that this process computes.
 
         Raises InputError where the processes cannot share it evenly; ``name`` is the setting.
         """
@@ -95,76 +94,77 @@ class Devices:
         return slice(self.rank * size, (self.rank + 1) * size)
 
     def spread(self, rows: Tensor) -> tuple[Tensor, bool]:
-        """The part of ``rows`` that is for this process to compute, and whether it counts.
+        """The part of ``rows`` that this process computes, and whether it counts.
 
-        Processes wait for each other, so that one for which nothing is left repeats a row that does not count.
+        Collectives need every process to run a pass; one with an empty shard repeats a row with weight 0.
         """
         size = math.ceil(len(rows) / self.count)
-        own = rows[self.rank * size : (self.rank + 1) * size]
-        return (own, True) if len(own) else (rows[:1], False)
+        shard = rows[self.rank * size : (self.rank + 1) * size]
+        return (shard, True) if len(shard) else (rows[:1], False)
 
     def passes(self, parts: Sequence[Tensor], counts: bool) -> Iterator[tuple[Tensor, bool, bool]]:
         """Each of ``parts``, whether it counts, and whether it is the last.
 
-        FSDP needs equally many on every process: the first is repeated then, and does not count.
+        FSDP needs the same number of passes on every process: a process with fewer parts repeats its first, with
+        weight 0.
         """
         most = max(self.gather(len(parts))) if self.sharded else len(parts)
         for number in range(most):
-            there = number < len(parts)
-            yield parts[number] if there else parts[0], counts and there, number == most - 1
+            exists = number < len(parts)
+            yield parts[number] if exists else parts[0], counts and exists, number == most - 1
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a part of the loss; those of all parts on all processes sum up."""
-        # what averages gradients over processes is told their number
+        """Add the gradients of a part of the loss; over all parts and processes they sum up."""
+        # DDP and FSDP average gradients over processes; times their number is the sum
         with lost_process_named():
             self.accelerator.backward(loss * self.count if self.count > 1 else loss)
 
     def syncing(self, last: bool) -> AbstractContextManager[None]:
-        """Inside, a forward and backward pass exchanges gradients only where it is the ``last`` before a step."""
+        """Inside, processes exchange gradients only if this pass is the ``last`` before a step."""
         if last or self.count == 1:
             return nullcontext()
-        found: AbstractContextManager[None] = self.accelerator.no_sync(self.prepared)
-        return found
+        no_exchange: AbstractContextManager[None] = self.accelerator.no_sync(self.prepared)
+        return no_exchange
 
     def clip(self, weights: Iterable[Tensor], norm: float) -> float:
-        """Scale the gradients down to this norm; the norm they had."""
-        found = self.accelerator.clip_grad_norm_(list(weights), norm)
-        return float(full_tensor(found))
+        """Scale the gradients down to this norm; return the norm that they had."""
+        before = self.accelerator.clip_grad_norm_(list(weights), norm)
+        return float(full_tensor(before))
 
     def gather(self, value: T) -> list[T]:
-        """``value`` of every process, in their order; tensors on the CPU, or what can be pickled."""
+        """``value`` of every process, in their order; any value that can be pickled, tensors on the CPU."""
         if self.count == 1:
             return [value]
-        found: list[Any] = [None] * self.count
+        values: list[Any] = [None] * self.count
         with lost_process_named():
-            torch.distributed.all_gather_object(found, value)
-        return found
+            torch.distributed.all_gather_object(values, value)
+        return values
 
     def sum(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """Each number's sum over the processes."""
-        each = self.gather(dict(numbers))
-        return {name: sum(own[name] for own in each) for name in numbers}
+        gathered = self.gather(dict(numbers))
+        return {name: sum(values[name] for values in gathered) for name in numbers}
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any process."""
+        """Whether ``flag`` is true on any process."""
         return any(self.gather(flag))
 
     def agree(self, value: object, what: str) -> None:
         """Raise KelletError unless all processes have the same ``value``."""
-        each = self.gather(value)
-        if any(other != each[0] for other in each):
-            told = ", ".join(f"process {number} has {other}" for number, other in enumerate(each))
-            raise KelletError(f"processes differ in {what}: {told}; all machines must see the same files and code")
+        values = self.gather(value)
+        if any(other != values[0] for other in values):
+            listed = ", ".join(f"process {number} has {other}" for number, other in enumerate(values))
+            raise KelletError(f"processes differ in {what}: {listed}; all machines must see the same files and code")
 
 
 @contextmanager
 def lost_process_named() -> Iterator[None]:
-    """Raise KelletError where a collective operation fails, which is how the others hear that a process has died."""
+    """Raise KelletError where a collective operation fails: that is how processes notice that another has died."""
     try:
         yield
     except RuntimeError as error:
-        told = str(error).lower()  # gloo's errors have no class of their own
-        if not isinstance(error, torch.distributed.DistError) and not any(word in told for word in LOST):
+        message = str(error).lower()  # gloo raises a plain RuntimeError
+        if not isinstance(error, torch.distributed.DistError) and not any(word in message for word in LOST):
             raise
         raise KelletError(
             "another process of this training is gone; its own message, or the launcher's, says why. Start again to go "
@@ -173,37 +173,37 @@ def lost_process_named() -> Iterator[None]:
 
 
 def true_everywhere(flag: bool) -> bool:
-    """Whether it is so on every process of a training whose passes need all of them (FSDP); elsewhere, ``flag``."""
+    """Under FSDP, whose passes need all processes, whether ``flag`` is true on each of them; elsewhere, ``flag``."""
     from accelerate.state import AcceleratorState
 
     if not AcceleratorState._shared_state or AcceleratorState().distributed_type.value != "FSDP":
         return flag
-    each: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(each, flag)
-    return all(each)
+    flags: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(flags, flag)
+    return all(flags)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor that FSDP has divided, put together again; every process has to come here. Others are given back."""
-    found: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return found
+    """A tensor that FSDP has sharded, gathered (every process must call this); any other tensor as it is."""
+    gathered: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return gathered
 
 
 def full_linear(linear: nn.Linear) -> nn.Linear:
-    """A linear layer put together again, on the CPU; every process has to come here."""
-    found = nn.Linear(linear.in_features, linear.out_features)
-    found.load_state_dict({name: full_tensor(weight.detach()) for name, weight in linear.named_parameters()})
-    return found
+    """A copy of a linear layer on the CPU, its weights gathered; every process must call this."""
+    copy = nn.Linear(linear.in_features, linear.out_features)
+    copy.load_state_dict({name: full_tensor(weight.detach()) for name, weight in linear.named_parameters()})
+    return copy
 
 
 @torch.no_grad()
 def set_weight(weight: Tensor, value: Tensor) -> None:
-    """Set ``weight``, divided or not, to the whole tensor ``value``."""
+    """Set ``weight``, sharded or not, to the full tensor ``value``."""
     weight.copy_(shard_like(weight, value))
 
 
 def shard_like(weight: Any, value: Tensor) -> Tensor:
-    """The whole tensor ``value`` on the device of ``weight``, and divided as it is."""
+    """The full tensor ``value`` on the device of ``weight``, and sharded like it."""
     if not hasattr(weight, "full_tensor"):
         return value.to(weight.device)
     from torch.distributed.tensor import distribute_tensor
@@ -212,20 +212,20 @@ def shard_like(weight: Any, value: Tensor) -> Tensor:
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the weights of ``model`` are."""
+    """The device of the weights of ``model``."""
     return next(model.parameters()).device
 
 
 def dtype_for(device: torch.device, wanted: str = "auto") -> torch.dtype:
-    """Of the frozen weights, as ``base_model.dtype`` wants it.
+    """The number format of the frozen weights for a value of ``base_model.dtype``.
 
-    Raises ConfigError for bfloat16 on a device that would compute it in software, about a hundred times slower.
+    Raises ConfigError for bfloat16 on a device that would emulate it, about a hundred times slower.
     """
     if wanted == "float32":
         return torch.float32
     if device.type == "cpu":
-        can = {name for name, there in torch.cpu.get_capabilities().items() if there}
-        native = wanted != "auto" and any("bf16" in name for name in can)
+        instructions = {name for name, supported in torch.cpu.get_capabilities().items() if supported}
+        native = wanted != "auto" and any("bf16" in name for name in instructions)
     else:
         native = device.type == "xpu" or torch.cuda.is_bf16_supported(including_emulation=False)
     if wanted == "bfloat16" and not native:

@@ -11,12 +11,12 @@ from kellet.models.architecture import text_config
 from kellet.models.trunk import load_adapter, load_base
 
 TOLERANCE = 1e-4
-"""The largest difference of a logit before and after merging that is let pass, relative to the largest logit (or 1)."""
+"""The largest accepted difference of a logit before and after merging, relative to the largest logit (or 1)."""
 CHECKED_TOKENS = 32
 
 
 def export(base: Path | str, adapter: Path, out: Path) -> float:
-    """Write base + adapter to ``out``; return the largest difference of a logit between the two, on chance tokens.
+    """Write base + adapter to ``out``; return the largest difference of a logit between the two, on random tokens.
 
     ``adapter`` is a policy folder (with adapter/) or an adapter folder itself. The weights become W + (alpha/rank)·BA.
     Raises DataError when there is no adapter, KelletError when the merged model does not give the same logits.

@@ -1,10 +1,10 @@
-"""The linear layer of LoRA with its sums made in place: the same numbers as peft's, with fewer passes over memory.
+"""LoRA's linear layer with sums in place: the same numbers as peft's, with fewer passes over memory.
 
     y = x Wᵀ + b + s (x Aᵀ) Bᵀ                                                  Hu et al. 2021, arXiv:2106.09685, eq. 3
     ∂x = ∂y W + s (∂y B) A      ∂A = s (∂y B)ᵀ x      ∂B = s ∂yᵀ (x Aᵀ)          W and b are frozen
 
 Where the base is in half precision all products are, as under autocast; A, B and their gradients stay in float32.
-peft forms s (x Aᵀ) Bᵀ and each of its gradients as tensors of their own and adds them. Legend: N tokens, I inputs, O
+peft forms s (x Aᵀ) Bᵀ and each of its gradients as separate tensors and adds them. Legend: N tokens, I inputs, O
 outputs of the layer, r rank; x (N, I), W (O, I), A (r, I), B (O, r), scaling s.
 """
 
@@ -24,20 +24,20 @@ def fuse(model: Any) -> Any:
 
 
 class FusedLinear(Linear):  # type: ignore[misc]
-    """peft's layer, which also still computes whatever is not plain LoRA: two adapters, dropout, autocast."""
+    """peft's layer; whatever is not plain LoRA (two adapters, dropout, autocast) is left to peft's forward."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """(…, O) of (…, I)."""
         name = self._plain(x)
         if name is None or args or kwargs:
-            left: Tensor = super().forward(x, *args, **kwargs)
-            return left
+            by_peft: Tensor = super().forward(x, *args, **kwargs)
+            return by_peft
         base, low, high = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-        found: Tensor = _LowRank.apply(x, base.weight, base.bias, low, high, self.scaling[name])  # type: ignore[no-untyped-call]
-        return found
+        fused: Tensor = _LowRank.apply(x, base.weight, base.bias, low, high, self.scaling[name])  # type: ignore[no-untyped-call]
+        return fused
 
     def _plain(self, x: Tensor) -> str | None:
-        """The active adapter, where the equation above is all that it asks for."""
+        """The active adapter if the equation above is all of its computation; else None."""
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
             return None
         name = str(self.active_adapters[0])
@@ -66,12 +66,12 @@ class _LowRank(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor | None, Tensor | None, None]:
-        """Of x, A and B."""
+        """Gradients of x, A and B."""
         flat, low, w, a, b = ctx.saved_tensors
         above = grad.reshape(-1, grad.shape[-1])
         back = (above @ b).mul_(ctx.scaling)
-        of_x = (above @ w).addmm_(back, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
-        of_a = back.T @ flat if ctx.needs_input_grad[3] else None
-        of_b = (low.T @ above).T.contiguous().mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
-        of_a, of_b = (None if of is None else of.to(ctx.dtype) for of in (of_a, of_b))
-        return of_x, None, None, of_a, of_b, None
+        grad_x = (above @ w).addmm_(back, a).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        grad_a = back.T @ flat if ctx.needs_input_grad[3] else None
+        grad_b = (low.T @ above).T.contiguous().mul_(ctx.scaling) if ctx.needs_input_grad[4] else None
+        grad_a, grad_b = (None if part is None else part.to(ctx.dtype) for part in (grad_a, grad_b))
+        return grad_x, None, None, grad_a, grad_b, None

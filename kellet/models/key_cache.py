@@ -1,7 +1,7 @@
-"""A cache of keys and values with room for what is still to come.
+"""A preallocated cache of keys and values.
 
-transformers' grows by concatenation: every token copies all before it, so memory traffic is quadratic in the length.
-Here a token is written into its place. Layers that keep only a window or a state of their own are left as they are.
+The cache of transformers grows by concatenation: every token copies all before it, so memory traffic is quadratic in
+the length. Here a token is written into its place. Layers that keep a window or a recurrent state are left as they are.
 """
 
 from typing import Any
@@ -11,43 +11,43 @@ from transformers.cache_utils import DynamicLayer
 
 
 def preallocate(cache: Any, tokens: int) -> Any:
-    """``cache`` after its first pass, its plain layers with room for ``tokens`` tokens in all."""
+    """``cache`` after its first pass, with space for ``tokens`` tokens in all in its plain layers."""
     for layer in getattr(cache, "layers", []):
         if type(layer) is DynamicLayer and layer.is_initialized:
             layer.__class__ = PreallocatedLayer
-            layer.make_room(tokens)
+            layer.allocate(tokens)
     return cache
 
 
 class PreallocatedLayer(DynamicLayer):  # type: ignore[misc]
-    """``keys`` and ``values`` (B, heads, T, width) are the filled part of tensors that are longer."""
+    """``keys`` and ``values`` (B, heads, T, width) are the filled parts of longer tensors, ``storage``."""
 
     keys: Tensor
     values: Tensor
 
-    def make_room(self, tokens: int) -> None:
-        """Move what is there into tensors for ``tokens`` tokens."""
+    def allocate(self, tokens: int) -> None:
+        """Copy the tokens so far into tensors for ``tokens`` tokens."""
         self.filled = self.keys.shape[-2]
-        self.room = [self._longer(part, tokens) for part in (self.keys, self.values)]
+        self.storage = [self._longer(part, tokens) for part in (self.keys, self.values)]
         self._show()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Add the tokens; give back all."""
+        """Append the tokens; return keys and values of all."""
         before, self.filled = self.filled, self.filled + key_states.shape[-2]
-        if self.filled > self.room[0].shape[-2]:
-            self.room = [self._longer(part, 2 * self.filled) for part in self.room]
-        for part, states in zip(self.room, (key_states, value_states), strict=True):
+        if self.filled > self.storage[0].shape[-2]:
+            self.storage = [self._longer(part, 2 * self.filled) for part in self.storage]
+        for part, states in zip(self.storage, (key_states, value_states), strict=True):
             part[..., before : self.filled, :] = states
         self._show()
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Keep these rows, in this order."""
-        self.room = [part.index_select(0, beam_idx.to(part.device)) for part in self.room]
+        self.storage = [part.index_select(0, beam_idx.to(part.device)) for part in self.storage]
         self._show()
 
     def _show(self) -> None:
-        self.keys, self.values = (part[..., : self.filled, :] for part in self.room)
+        self.keys, self.values = (part[..., : self.filled, :] for part in self.storage)
 
     @staticmethod
     def _longer(part: Tensor, tokens: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""KL divergence from the reference: estimators and controllers of its coefficient β.
+"""Estimators of the KL divergence from the reference; the controllers of β are in kellet/policy/controller.py.
 
 Legend: B responses, R response tokens, V vocabulary. Per-token values are (B, R), nats; a response's KL is the masked
 sum of them. ``response_mask``: True = this token counts.
@@ -11,7 +11,7 @@ The estimators of KL(π || π_ref) at a visited prefix (Schulman 2020, "Approxim
     full  Σ_v π(v) (log π(v) - log π_ref(v))      no sampling noise at the prefix; for report, control and gate
 
 An estimator whose value is right need not have a gradient that is (Tang and Munos 2025, arXiv:2506.09477; y drawn from
-π itself, a single token). ``tests/models/test_kl.py`` works each out:
+π itself, a single token). ``tests/models/test_kl.py`` checks each:
 
           as a reward, E[ k ∇log π ]              as a loss, E[ ∇k ]
     k1    ∇KL(π || π_ref): right                  zero: no pull at all
@@ -19,8 +19,8 @@ An estimator whose value is right need not have a gradient that is (Tang and Mun
     k3    ∇KL(π || π_ref) - ∇KL(π_ref || π)       ∇KL(π_ref || π): the other direction
     full  zero: no pull at this token             ∇KL(π || π_ref): right, without sampling noise
 
-On sequences a loss sees a token's own KL and not what the token does to the prefixes after it; only k1 in the reward
-has the whole gradient, which is why it is the default (``policy.kl.penalty``).
+On sequences a loss sees a token's own KL and not the token's effect on later prefixes; only k1 in the reward has the
+whole gradient, which is why it is the default (``policy.kl.penalty``).
 """
 
 import torch

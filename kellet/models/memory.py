@@ -1,13 +1,13 @@
-"""How much memory a run takes, before it is paid for: what each step holds, and the largest batch that fits.
+"""The memory that a run needs, estimated before it starts: of each step, and the largest batch that fits.
 
-Nothing is guessed from formulas per architecture: the model is built on PyTorch's meta device, where tensors have
-shapes and no storage, one step runs there, and what autograd keeps for the backward pass is added up. Sequences are
+There are no formulas per architecture: the model is built on PyTorch's meta device, where tensors have shapes and no
+storage, one step runs there, and the tensors that autograd keeps for the backward pass are added up. Sequences are
 counted at their longest, ``max_prompt_tokens + max_response_tokens``. The base is counted in the ``dtype`` asked for,
 adapters, their gradients and logits in float32.
 
-Left out: the interpreter and its libraries (about 0.5 GiB), and what an allocator wastes: a CPU process that had not
-warmed up was seen to grow by 1.7 times the activations. Attention is counted as if its probabilities were kept, which
-fused kernels avoid: where they are used, long sequences take less than is said here.
+Left out: the interpreter and its libraries (about 0.5 GiB), and the allocator's waste: a CPU process that had not
+warmed up was seen to grow by 1.7 times the activations. Attention is counted as if its probabilities were kept; fused
+kernels avoid that, so with them long sequences take less than estimated here.
 """
 
 import os
@@ -27,20 +27,20 @@ from kellet.models.next_token import CHUNK, CHUNK_TOKENS
 from kellet.models.trunk import POLICY, REWARD, add_adapter
 
 FLOAT = 4
-"""Bytes of a number that is trained, and of a logit."""
+"""Bytes of a trained number, and of a logit."""
 FOUR_BITS = 4.127
 """Bits of a weight in NF4 with doubly quantised constants (Dettmers et al. 2023, section 3)."""
 ADAM = 3
-"""Numbers kept for each trained weight beside itself: its gradient and Adam's two moments."""
+"""Numbers kept beside each trained weight: its gradient and Adam's two moments."""
 LOGIT_COPIES = 5
-"""Tensors of a chunk's logits while it is read (kellet/models/next_token.py): logits and log-probabilities of policy and
+"""Tensors of a chunk's logits at a time (kellet/models/next_token.py): logits and log-probabilities of policy and
 reference, and their product in the full KL."""
 WIDE = 3
 """Tensors of a layer's widest size during a pass without gradient: gate, up and their product."""
 
 
 class Step(NamedTuple):
-    """What one kind of step takes: ``fixed`` bytes, and ``per_row`` bytes for each of its ``rows``."""
+    """Memory of one kind of step: ``fixed`` bytes, and ``per_row`` bytes for each of its ``rows``."""
 
     name: str
     rows: int
@@ -53,7 +53,7 @@ class Step(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Bytes of the step as it is set."""
+        """Bytes of the step with the configured ``rows``."""
         return self.fixed + self.rows * self.per_row
 
     def largest(self, memory: int) -> int:
@@ -74,8 +74,8 @@ class Memory(NamedTuple):
 def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int = 1) -> Memory:
     """Memory of reward-model training and PPO under ``config``, the frozen base in ``dtype``.
 
-    Of ``processes`` that share each batch it is that of one, with a copy of the base (DDP; FSDP would divide that too).
-    Raises ConfigError when the base model is not found.
+    Where ``processes`` share each batch, the memory of one, with a copy of the base (DDP; FSDP shards that too). Raises
+    ConfigError when the base model is not found.
     """
     config = _of_one(config, processes)
     policy, reward, text = config.policy, config.reward_model, config.text
@@ -85,18 +85,18 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     size = text_config(model)
     model = _with(model, config.policy.lora, POLICY)
     trained = _bytes(p for p in model.parameters() if p.requires_grad)
-    again = config.base_model.gradient_checkpointing
-    kept = _activations(model, lambda: _hidden(model, prompt, response), again, prompt + response)
+    recompute = config.base_model.gradient_checkpointing
+    kept = _activations(model, lambda: _hidden(model, prompt, response), recompute, prompt + response)
     states = response * size.hidden_size
     chunk = LOGIT_COPIES * max(CHUNK_TOKENS, CHUNK // size.vocab_size) * size.vocab_size * FLOAT
-    a_pass = WIDE * _widest(model) * (prompt + response) * dtype.itemsize
+    forward = WIDE * _widest(model) * (prompt + response) * dtype.itemsize
     heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
     cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * dtype.itemsize
     model = _with(model, reward.lora, REWARD)
-    judged = _bytes(p for p in model.parameters() if p.requires_grad)
-    step = _activations(model, lambda: _hidden(model, prompt, response), again, prompt + response)
-    adapters = trained + judged * reward.ensemble.members
+    member = _bytes(p for p in model.parameters() if p.requires_grad)
+    step = _activations(model, lambda: _hidden(model, prompt, response), recompute, prompt + response)
+    adapters = trained + member * reward.ensemble.members
     both = weights + adapters
     pairs = reward.micro_batch_size or reward.batch_size
     return Memory(
@@ -108,7 +108,7 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
                 "reward model, a step",
                 2 * pairs,
                 step,
-                weights + judged * reward.ensemble.members + ADAM * judged,
+                weights + member * reward.ensemble.members + ADAM * member,
                 "reward_model.micro_batch_size" if reward.micro_batch_size else "reward_model.batch_size",
                 rows_per_unit=2,
             ),
@@ -116,14 +116,14 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
             Step(
                 "policy, scoring a rollout",
                 policy.batch_size,
-                2 * states * dtype.itemsize + a_pass,
+                2 * states * dtype.itemsize + forward,
                 both + ADAM * trained + chunk,
                 "policy.batch_size",
             ),
             Step(
                 "policy, an update",
                 policy.micro_batch_size or policy.minibatch_size,
-                kept + 2 * states * FLOAT,  # each token's gradient, and the states it belongs to
+                kept + 2 * states * FLOAT,  # the final states and their gradient
                 both + ADAM * trained + chunk,
                 "policy.micro_batch_size" if policy.micro_batch_size else "policy.minibatch_size",
             ),
@@ -143,23 +143,23 @@ def _of_one(config: Config, processes: int) -> Config:
 
 
 def available_memory() -> int:
-    """Bytes of the GPU's memory that are free, or of the host's where there is none."""
+    """Free bytes of the GPU's memory, or of the host's where there is no GPU."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0])
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def memory_text(found: Memory, available: int) -> str:
+def memory_text(memory: Memory, available: int) -> str:
     """The estimate as plain lines; ``available`` in bytes."""
     lines = [
-        f"{'weights':<34}{_gib(found.weights)}",
-        f"{'adapters':<34}{_gib(found.adapters)}",
-        f"{'gradients and optimizer':<34}{_gib(found.optimizer)}",
+        f"{'weights':<34}{_gib(memory.weights)}",
+        f"{'adapters':<34}{_gib(memory.adapters)}",
+        f"{'gradients and optimizer':<34}{_gib(memory.optimizer)}",
     ]
-    for step in found.steps:
+    for step in memory.steps:
         fits = step.largest(available)
-        told = f"largest {step.setting} in {available / 2**30:.1f} GiB: {fits:,}" if fits else "does not fit at all"
-        lines.append(f"{step.name:<34}{_gib(step.total)}   {told}")
+        largest = f"largest {step.setting} in {available / 2**30:.1f} GiB: {fits:,}" if fits else "does not fit at all"
+        lines.append(f"{step.name:<34}{_gib(step.total)}   {largest}")
     return "\n".join(lines)
 
 
@@ -188,7 +188,7 @@ def _with(model: Any, lora: Any, name: str) -> Any:
 
 
 def _inputs(model: Any, prompt: int, response: int) -> dict[str, Tensor]:
-    """One row of full length with a mask of its own, which a model on the meta device cannot work out."""
+    """One row of full length, with a mask, because a model on the meta device cannot compute one."""
     length = prompt + response
     tokens = torch.zeros(1, length, dtype=torch.long)
     mask = torch.zeros(1, 1, length, length, dtype=model.dtype)
@@ -198,13 +198,13 @@ def _inputs(model: Any, prompt: int, response: int) -> dict[str, Tensor]:
 def _hidden(model: Any, prompt: int, response: int) -> Tensor:
     """As ``last_hidden`` of kellet/models/trunk.py."""
     decoder = model.get_base_model().get_decoder()
-    found: Tensor = decoder(**_inputs(model, prompt, response), use_cache=False).last_hidden_state
-    return found
+    states: Tensor = decoder(**_inputs(model, prompt, response), use_cache=False).last_hidden_state
+    return states
 
 
 def _kept(model: Any, forward: Callable[[], Tensor]) -> int:
-    """Bytes that autograd keeps of ``forward`` on one row, the model's own weights left out."""
-    own = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    """Bytes that autograd keeps of ``forward`` on one row, without the model's weights."""
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
     kept: dict[int, Tensor] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -213,16 +213,18 @@ def _kept(model: Any, forward: Callable[[], Tensor]) -> int:
 
     with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         forward()
-    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in own)
+    return sum(tensor.untyped_storage().nbytes() for storage, tensor in kept.items() if storage not in weights)
 
 
-def _activations(model: Any, forward: Callable[[], Tensor], again: bool, length: int) -> int:
-    """Bytes that a row of ``length`` tokens keeps for the backward pass; ``again``: its layers are computed again.
+def _activations(model: Any, forward: Callable[[], Tensor], recompute: bool, length: int) -> int:
+    """Bytes that a row of ``length`` tokens keeps for the backward pass.
 
-    Then the input of every layer is kept (by the recomputation, where autograd's hooks do not see it), and in the
-    backward pass one layer at a time in full.
+    With ``recompute`` (gradient checkpointing) these are the inputs of every layer, which autograd's hooks do not see,
+    and in the backward pass one layer at a time in full.
     """
-    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)] if again else []
+    layers = (
+        [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)] if recompute else []
+    )
     if not layers:
         return _kept(model, forward)
     for layer in layers:

@@ -1,12 +1,13 @@
-"""What is read off the next-token distributions of a response, some tokens at a time.
+"""Log-probabilities, entropy and KL of a response's tokens, computed in chunks without keeping any logits.
 
-Logits are the widest tensors of all (Gemma 3 has 262,144 tokens), and nothing but numbers per token is wanted of them:
-they are made for tokens that count only, in chunks, and none is kept. That holds with a gradient too. The output layer
-is frozen and each number depends on its own token's state alone, so its gradient is one (H,) vector a token, which is
-worked out while the chunk's logits are there.
+Logits are the widest tensors of all (Gemma 3 has 262,144 tokens), and only a few numbers per token are needed of them:
+they are computed for response tokens only, a chunk at a time, and none is kept. That holds with a gradient too. The
+output layer is frozen and each number depends on its token's state alone, so its gradient is one (H,) vector a token,
+which is computed while the chunk's logits are in memory.
 
-Legend: B responses, R response tokens, N tokens that count, V vocabulary, H hidden width. ``states`` (B, R, H): the
-decoder's final hidden states that predict each response token (``response_states`` of kellet/models/trunk.py).
+Legend: B responses, R response tokens, N tokens that ``response_mask`` keeps, V vocabulary, H hidden width. ``states``
+(B, R, H): the decoder's final hidden states that predict each response token (``response_states`` of
+kellet/models/trunk.py).
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from kellet.models.tokens import TokenBatch
 from kellet.models.trunk import logits_of
 
 CHUNK = 2**20
-"""Logits at a time, which is 4 MiB, as long as that are not less than CHUNK_TOKENS tokens."""
+"""Logits in a chunk (4 MiB), unless that is fewer than CHUNK_TOKENS tokens."""
 CHUNK_TOKENS = 64
 
 PerToken = Callable[[Tensor, slice], tuple[Tensor, ...]]
@@ -28,7 +29,7 @@ PerToken = Callable[[Tensor, slice], tuple[Tensor, ...]]
 
 
 class NextToken(NamedTuple):
-    """Of policy and reference at each response token; (B, R), nats, zero where no token counts."""
+    """Policy and reference at each response token; (B, R), nats, zero outside ``response_mask``."""
 
     logprobs: Tensor
     ref_logprobs: Tensor
@@ -39,27 +40,27 @@ class NextToken(NamedTuple):
 
 @torch.no_grad()
 def policy_vs_reference(model: Any, states: Tensor, ref_states: Tensor, batch: TokenBatch) -> NextToken:
-    """The policy whose states are ``states`` beside the reference whose states are ``ref_states``."""
+    """Compare the policy, by its final states ``states``, with the reference, by ``ref_states``."""
     mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
     reference = ref_states[mask]
 
     def numbers(chunk: Tensor, rows: slice) -> tuple[Tensor, ...]:
         log_p, log_q = log_probabilities(model, chunk), log_probabilities(model, reference[rows])
-        picked = (_pick(each, tokens[rows]) for each in (log_p, log_q))
+        picked = (_pick(log_probs, tokens[rows]) for log_probs in (log_p, log_q))
         return (*picked, -(log_p.exp() * log_p).sum(-1), kl.full(log_p, log_q))
 
-    return NextToken(*(_spread(each, mask) for each in _chunked(model, states[mask], numbers)))
+    return NextToken(*(_spread(values, mask) for values in _chunked(model, states[mask], numbers)))
 
 
 def logprobs_of(model: Any, states: Tensor, batch: TokenBatch) -> Tensor:
-    """(B, R) log-probabilities of the response tokens, nats, zero where none counts; with a gradient to ``states``."""
+    """(B, R) log-probabilities of the response tokens, nats, zero outside the mask; with a gradient to ``states``."""
     mask, tokens = batch.response_mask.to(states.device), _tokens(batch).to(states.device)
 
     def numbers(chunk: Tensor, rows: slice) -> tuple[Tensor, ...]:
         return (_pick(log_probabilities(model, chunk), tokens[rows]),)
 
-    (found,) = _chunked(model, states[mask], numbers)
-    return _spread(found, mask)
+    (logprobs,) = _chunked(model, states[mask], numbers)
+    return _spread(logprobs, mask)
 
 
 def logprobs_and_kl(model: Any, states: Tensor, ref_states: Tensor, batch: TokenBatch) -> tuple[Tensor, Tensor]:
@@ -92,9 +93,9 @@ def _pick(log_p: Tensor, tokens: Tensor) -> Tensor:
 
 def _spread(values: Tensor, mask: Tensor) -> Tensor:
     """(B, R) with the values (N,) where the mask is True."""
-    found = values.new_zeros(mask.shape)
-    found[mask] = values
-    return found
+    spread = values.new_zeros(mask.shape)
+    spread[mask] = values
+    return spread
 
 
 def _chunked(model: Any, states: Tensor, numbers: PerToken) -> tuple[Tensor, ...]:
@@ -102,27 +103,27 @@ def _chunked(model: Any, states: Tensor, numbers: PerToken) -> tuple[Tensor, ...
     rows = [slice(begin, min(begin + size, len(states))) for begin in range(0, len(states), size)]
     if torch.is_grad_enabled() and states.requires_grad:
         return tuple(_ByToken.apply(states, numbers, rows))  # type: ignore[no-untyped-call]
-    parts = [numbers(states[each], each) for each in rows]
+    parts = [numbers(states[chunk], chunk) for chunk in rows]
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 
 def _width(model: Any) -> int:
-    """Vocabulary of the model, padded as its output layer is."""
+    """Rows of the output layer: the vocabulary with its padding."""
     weight = model.get_output_embeddings().weight
     return int(weight.shape[0])
 
 
 class _ByToken(torch.autograd.Function):
-    """Numbers per token, each a function of its own token's state: the gradient is kept, and no logit."""
+    """Numbers per token, each a function of its token's state alone: keeps their gradients, and no logits."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, numbers: PerToken, rows: list[slice]) -> tuple[Tensor, ...]:
-        """(N,) each."""
+        """A tensor (N,) of each number."""
         parts, slopes = [], []
-        for each in rows:
+        for some in rows:
             with torch.enable_grad():
-                chunk = states[each].detach().requires_grad_()
-                values = numbers(chunk, each)
+                chunk = states[some].detach().requires_grad_()
+                values = numbers(chunk, some)
                 grads = [
                     torch.autograd.grad(value.sum(), chunk, retain_graph=value is not values[-1])[0] for value in values
                 ]
@@ -133,7 +134,7 @@ class _ByToken(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *above: Tensor) -> tuple[Tensor, None, None]:
-        """To the states (N, H)."""
+        """The gradient to the states (N, H)."""
         # ∂L/∂h_n = Σ_k ∂L/∂f_k,n · ∂f_k,n/∂h_n
-        found = [grad[:, None].to(slope.dtype) * slope for grad, slope in zip(above, ctx.slopes, strict=True)]
-        return sum(found[1:], found[0]), None, None
+        terms = [grad[:, None].to(slope.dtype) * slope for grad, slope in zip(above, ctx.slopes, strict=True)]
+        return sum(terms[1:], terms[0]), None, None

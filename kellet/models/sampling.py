@@ -1,4 +1,4 @@
-"""Sampling responses. The sampling distribution is the policy's own: temperature 1, no top-k, no top-p."""
+"""Sampling responses from the policy's distribution itself: temperature 1, no top-k, no top-p."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ def sample(
 ) -> TokenBatch:
     """Continue each query until end of sequence or ``max_new_tokens``; greedily when ``uniforms`` is None.
 
-    ``uniforms`` (B, max_new_tokens) of :func:`draw_uniforms` decide every token. A response that was cut has no end of
-    sequence: see :func:`truncated`. The batch is on the CPU.
+    ``uniforms`` (B, max_new_tokens) of :func:`draw_uniforms` decide every token. A response that was cut off has no end
+    of sequence, see :func:`truncated`. The batch is on the CPU.
     """
     return sample_states(model, tokenizer, queries, max_new_tokens, uniforms)[0]
 
@@ -42,7 +42,7 @@ def sample_states(
     running = torch.arange(len(queries), device=device)
     responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id, device=device)
     uniforms = None if uniforms is None else uniforms.to(device)
-    found: list[Tensor] = []
+    states: list[Tensor] = []
     for number in range(max_new_tokens):
         last, cache = next_states(model, ids, mask, positions, cache)
         if number == 0:
@@ -50,27 +50,28 @@ def sample_states(
         logits = logits_of(model, last)
         token = logits.argmax(-1) if uniforms is None else _draw(logits, uniforms[running, number])
         responses[running, number] = token
-        found.append(last.new_zeros(len(queries), last.shape[1]))
-        found[-1][running] = last
+        states.append(last.new_zeros(len(queries), last.shape[1]))
+        states[-1][running] = last
         going = token != tokenizer.eos_token_id
         if true_everywhere(not going.any()):
             break
-        going[0] |= not going.any()  # other processes go on and need this one: what a row says after its end is cut off
+        # under FSDP all processes must keep running passes: row 0 stays active, its tokens after the end are masked
+        going[0] |= not going.any()
         if not going.all():
             kept = going.nonzero().squeeze(1)
             running, token, mask, positions = running[kept], token[kept], mask[kept], positions[kept]
             drop_rows(cache, kept)
         ids, positions = token[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-    batch = _assemble(start, width, responses[:, : len(found)], tokenizer.eos_token_id)
-    return batch.to(torch.device("cpu")), torch.stack(found, dim=1)
+    batch = _assemble(start, width, responses[:, : len(states)], tokenizer.eos_token_id)
+    return batch.to(torch.device("cpu")), torch.stack(states, dim=1)
 
 
 def draw_uniforms(rows: int, max_new_tokens: int, generator: torch.Generator) -> Tensor:
-    """(rows, max_new_tokens) float64 uniform in [0, 1): one number for each token that may come to be sampled.
+    """(rows, max_new_tokens) float64 uniform in [0, 1): one number for each token that may be sampled.
 
-    A row's answer follows from its own numbers: what other rows do, when they end and where they are computed does not
-    touch it, nor what is drawn from ``generator`` afterwards.
+    A row's answer depends on its own numbers only: neither the other rows, nor when they end or where they are computed
+    change it, nor does its length change what ``generator`` yields next.
     """
     return torch.rand(rows, max_new_tokens, dtype=torch.float64, generator=generator)
 
@@ -101,7 +102,7 @@ def generate_text(
 
 
 def _draw(logits: Tensor, uniforms: Tensor) -> Tensor:
-    """(B,) the tokens at which the distribution function F of softmax(logits) (B, V) passes the uniforms (B,)."""
+    """(B,) tokens by inversion: where the distribution function F of softmax(logits) exceeds ``uniforms`` (B,)."""
     # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
     below = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
     passed = uniforms[:, None] * below[:, -1:]
@@ -110,7 +111,7 @@ def _draw(logits: Tensor, uniforms: Tensor) -> Tensor:
 
 def _assemble(start: TokenBatch, width: int, responses: Tensor, eos_token_id: int) -> TokenBatch:
     ended = (responses == eos_token_id).long().cumsum(1)
-    # A token counts up to and including the first end of sequence.
+    # tokens count up to and including the first end of sequence
     response_mask = (ended - (responses == eos_token_id).long()) == 0
     return TokenBatch(
         input_ids=torch.cat([start.input_ids[:, :width], responses], dim=1),

@@ -17,7 +17,7 @@ from kellet.errors import DataError
 
 
 class TokenBatch(NamedTuple):
-    """Queries with their responses, padded."""
+    """Padded queries with their responses."""
 
     input_ids: Tensor
     """(B, T) int64."""
@@ -37,11 +37,11 @@ class TokenBatch(NamedTuple):
         return positions(self.attention_mask)
 
     def to(self, device: torch.device) -> "TokenBatch":
-        """The same on ``device``."""
+        """A copy on ``device``."""
         return TokenBatch(*(tensor.to(device) for tensor in self))
 
     def closed(self, eos_token_id: int) -> "TokenBatch":
-        """The same with end of sequence as every response's last token, also where it was cut at the limit."""
+        """A copy in which every response ends with end of sequence, also where it was cut off at the limit."""
         last = self.input_ids.shape[1] - self.response_mask.shape[1] + self.response_mask.sum(1) - 1
         ids = self.input_ids.clone()
         ids[torch.arange(len(ids), device=ids.device), last] = eos_token_id
@@ -57,19 +57,19 @@ class TokenBatch(NamedTuple):
         return TokenBatch(self.input_ids[index][:, columns], attention[:, columns], response[:, :longest])
 
     def tight(self) -> tuple[Tensor, Tensor]:
-        """Ids and attention mask (B, longest row) of the same tokens with all padding on the left, so with least of it.
+        """Ids and attention mask (B, longest row) of the same tokens with all padding on the left, the least possible.
 
-        Prompts padded on the left and responses on the right make rows as wide as the longest of each together.
+        Prompts padded on the left and responses on the right are as wide as the longest prompt and response together.
         """
-        order = self.attention_mask.int().argsort(dim=1, stable=True)  # padding first, tokens in their own order
+        order = self.attention_mask.int().argsort(dim=1, stable=True)  # padding first, then the tokens in order
         columns = order[:, -int(self.attention_mask.sum(1).max()) :]
         return self.input_ids.gather(1, columns), self.attention_mask.gather(1, columns)
 
     def length_groups(self, tokens: int, rows: int | None = None) -> list[Tensor]:
-        """Indices (n,) of parts that hold every row once, rows of like length together.
+        """Partition the rows into groups of similar length; the indices (n,) of each.
 
-        A part is of at most ``rows`` rows where that is given, else of as many as make at most ``tokens`` tokens with
-        their padding, and of one at least.
+        A group has at most ``rows`` rows where that is given, else at most ``tokens`` tokens, padding included, and at
+        least one row.
         """
         length = self.attention_mask.sum(1)
         order = length.argsort(stable=True)
@@ -89,16 +89,16 @@ def positions(attention_mask: Tensor) -> Tensor:
 
 
 def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
-    """Token ids of the query; a long one loses its beginning, because what was asked last matters most.
+    """Token ids of the query; a long one loses its beginning, because the last question matters most.
 
-    A conversation (kellet/data/conversation.py) is rendered with the tokenizer's chat template, which then stands in place
-    of ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it.
+    A conversation (kellet/data/conversation.py) is rendered with the tokenizer's chat template, which replaces
+    ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it.
     """
     messages = messages_of(prompt)
     if messages is not None and getattr(tokenizer, "chat_template", None):
         rendered = _render(tokenizer, messages)
         ids = list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
-        if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether there is one
+        if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether a query begins with one
             return ids[-text.max_prompt_tokens :]
         ids = ids[1:]
     else:
@@ -109,15 +109,15 @@ def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
 
 
 def _render(tokenizer: Any, messages: Messages) -> str:
-    """The chat template's text, up to where the assistant begins."""
+    """The chat template's text, up to where the assistant's answer begins."""
     from jinja2 import TemplateError
 
-    # Text that spells a special token gets a space after its first character: it must not become that token.
+    # text that spells a special token must not become that token: it gets a space after its first character
     special = {token: f"{token[0]} {token[1:]}" for token in tokenizer.all_special_tokens if len(token) > 1}
     clean = [message | {"content": _replaced(message["content"], special)} for message in messages]
     system, *rest = clean
     attempts = [clean]
-    if system["role"] == "system" and rest:  # some templates know no system: it then opens the first message
+    if system["role"] == "system" and rest:  # some templates have no system role: put it before the first message
         attempts.append([rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]])
     for attempt in attempts:
         try:
@@ -141,7 +141,7 @@ def encode_response(tokenizer: Any, response: str, text: Text) -> list[int]:
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:
-    # Data may spell "<eos>"; that is text, not the end of the sequence.
+    # "<eos>" in the data is text, not the end of the sequence
     return list(tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
 
 
@@ -164,9 +164,9 @@ def join(batches: Sequence[TokenBatch], pad_id: int) -> TokenBatch:
     query = max(batch.input_ids.shape[1] - batch.response_mask.shape[1] for batch in batches)
 
     def wider(tensor: Tensor, batch: TokenBatch, value: int) -> Tensor:
-        own = batch.response_mask.shape[1]
-        left = query - (batch.input_ids.shape[1] - own) if tensor.shape[1] > own else 0
-        return torch.nn.functional.pad(tensor, (left, response - own), value=value)
+        width = batch.response_mask.shape[1]
+        left = query - (batch.input_ids.shape[1] - width) if tensor.shape[1] > width else 0
+        return torch.nn.functional.pad(tensor, (left, response - width), value=value)
 
     return TokenBatch(
         *(

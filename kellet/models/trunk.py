@@ -35,31 +35,31 @@ from kellet.models.tokens import TokenBatch, positions
 POLICY = "default"
 REWARD = "reward"
 CPU_TOKENS = 1024
-"""Of :func:`max_tokens_per_pass`."""
+"""Of a forward pass on a CPU, see :func:`max_tokens_per_pass`."""
 
 
 def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.device | None = None) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
-    The model's own dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` says
-    in which numbers it computes on ``device`` (None: the CPU), whether it is quantised and whether layers are computed
-    again in the backward pass. It is loaded into the machine's memory. Raises ConfigError when there is no such model
-    or the machine cannot load it so.
+    The base's dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` decides
+    the number format on ``device`` (None: the CPU), quantisation and gradient checkpointing. The model is loaded into
+    the machine's memory, not onto ``device``. Raises ConfigError when there is no such model or the machine cannot
+    load it so.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     settings = settings or BaseLM()
-    logging.disable_progress_bar()  # the weights load in a moment; the bar would cut through our own lines
-    more: dict[str, Any] = {"dtype": dtype_for(device or torch.device("cpu"), settings.dtype)}
+    logging.disable_progress_bar()  # its bar would break Kellet's progress line
+    options: dict[str, Any] = {"dtype": dtype_for(device or torch.device("cpu"), settings.dtype)}
     if settings.quantise != "none":
-        more["quantization_config"] = four_bit()
+        options["quantization_config"] = four_bit()
     try:
         tokenizer = with_ends(AutoTokenizer.from_pretrained(base), base)
-        known = without_dropout(AutoConfig.from_pretrained(base))
+        architecture = without_dropout(AutoConfig.from_pretrained(base))
     except OSError as error:
         raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
-    model = AutoModelForCausalLM.from_pretrained(base, config=known, use_safetensors=True, **more)
+    model = AutoModelForCausalLM.from_pretrained(base, config=architecture, use_safetensors=True, **options)
     if settings.gradient_checkpointing:
         recompute_layers(model)
     return model.eval(), tokenizer
@@ -68,7 +68,7 @@ def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.de
 def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
     """``model`` with a fresh trainable adapter on all linear layers of its decoder; it starts as the identity.
 
-    The adapter becomes the active one, beside others that are there already.
+    It becomes the active adapter; others stay in the model.
     """
     from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -82,7 +82,7 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
         task_type="CAUSAL_LM",
         **adapter_targets(model),
     )
-    with torch.random.fork_rng(), _old_name_allowed():
+    with torch.random.fork_rng(), _peft_warning_ignored():
         torch.manual_seed(seed)
         if not isinstance(model, PeftModel):
             return fuse(get_peft_model(model, settings, adapter_name=name))
@@ -92,22 +92,22 @@ def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
 
 
 def adapter_tensors(model: Any, name: str = POLICY) -> dict[str, Tensor]:
-    """The weights of an adapter, whole; every process comes here."""
+    """The weights of an adapter, gathered where sharded; every process must call this."""
     return {key: full_tensor(weight.detach()) for key, weight in model.named_parameters() if f".{name}." in key}
 
 
 def save_adapter(model: Any, folder: Path, name: str = POLICY, tensors: dict[str, Tensor] | None = None) -> None:
-    """Write one adapter as a peft folder, the same bytes every time: peft writes a set in the order of its hashes.
+    """Write one adapter as a peft folder, the same bytes every time: the sets that peft writes unordered are sorted.
 
-    ``tensors`` of :func:`adapter_tensors`, where the model's own may be divided.
+    ``tensors`` of :func:`adapter_tensors`, where the model's may be sharded.
     """
-    # 'auto' would ask the hub whether the vocabulary has grown; it never does.
+    # the default 'auto' asks the hub whether the vocabulary has grown; here it never has
     model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, state_dict=tensors)
-    own = folder / name
-    if own.is_dir():  # peft gives every adapter but 'default' a folder of its own
-        for part in own.iterdir():
+    inner = folder / name
+    if inner.is_dir():  # peft writes every adapter but 'default' into a folder inside
+        for part in inner.iterdir():
             part.rename(folder / part.name)
-        own.rmdir()
+        inner.rmdir()
     file = folder / "adapter_config.json"
     settings = json.loads(file.read_text(encoding="utf-8"))
     for field in ("target_modules", "exclude_modules"):
@@ -124,13 +124,13 @@ def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
     if isinstance(model, PeftModel):
         model.load_adapter(str(folder), adapter_name=name)
         return model
-    with _old_name_allowed():
+    with _peft_warning_ignored():
         return fuse(PeftModel.from_pretrained(model, str(folder), adapter_name=name)).eval()
 
 
 @contextlib.contextmanager
-def _old_name_allowed() -> Iterator[None]:
-    """Inside, nobody is warned that peft 0.21 asks transformers 5.23 for a property under its old name."""
+def _peft_warning_ignored() -> Iterator[None]:
+    """Ignore the warning that peft 0.21 asks transformers 5.23 for a property under its old name."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         yield
@@ -138,7 +138,7 @@ def _old_name_allowed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def use_adapter(model: Any, adapter: str | None) -> Iterator[None]:
-    """Inside, the adapter named is the active one; None turns all off, which gives the reference bit for bit."""
+    """Make this adapter the active one inside; None turns all off, which gives the reference bit for bit."""
     if adapter is None:
         with model.disable_adapter():
             yield
@@ -160,17 +160,17 @@ def response_states(model: Any, batch: TokenBatch) -> Tensor:
 
 @torch.no_grad()
 def all_response_states(model: Any, batch: TokenBatch) -> Tensor:
-    """As :func:`response_states`, without gradient, rows of like length at a time; zero where no token counts."""
+    """:func:`response_states` without gradient, rows of similar length at a time; zero outside the mask."""
     batch = batch.to(device_of(model))
-    found: Tensor | None = None
+    result: Tensor | None = None
     for rows in batch.length_groups(max_tokens_per_pass(batch.input_ids.device)):
         part = batch.rows(rows)
         states = response_states(model, part)
-        if found is None:
-            found = states.new_zeros(*batch.response_mask.shape, states.shape[-1])
-        found[rows, : states.shape[1]] = states * part.response_mask[..., None]
-    assert found is not None  # noqa: S101
-    return found
+        if result is None:
+            result = states.new_zeros(*batch.response_mask.shape, states.shape[-1])
+        result[rows, : states.shape[1]] = states * part.response_mask[..., None]
+    assert result is not None  # noqa: S101
+    return result
 
 
 def next_states(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any | None) -> tuple[Tensor, Any]:
@@ -185,38 +185,38 @@ def next_states(model: Any, ids: Tensor, mask: Tensor, positions: Tensor, cache:
 
 
 def drop_rows(cache: Any, kept: Tensor) -> None:
-    """Keep the rows of ``kept`` in a cache."""
-    cache.reorder_cache(kept)  # it may be given fewer rows than there are
+    """Keep only the rows of ``kept`` in a cache."""
+    cache.reorder_cache(kept)  # it accepts fewer rows than the cache has
 
 
 def logits_of(model: Any, states: Tensor) -> Tensor:
     """(N, V) logits of final hidden states (N, H).
 
-    The causal LM's own forward is run on them in place of its decoder's output, since what comes after the decoder
-    differs: a bias, a scale, a soft cap.
+    The causal LM runs with the decoder's output replaced by them, because architectures differ in what follows the
+    decoder: a bias, a scale, a soft cap.
     """
     causal = _causal_lm(model)
-    given = _DecoderOutput(states[None])
-    with _forward_replaced(causal.get_decoder(), lambda *_, **__: given):
+    output = _DecoderOutput(states[None])
+    with _forward_replaced(causal.get_decoder(), lambda *_, **__: output):
         logits: Tensor = causal(inputs_embeds=states[None], use_cache=False).logits
     return logits[0]
 
 
 def last_hidden(model: Any, batch: TokenBatch) -> Tensor:
-    """(B, H) hidden state at each row's last response token, rows of like length computed together; float32."""
+    """(B, H) hidden state at each row's last response token, rows of similar length at a time; float32."""
     batch = batch.to(device_of(model))
     order = batch.length_groups(max_tokens_per_pass(batch.input_ids.device))
-    found = []
+    states = []
     for part in map(batch.rows, order):
         ids, mask = part.tight()
-        found.append(_final_states(model, ids, mask)[:, -1])
-    return torch.cat(found)[torch.cat(order).argsort()].float()
+        states.append(_final_states(model, ids, mask)[:, -1])
+    return torch.cat(states)[torch.cat(order).argsort()].float()
 
 
 def max_tokens_per_pass(device: torch.device) -> int:
-    """Tokens, padding included, in one pass where no parameter says how many.
+    """Tokens, padding included, in one forward pass where no parameter sets it.
 
-    A CPU is fastest while a layer's activations stay in its caches; elsewhere the batch is not cut.
+    A CPU is fastest while a layer's activations stay in its caches; on other devices the batch is not divided.
     """
     return CPU_TOKENS if device.type == "cpu" else 2**62
 
@@ -235,7 +235,7 @@ def _final_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 class _DecoderOutput:
-    """A decoder's output of which only the last hidden states are there, by name or as the first."""
+    """A decoder's output that has only the last hidden states, by name or as its first item."""
 
     def __init__(self, states: Tensor) -> None:
         self.last_hidden_state = states
@@ -253,15 +253,15 @@ def _causal_lm(model: Any) -> Any:
 
 @contextlib.contextmanager
 def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    own = module.__dict__.get("forward")  # there where a library has wrapped it
+    wrapped = module.__dict__.get("forward")  # set where a library has wrapped it
     module.forward = forward
     try:
         yield
     finally:
-        if own is None:
+        if wrapped is None:
             del module.forward
         else:
-            module.forward = own
+            module.forward = wrapped
 
 
 def scalar_head(width: int, seed: int) -> nn.Linear:
@@ -273,10 +273,10 @@ def scalar_head(width: int, seed: int) -> nn.Linear:
     return head
 
 
-def save_head(head: nn.Linear, path: Path, **more: float) -> None:
-    """Write the head, and further numbers by name, as safetensors."""
+def save_head(head: nn.Linear, path: Path, **numbers: float) -> None:
+    """Write the head, and numbers by name, as safetensors."""
     tensors = {"weight": head.weight.detach().cpu().contiguous(), "bias": head.bias.detach().cpu().contiguous()}
-    save_file(tensors | {name: torch.tensor(value) for name, value in more.items()}, path)
+    save_file(tensors | {name: torch.tensor(value) for name, value in numbers.items()}, path)
 
 
 def load_head(path: Path) -> tuple[nn.Linear, dict[str, float]]:
