@@ -76,20 +76,20 @@ def validate(
         docs = docs and output_folder(docs, "rows.html")
         with tempfile.TemporaryDirectory() as folder:
             named = [(str(path), path) for path in files]
-            found = stage.examine(named, data, Path(folder), docs, lines("validate", ("rows",)))
+            result = stage.examine(named, data, Path(folder), docs, lines("validate", ("rows",)))
     except KelletError as error:
         if as_json:
             click.echo(json.dumps({"usable": False, "error": str(error)}, indent=2, ensure_ascii=False))
         raise
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
-        for name, columns in found.columns.items():
+        for name, columns in result.columns.items():
             click.echo(f"{name}: read " + ", ".join(f"{ours} from {theirs!r}" for ours, theirs in columns.items()))
-        click.echo(_counts(found.summary))
-        for check in found.report.checks:
+        click.echo(_counts(result.summary))
+        for check in result.report.checks:
             click.echo(f"{'ok  ' if check.passed else 'FAIL' if check.severity == 'critical' else 'warn'} {check}")
-    found.raise_if_failed(docs)
+    result.raise_if_failed(docs)
 
 
 @click.group()
@@ -112,7 +112,7 @@ def history(params: Path, name: str | None, as_json: bool) -> None:
 @click.option("--params", type=FILE, default=PARAMS, show_default=True, help="Parameter file, for MLflow's address.")
 @click.option("--out", type=FILE, help="Default: data/restored/NAME-VERSION.")
 def restore(model: str, params: Path, out: Path | None) -> None:
-    """Bring back the data that a registered MODEL (NAME/VERSION) learned from, into a folder of its own."""
+    """Bring back the data that a registered MODEL (NAME/VERSION) learned from, into a new folder."""
     in_project(
         "adapters.data_history", "restore", model, "--params", str(params), *(("--out", str(out)) if out else ())
     )

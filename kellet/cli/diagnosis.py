@@ -38,7 +38,7 @@ def diagnose(
     """Say why a run came out as it did, from files alone: EVALUATION (.parquet, .csv) and the options, each optional.
 
     Thirteen hypotheses, each with a statistic, an interval and a verdict; one explanation; two recommended changes.
-    What a file that is not there would have told is said. Writes RUN/diagnosis.json.
+    Names the file or figure that is missing where it keeps a hypothesis undecided. Writes RUN/diagnosis.json.
     """
     if not any((evaluation, history, preferences, card)):
         from kellet.report.run import file_of
@@ -84,8 +84,8 @@ def import_logs(
 ) -> None:
     """Translate a LOG of TRL, OpenRLHF or verl, and answers, for `kellet diagnose` and `kellet gate`.
 
-    LOG is JSON lines, CSV or trainer_state.json. Says which hypotheses can be judged from what is there, and what to
-    log to judge the rest.
+    LOG is JSON lines, CSV or trainer_state.json. Says which hypotheses it lets `kellet diagnose` judge, and what to log
+    to judge the rest.
     """
     if log is None and candidate is None:
         raise InputError("nothing to import; give a LOG, or --candidate and --reference")
@@ -101,14 +101,14 @@ def import_logs(
     history: list[dict[str, float | None]] = []
     rows = None
     if log is not None:
-        found = stage.import_history(stage.read_log(log), trainer, kl_estimator)
-        history = found.rows
+        imported = stage.import_history(stage.read_log(log), trainer, kl_estimator)
+        history = imported.rows
         with atomic_file(folder / "history.jsonl") as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
-        click.echo(f"{found.trainer.title}: {len(history)} iterations in {folder / 'history.jsonl'}")
-        for theirs, ours in found.names.items():
+        click.echo(f"{imported.trainer.title}: {len(history)} iterations in {folder / 'history.jsonl'}")
+        for theirs, ours in imported.names.items():
             click.echo(f"  {theirs} -> {ours}")
-        warn(list(found.notes))
+        warn(list(imported.notes))
     if candidate is not None and reference is not None:
         table, notes = stage.import_samples(candidate, reference)
         rows = check_evaluation(table)

@@ -22,7 +22,7 @@ def report(config: "Config", run: Path | None, champion: Path | None, out: Path 
     """Write one self-contained page: the verdict, the criteria, why, curves and answers side by side.
 
     Needs gate.json and the evaluation; says more with history.jsonl, token_kl.json, diagnosis.json, card.json and the
-    data's summary.json. A run folder's own params.yaml, as the flow leaves it, stands before --params.
+    data's summary.json. Where the run's folder has a params.yaml, as flows leave it, that counts and --params does not.
     """
     from kellet.report.page import write_report
     from kellet.report.run import file_of, read_object, read_run

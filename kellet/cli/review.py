@@ -66,18 +66,18 @@ def chat(
 
 
 def _registered(config: "Config", model: str | None) -> "tuple[Path, Path, Text, str]":
-    """Policy, base, text parameters and name of a registered model, as the project's registry tells them."""
+    """Policy, base, text parameters and name of a registered model, from the project's registry."""
     import json
 
     from kellet.config.training import Text
 
     wanted = model or config.tracking.registered_model
-    told = json.loads(in_project("adapters.registered", wanted, "--uri", config.tracking.uri, read=True))
-    return Path(told["policy"]), Path(told["base"]), Text.model_validate(told["text"]), str(told["name"])
+    entry = json.loads(in_project("adapters.registered", wanted, "--uri", config.tracking.uri, read=True))
+    return Path(entry["policy"]), Path(entry["base"]), Text.model_validate(entry["text"]), str(entry["name"])
 
 
 def _read(prompt: str) -> str:
-    """A line of standard input, asked for only where somebody sits there."""
+    """A line of standard input, with a prompt only on a terminal."""
     return input(prompt if sys.stdin.isatty() else "")
 
 
@@ -120,9 +120,10 @@ def export_sheet(
     source = evaluation or evaluation_of(config, run)
     name = run_folder(config, run).name
     out, key = out or Path("spot_checks", name, "comparisons.csv"), key or Path("spot_checks", f"{name}.key.json")
-    sheet, told = stage.draw(read_evaluation(source), against, pairs, seed)
-    stage.write(sheet, {**told, "evaluation": str(source)}, out, key)
-    click.echo(f"{len(sheet)} comparisons in {out}, {len(told['ties'])} more are ties (equal answers); key in {key}")
+    sheet, identities = stage.draw(read_evaluation(source), against, pairs, seed)
+    stage.write(sheet, {**identities, "evaluation": str(source)}, out, key)
+    ties = len(identities["ties"])
+    click.echo(f"{len(sheet)} comparisons in {out}, {ties} more are ties (equal answers); key in {key}")
     margin, alpha = config.gate.judge_margin, config.gate.alpha
     even, better = (comparisons_needed(rate - 0.5 + margin, rate, alpha) for rate in (0.5, 0.6))
     click.echo(f"the gate will need about {better} where people prefer the candidate in 60%, {even} where in 50%")
@@ -145,8 +146,8 @@ def import_sheets(
 ) -> None:
     """Read filled SHEETS, a CSV of each reviewer, and write an evaluation with their verdicts for `kellet gate`.
 
-    A sheet with a row that cannot be read is refused with row and column, and nothing is written. Says what each
-    reviewer preferred, how often two said the same, and the win rate as the gate will see it.
+    A sheet with a row that cannot be read is refused with row and column, and nothing is written. Prints what each
+    reviewer preferred, how often two of them agreed, and the win rate that the gate will read.
     """
     from kellet.evaluation import reviewers
     from kellet.evaluation import spot_check as stage
@@ -156,17 +157,16 @@ def import_sheets(
     from kellet.stats.format import in_words
 
     name = run_folder(config, run).name
-    told = stage.read_key(key or Path("spot_checks", f"{name}.key.json"))
-    verdicts = stage.read_verdicts(sheets, told)
-    rows = stage.add_verdicts(read_evaluation(evaluation or Path(told["evaluation"])), told, verdicts)
+    identities = stage.read_key(key or Path("spot_checks", f"{name}.key.json"))
+    verdicts = stage.read_verdicts(sheets, identities)
+    rows = stage.add_verdicts(read_evaluation(evaluation or Path(identities["evaluation"])), identities, verdicts)
     out = out or Path("spot_checks", f"{name}.parquet")
     with atomic_file(out) as temporary:
         rows.to_csv(temporary, index=False) if out.suffix == ".csv" else rows.to_parquet(temporary, index=False)
-    for sentence in reviewers.summary(verdicts, len(told["items"]), told["against"], config.gate.alpha):
+    against = identities["against"]
+    for sentence in reviewers.summary(verdicts, len(identities["items"]), against, config.gate.alpha):
         click.echo(sentence)
     answers = answers_of(check_evaluation(rows))
-    rate = win_rate_by(answers[told["against"]], answers[stage.CANDIDATE], stage.JUDGE, config.gate)["win_rate"]
-    click.echo(
-        f"win rate of the candidate over the {told['against']}: {in_words(rate, 'win rate')}, equal answers as ties"
-    )
+    rate = win_rate_by(answers[against], answers[stage.CANDIDATE], stage.JUDGE, config.gate)["win_rate"]
+    click.echo(f"win rate of the candidate over the {against}: {in_words(rate, 'win rate')}, equal answers as ties")
     click.echo(f"judged evaluation in {out}; next: kellet gate {out}, or flows.regate where the policy is registered")

@@ -129,10 +129,10 @@ def systems(rows: pd.DataFrame, gate: Mapping[str, Any]) -> tuple[list[str], lis
 
 
 def _mean(part: pd.DataFrame, column: str, gate: Mapping[str, Any]) -> str:
-    known = part[part[column].notna()]
-    if known.empty:
+    part = part[part[column].notna()]
+    if part.empty:
         return NOT_KNOWN
-    values, prompts = known[column].to_numpy(float), known["prompt_id"].to_numpy(str)
+    values, prompts = part[column].to_numpy(float), part["prompt_id"].to_numpy(str)
     if column == "truncated":  # a share, by Wilson's interval: the bootstrap's is unbounded for a rare event
         return text_of(win_rate(values, prompts, alpha=gate["alpha"]), "share")
     (codes,), n = cluster_codes(prompts)

@@ -1,8 +1,7 @@
 """Small inline SVG drawings for report.html: an interval against its threshold, curves, a scatter.
 
-Colours come from the page's CSS by class (report.css), so that light, dark and print need no second drawing. Numbers
-are drawn by code and every text goes through ``escape``; each drawing has a title, and a description where there is
-more to say, for readers who do not see it.
+Colours come from the page's style sheets by CSS class, so that one drawing serves light, dark and print. Every text
+goes through ``escape``. Each drawing has a title, and most a description, for readers who do not see it.
 """
 
 import math
@@ -15,7 +14,7 @@ Point = tuple[float, float]
 
 
 class Series(NamedTuple):
-    """One system or metric: its legend, the CSS class of its colour, and its points."""
+    """A curve or a cloud of dots: its legend, the CSS class of its colour, and its points."""
 
     name: str
     style: str
@@ -32,7 +31,7 @@ class Line(NamedTuple):
 
 
 class Bubble(NamedTuple):
-    """A dot with an interval both ways, a name beside it, and an area that tells a third quantity."""
+    """A dot with an interval in both directions, a name beside it, and an area that shows a third quantity."""
 
     name: str
     style: str
@@ -40,18 +39,19 @@ class Bubble(NamedTuple):
     """Value, low, high."""
     y: tuple[float, float, float]
     area: float
-    """Of any unit; the largest has a radius of LARGEST pixels."""
+    """Of any unit; the bubble with the largest area gets a radius of LARGEST pixels."""
 
 
 LARGEST = 26.0
+"""Pixels."""
 
 
 class Axis:
     """Maps ``[low, high]`` to pixels ``[start, end]``, with round tick marks."""
 
     def __init__(self, values: Iterable[float], start: float, end: float, *, zero: bool = False) -> None:
-        known = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
-        low, high = (min(known), max(known)) if known else (0.0, 1.0)
+        finite = [value for value in values if math.isfinite(value)] + ([0.0] if zero else [])
+        low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
         if high - low < 1e-12 * max(1.0, abs(high)):
             low, high = low - 0.5 * max(1.0, abs(low)), high + 0.5 * max(1.0, abs(high))
         room = 0.05 * (high - low)
@@ -59,7 +59,7 @@ class Axis:
         self.start, self.end = start, end
 
     def at(self, value: float) -> float:
-        """Pixel of ``value``, held inside the drawing."""
+        """Pixel of ``value``, clipped to the axis."""
         share = min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
         return self.start + share * (self.end - self.start)
 
@@ -91,9 +91,9 @@ def interval(
     """
     width, height, middle = 300, 34 + 14 * bool(mark), 17
     low, high = (ends[0], ends[1]) if ends else (None, None)
-    known = [item for item in (value, low, high) if item is not None]
-    spread = max((abs(item - threshold) for item in known), default=1.0) or 1.0
-    axis = Axis([*known, *domain, threshold, threshold - 0.25 * spread, threshold + 0.25 * spread], 4, width - 4)
+    drawn = [item for item in (value, low, high) if item is not None]
+    spread = max((abs(item - threshold) for item in drawn), default=1.0) or 1.0
+    axis = Axis([*drawn, *domain, threshold, threshold - 0.25 * spread, threshold + 0.25 * spread], 4, width - 4)
     x = axis.at(threshold)
     side = (x, width - 4 - x) if direction == "above" else (4.0, x - 4)
     parts = [f'<line class="threshold" x1="{x:.1f}" x2="{x:.1f}" y1="2" y2="32"/>']
@@ -121,20 +121,18 @@ def curves(title: str, unit: str, series: Sequence[Series], lines: Sequence[tupl
     """Draw metrics over PPO iterations; ``lines`` are (name, style, level) drawn across."""
     width, height = 460, 240
     points = [point for one in series for point in one.points]
+    keys = [(name, style, True) for name, style, _ in lines] + [(one.name, one.style, False) for one in series]
+    legend, top = _legend(keys if len(keys) > 1 else [], width)
     x_axis = Axis([x for x, _ in points], 52, width - 12)
-    y_axis = Axis([y for _, y in points] + [level for _, _, level in lines], height - 46, 34, zero=True)
+    y_axis = Axis([y for _, y in points] + [level for _, _, level in lines], height - 46, top, zero=True)
     parts = _grid(x_axis, y_axis, "iteration", unit)
-    keys = []
-    for name, style, level in lines:
+    for _, style, level in lines:
         y = y_axis.at(level)
         parts.append(f'<line class="level {style}" x1="52" x2="{width - 12}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        keys.append((name, style, True))
     for one in series:
         path = "L".join(f"{x_axis.at(x):.1f} {y_axis.at(y):.1f}" for x, y in one.points)
         parts.append(f'<path class="curve {one.style}" d="M{path}"/>')
-        keys.append((one.name, one.style, False))
-    if len(keys) > 1:
-        parts += _legend(keys)
+    parts += legend
     ends = [f"{one.name} from {one.points[0][1]:.3g} to {one.points[-1][1]:.3g}" for one in series if one.points]
     levels = [f"{name} at {level:.3g}" for name, _, level in lines]
     return _drawing(width, height, f"{title} over iterations", parts, f"{'; '.join([*ends, *levels])} ({unit}).")
@@ -144,8 +142,9 @@ def scatter(title: str, x_name: str, y_name: str, series: Sequence[Series], line
     """Draw one dot for each answer, and fitted lines over them."""
     width, height = 720, 420
     points = [point for one in series for point in one.points]
+    legend, top = _legend([(one.name, one.style, False) for one in series], width)
     x_axis = Axis([x for x, _ in points], 52, width - 12, zero=True)
-    y_axis = Axis([y for _, y in points], height - 46, 34)
+    y_axis = Axis([y for _, y in points], height - 46, top)
     parts = _grid(x_axis, y_axis, x_name, y_name)
     for one in series:
         path = "".join(f"M{x_axis.at(x):.0f} {y_axis.at(y):.0f}h0" for x, y in one.points)
@@ -154,20 +153,20 @@ def scatter(title: str, x_name: str, y_name: str, series: Sequence[Series], line
         (x1, y1), (x2, y2) = line.start, line.end
         ends = f'x1="{x_axis.at(x1):.1f}" y1="{y_axis.at(y1):.1f}" x2="{x_axis.at(x2):.1f}" y2="{y_axis.at(y2):.1f}"'
         parts += [f'<line class="halo" {ends}/>', f'<line class="fit {line.style}" {ends}/>']
-    parts += _legend([(one.name, one.style, False) for one in series])
-    told = [f"{one.name}: {len(one.points):,} answers, {_reach(one.points, x_name, y_name)}" for one in series]
-    return _drawing(width, height, title, parts, f"{'; '.join(told)}.")
+    parts += legend
+    clouds = [f"{one.name}: {len(one.points):,} answers, {_range(one.points, x_name, y_name)}" for one in series]
+    return _drawing(width, height, title, parts, f"{'; '.join(clouds)}.")
 
 
-def _reach(points: Sequence[Point], x_name: str, y_name: str) -> str:
+def _range(points: Sequence[Point], x_name: str, y_name: str) -> str:
     (x1, x2), (y1, y2) = ((min(column), max(column)) for column in zip(*points, strict=True))
     return f"{x_name} {x1:.3g} to {x2:.3g}, {y_name} {y1:.3g} to {y2:.3g}"
 
 
 def reliability(title: str, points: Sequence[tuple[float, float, float, float]]) -> Markup:
-    """Draw shares that were right against the confidence that was told: (confidence, share, low, high), all in [0, 1].
+    """Draw the share of right predictions against confidence: (confidence, share, low, high), all in [0, 1].
 
-    On the diagonal, what is told is what happens.
+    A calibrated model lies on the diagonal.
     """
     width, height = 460, 300
     x_axis, y_axis = Axis([0.5, 1.0], 52, width - 12), Axis([0.0, 1.0], height - 46, 34)
@@ -180,12 +179,12 @@ def reliability(title: str, points: Sequence[tuple[float, float, float, float]])
         parts.append(f'<line class="whisker plain" x1="{x:.1f}" x2="{x:.1f}" {ends}/>')
         parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{y_axis.at(share):.1f}" r="5"/>')
     shares = [[100 * one for one in point] for point in points]
-    told = [f"at {c:.0f}% confidence {s:.0f}% [{low:.0f}, {high:.0f}] right" for c, s, low, high in shares]
-    return _drawing(width, height, title, parts, f"{'; '.join(told)}.")
+    texts = [f"at {c:.0f}% confidence {s:.0f}% [{low:.0f}, {high:.0f}] right" for c, s, low, high in shares]
+    return _drawing(width, height, title, parts, f"{'; '.join(texts)}.")
 
 
 def bubbles(title: str, x_name: str, y_name: str, dots: Sequence[Bubble], front: Sequence[Point] = ()) -> Markup:
-    """Draw one bubble for each arm; ``front`` are the points of a line under them."""
+    """Draw one bubble for each of ``dots``; ``front`` are the points of a line below them."""
     width, height = 720, 420
     reach = [x for dot in dots for x in dot.x]
     x_axis = Axis([*reach, -0.05 * max(reach, default=1.0)], 60, width - 70)  # room for a bubble at 0
@@ -205,12 +204,12 @@ def bubbles(title: str, x_name: str, y_name: str, dots: Sequence[Bubble], front:
             f'<line class="whisker {dot.style}" x1="{x:.1f}" x2="{x:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>',
         ]
         names.append(f'<text class="name over" x="{x + radius + 4:.1f}" y="{y - 6:.1f}">{escape(dot.name)}</text>')
-    told = "; ".join(f"{dot.name} at {dot.x[0]:.3g} and {dot.y[0]:.3g}, area {dot.area:.3g}" for dot in dots)
-    return _drawing(width, height, f"{title}. {told}", [*parts, *names])
+    texts = "; ".join(f"{dot.name} at {dot.x[0]:.3g} and {dot.y[0]:.3g}, area {dot.area:.3g}" for dot in dots)
+    return _drawing(width, height, f"{title}. {texts}", [*parts, *names])
 
 
 def tick_text(value: float) -> str:
-    """Write a tick's number without noise: 0.3, not 0.30000000000000004."""
+    """A tick's number without rounding noise: 0.3, not 0.30000000000000004."""
     return f"{value:.10g}" if abs(value) < 1e6 else f"{value:.2g}"
 
 
@@ -230,19 +229,21 @@ def _grid(x_axis: Axis, y_axis: Axis, x_name: str, y_name: str) -> list[str]:
     return parts
 
 
-def _legend(keys: Sequence[tuple[str, str, bool]]) -> list[str]:
-    """Entries right of the vertical axis's name, each with a stroke of its own style."""
-    parts, x = [], 150.0
+def _legend(keys: Sequence[tuple[str, str, bool]], width: int) -> tuple[list[str], int]:
+    """Entries (name, CSS class, dashed) in as many rows as they need, and the top of the drawing below them."""
+    parts, x, y = [], 150.0, 14
     for name, style, dashed in keys:
+        if x > 150 and x + 23 + 6.6 * len(name) > width:
+            x, y = 150.0, y + 16
         kind = "level" if dashed else "curve"
-        parts.append(f'<line class="{kind} {style}" x1="{x:.0f}" x2="{x + 18:.0f}" y1="14" y2="14"/>')
-        parts.append(f'<text class="name" x="{x + 23:.0f}" y="18">{escape(name)}</text>')
+        parts.append(f'<line class="{kind} {style}" x1="{x:.0f}" x2="{x + 18:.0f}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text class="name" x="{x + 23:.0f}" y="{y + 4}">{escape(name)}</text>')
         x += 36 + 6.6 * len(name)
-    return parts
+    return parts, y + 20
 
 
 def _drawing(width: int, height: int, label: str, parts: Sequence[str], more: str = "") -> Markup:
-    # every part was made above from numbers, from CSS classes of this package, and from escaped text
-    told = f"<title>{escape(label)}</title>" + (f"<desc>{escape(more)}</desc>" if more else "")
+    # Safe as Markup: the parts hold only numbers, CSS classes of this package and escaped text.
+    texts = f"<title>{escape(label)}</title>" + (f"<desc>{escape(more)}</desc>" if more else "")
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    return Markup(f'<svg {size} role="img">{told}{"".join(parts)}</svg>')  # noqa: S704
+    return Markup(f'<svg {size} role="img">{texts}{"".join(parts)}</svg>')  # noqa: S704

@@ -249,6 +249,17 @@ def test_gate_and_report_chain_by_the_run_folder(project: Path) -> None:
     assert "<html" in (run / "report.html").read_text()
 
 
+def test_gate_reads_a_folder_of_the_flow(project: Path) -> None:
+    run = Path("runs/run")
+    run.mkdir(parents=True)
+    evaluation(run / "evaluation.parquet", 1.0)
+    (run / "card.json").write_text(json.dumps({"lift": {"value": 0.1, "interval": [0.05, 0.2], "prompts": 60}}))
+    assert kellet("gate").exit_code == 0
+    decision = json.loads((run / "gate.json").read_text())
+    lift = next(item for item in decision["criteria"] if item["name"] == "reward_trust")
+    assert (decision["verdict"], lift["value"]) == ("promote", 0.1)
+
+
 def test_report_reads_a_folder_of_the_flow_with_its_own_parameters(project: Path) -> None:
     """The flow leaves everything in one folder; its params.yaml tells of this run, the project's of the next."""
     for name, seed in (("ours", 7), ("theirs", 8)):

@@ -3,9 +3,13 @@
 import base64
 import hashlib
 import re
+from pathlib import Path
 
+import jinja2
 import pytest
+from jinja2 import meta
 
+from adapters.artefacts import sources
 from kellet.config.judgement import Gate
 from kellet.config.run import Config
 from kellet.diagnosis.diagnose import diagnose
@@ -13,12 +17,13 @@ from kellet.diagnosis.evidence import Evidence
 from kellet.evaluation.file import check_evaluation
 from kellet.evaluation.highlights import choose
 from kellet.gate.verdict import decide
+from kellet.report import html
 from kellet.report.judgements import explanation
 from kellet.report.page import write_report
 from kellet.report.run import Run
 from kellet.report.side_by_side import MAX_TEXT, cut, level, marked
 from kellet.report.sources import differing, facts
-from kellet.report.svg import Axis, interval
+from kellet.report.svg import Axis, Series, curves, interval
 from tests.helpers.evaluations import evaluation
 from tests.helpers.page import Page
 from tests.helpers.simulated_runs import Causes, simulate
@@ -320,6 +325,33 @@ def test_a_threshold_is_marked_and_the_wanted_side_shaded():
 def test_the_same_input_gives_the_same_page(tmp_path):
     table = evaluation(20)
     assert page(tmp_path, table)[0] == page(tmp_path, table.sample(frac=1, random_state=0))[0]
+
+
+def test_a_legend_of_many_curves_goes_on_in_another_row():
+    few, many = (
+        curves("KL", "nats", [Series(f"a long name {n}", f"run-{n}", [(1.0, 2.0), (2.0, 3.0)]) for n in range(size)])
+        for size in (2, 8)
+    )
+    assert set(re.findall(r'<text class="name" x="\d+" y="(\d+)">a long name', few)) == {"18"}
+    starts = re.findall(r'<text class="name" x="(\d+)" y="\d+">a long name', many)
+    assert len(starts) == 8
+    assert max(map(int, starts)) + 6.6 * len("a long name 0") <= 460
+    grid = [float(y) for y in re.findall(r'class="grid" x1="[\d.]+" x2="[\d.]+" y1="([\d.]+)"', many)]
+    rows = [int(y) for y in re.findall(r'y="(\d+)">a long name', many)]
+    assert max(rows) < min(grid)
+
+
+def test_the_key_of_the_report_changes_with_every_template_and_sheet():
+    """adapters/artefacts.py counts the files that the code of a stage names."""
+    folder = Path(html.__file__).parent
+    parse, waiting, used = jinja2.Environment(autoescape=True).parse, ["report.html"], {"report.css"}
+    while waiting:
+        name = waiting.pop()
+        used.add(name)
+        waiting += {*meta.find_referenced_templates(parse((folder / name).read_text()))} - used
+    assert len(used) > 5
+    code = "".join(file.read_text() for file in sources("report.page"))
+    assert [name for name in used if name not in code] == []
 
 
 def test_ticks_are_round():
