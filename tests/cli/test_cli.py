@@ -54,8 +54,8 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_help_loads_nothing_heavy() -> None:
     heavy = "('torch', 'pandas', 'numpy', 'great_expectations', 'transformers', 'pydantic', 'yaml', 'scipy', 'pyarrow')"
     code = f"import sys, kellet.cli.main; print([name for name in {heavy} if name in sys.modules])"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "[]"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_the_program_and_the_module_are_the_same() -> None:
@@ -66,9 +66,9 @@ def test_the_program_and_the_module_are_the_same() -> None:
 
 
 def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
-    told = kellet("--help").output
+    output = kellet("--help").output
     assert set(main.commands) == {*VERBS, "spot-check", "data"}
-    assert [told.index(f"\n  {verb} ") for verb in VERBS] == sorted(told.index(f"\n  {verb} ") for verb in VERBS)
+    assert [output.index(f"\n  {verb} ") for verb in VERBS] == sorted(output.index(f"\n  {verb} ") for verb in VERBS)
     for verb in VERBS:
         text = kellet(verb, "--help").output
         assert f"Example: kellet {verb}" in text
@@ -98,7 +98,7 @@ def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
         (("report", "--run", "elsewhere"), "elsewhere/gate.json does not exist; make it with 'kellet gate'"),
     ],
 )
-def test_bad_usage_is_told_and_changes_nothing(project: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_bad_usage_is_an_error_and_changes_nothing(project: Path, arguments: tuple[str, ...], message: str) -> None:
     before = files(project)
     result = kellet(*arguments)
     assert result.exit_code == 2
@@ -113,7 +113,7 @@ def prepared(project: Path) -> Path:
     return project / "data/prepared/small"
 
 
-def test_prepare_writes_its_conventional_places_and_tells_counts(project: Path) -> None:
+def test_prepare_writes_its_default_paths_and_prints_counts(project: Path) -> None:
     write_jsonl(project / "raw.jsonl", [*(row(n) for n in range(40)), row(1, chosen=" ")])
     result = kellet("prepare")
     assert result.exit_code == 0
@@ -145,7 +145,7 @@ BAD_RAW = {
 
 
 @pytest.mark.parametrize("name", BAD_RAW)
-def test_bad_raw_files_are_told_and_the_old_data_stay(project: Path, name: str) -> None:
+def test_bad_raw_files_are_errors_and_the_old_data_stay(project: Path, name: str) -> None:
     file, content, message = BAD_RAW[name]
     old = files(prepared(project))
     (project / "raw.jsonl").unlink()
@@ -159,7 +159,7 @@ def test_bad_raw_files_are_told_and_the_old_data_stay(project: Path, name: str) 
     assert [path.name for path in (project / "data/prepared").iterdir()] == ["small"]
 
 
-def test_a_place_that_cannot_be_written_is_told(project: Path) -> None:
+def test_a_path_that_cannot_be_written_is_an_error(project: Path) -> None:
     old = files(prepared(project))
     for option in ("--out", "--docs"):
         result = kellet("prepare", option, "/proc/nothing/here")
@@ -184,8 +184,8 @@ def test_validate_explains_a_foreign_file_without_params(tmp_path: Path, monkeyp
     good = write_jsonl(Path("good.jsonl"), [*(row(n) for n in range(40)), row(3, rejected="")])
     before = files(tmp_path)
     result = kellet("validate", str(good), "--json", *SMALL)
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["usable"], told["summary"]["accepted"]) == (0, True, 40)
+    findings = json.loads(result.stdout)
+    assert (result.exit_code, findings["usable"], findings["summary"]["accepted"]) == (0, True, 40)
     assert files(tmp_path) == before
     result = kellet("validate", str(good))
     assert result.exit_code == 2
@@ -284,8 +284,8 @@ def test_diagnose_reads_any_of_its_files_and_writes_only_beside_a_run(project: P
     )
     Path("history.jsonl").write_text(history)
     before = files(project)
-    told = json.loads(kellet("diagnose", "--history", "history.jsonl", "--json").stdout)
-    assert {row["id"]: row["verdict"] for row in told["hypotheses"]}["C5"] == "supported"
+    diagnosis = json.loads(kellet("diagnose", "--history", "history.jsonl", "--json").stdout)
+    assert {row["id"]: row["verdict"] for row in diagnosis["hypotheses"]}["C5"] == "supported"
     assert files(project) == before
     run = Path("runs/run")
     (run / "policy").mkdir(parents=True)
@@ -306,7 +306,7 @@ def test_diagnose_reads_any_of_its_files_and_writes_only_beside_a_run(project: P
         (("--history", "params.yaml"), "line 1 is not JSON"),
     ],
 )
-def test_diagnose_tells_what_it_cannot_read(project: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_diagnose_names_what_it_cannot_read(project: Path, arguments: tuple[str, ...], message: str) -> None:
     result = kellet("diagnose", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr

@@ -1,4 +1,4 @@
-"""``kellet compare``: several run folders in one page, and what is said of a folder that is none."""
+"""``kellet compare``: several run folders on one page, and the errors for a folder that is no run."""
 
 import json
 
@@ -101,11 +101,11 @@ def test_criteria_of_all_runs_share_an_axis(compared):
         assert group.count("<svg") == 3
 
 
-def test_what_keeps_runs_apart_is_said(compared):
+def test_the_page_notes_what_limits_a_comparison(compared):
     root, _, _ = compared
-    told = " ".join(notes(read_runs([root / "old", root / "new"])))
-    assert "md5-0, md5-1" in told
-    assert "not paired" in told
+    different = " ".join(notes(read_runs([root / "old", root / "new"])))
+    assert "md5-0, md5-1" in different
+    assert "not paired" in different
     same = " ".join(notes(read_runs([root / "old", folder(root / "again" / "old")])))
     assert "different data" not in same
 
@@ -121,7 +121,7 @@ def test_only_what_differs_is_listed():
     assert rows == [("p.y", ["[1]", "[2]"]), ("q", ["2", "–"])]
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path):
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
     good = folder(tmp_path / "good", bare=True)
     for path, words in ((tmp_path / "none", "does not exist"), (good / "gate.json", "is a file")):
         with pytest.raises(InputError, match=words):

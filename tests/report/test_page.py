@@ -58,18 +58,18 @@ def page(tmp_path, table, data=None, champion=None, lineage=(), **files):
 
 def diagnosis():
     """One as of a history that tells little, with text from elsewhere in each place that holds text."""
-    told = diagnose(Evidence(history=history(12))).to_dict()
-    told["explanation"] = f"First paragraph.\n\n{NASTY}"
-    told["recommendations"][0] |= {"change": NASTY, "patch": {"policy.kl.target": 2.0}}
-    told["hypotheses"][0] |= {"evidence": NASTY}
-    return told
+    content = diagnose(Evidence(history=history(12))).to_dict()
+    content["explanation"] = f"First paragraph.\n\n{NASTY}"
+    content["recommendations"][0] |= {"change": NASTY, "patch": {"policy.kl.target": 2.0}}
+    content["hypotheses"][0] |= {"evidence": NASTY}
+    return content
 
 
 def token_kl(table):
     """Two tokens for the first answer of the candidate."""
     row = table[table["system"] == "candidate"].iloc[0]
-    told = {"rule": "Largest gain", "prompt_id": row["prompt_id"], "sample": 0}
-    return {"answers": [told | {"tokens": [NASTY, " mild"], "nats": [1.5, 0.06]}]}
+    answer = {"rule": "Largest gain", "prompt_id": row["prompt_id"], "sample": 0}
+    return {"answers": [answer | {"tokens": [NASTY, " mild"], "nats": [1.5, 0.06]}]}
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +209,9 @@ def test_the_systems_stand_side_by_side(tmp_path):
     _, parsed = page(tmp_path, table)
     words = [word.strip() for word in parsed.words if word.strip()]
     words = words[words.index("System") :]
-    found = {system: words[words.index(system) + 2] for system in ("Reference", "Champion", "Candidate")}
+    lengths = {system: words[words.index(system) + 2] for system in ("Reference", "Champion", "Candidate")}
     assert "0.0% [0.0%, " in " ".join(words)  # truncated: nothing happened, which is no certainty
-    assert found == {
+    assert lengths == {
         "Reference": "20.0 [20.0, 20.0]",
         "Champion": "25.0 [25.0, 25.0]",
         "Candidate": "30.0 [30.0, 30.0]",
@@ -221,24 +221,24 @@ def test_the_systems_stand_side_by_side(tmp_path):
 def test_the_verdict_says_why_in_short(tmp_path):
     """A run of a known cause (tests/helpers/simulated_runs.py): the page begins with its explanation in short."""
     evidence = simulate(Causes(label_taste=1.0, length_price=0.05, longer=20.0, kl=14.0, beta=0.02), 0)
-    told = diagnose(evidence).to_dict()
-    leads = [lead for lead, _ in explanation(told)]
+    content = diagnose(evidence).to_dict()
+    leads = [lead for lead, _ in explanation(content)]
     assert {"Why the reward rose.", "Why the KL penalty did not hold it.", "Together:"} <= set(leads)
-    _, parsed = page(tmp_path, evaluation(12), diagnosis=told)
+    _, parsed = page(tmp_path, evaluation(12), diagnosis=content)
     words = " ".join(parsed.words)
     assert words.index("Why, in short") < words.index("Each system's answers") < words.index("Together:")
-    supported = sum(item["verdict"] == "supported" for item in told["hypotheses"])
+    supported = sum(item["verdict"] == "supported" for item in content["hypotheses"])
     assert [name for name, _ in parsed.attributes].count("open") == supported > 0
 
 
 def test_a_change_that_was_measured_says_so(tmp_path):
-    told = diagnosis()
+    content = diagnosis()
     sentences = ["Measured: length +2% <against> the reference.", "It is not shown to give up anything."]
-    told["recommendations"][1]["measured"] = {"verdict": "promote", "sentences": sentences, "arm": "second"}
-    _, parsed = page(tmp_path, evaluation(12), diagnosis=told)
+    content["recommendations"][1]["measured"] = {"verdict": "promote", "sentences": sentences, "arm": "second"}
+    _, parsed = page(tmp_path, evaluation(12), diagnosis=content)
     words = " ".join(" ".join(parsed.words).split())
-    known = "Measured: verdict promote; length +2% <against> the reference. It is not shown to give up anything."
-    assert words.count(known) == words.count("Not measured yet") == 1
+    sentence = "Measured: verdict promote; length +2% <against> the reference. It is not shown to give up anything."
+    assert words.count(sentence) == words.count("Not measured yet") == 1
     assert words.count("(measured: promote)") == 1
 
 
@@ -280,10 +280,10 @@ def test_heat_has_shades_by_nats():
 
 def test_tokens_stand_in_their_shade(tmp_path):
     table = evaluation(12)
-    told = token_kl(table)
-    told["answers"][0] |= {"tokens": ["a", "<b", "c"], "nats": [0.01, 2.5, 0.06]}
-    told["answers"].append({**told["answers"][0], "prompt_id": "of another evaluation"})
-    text, parsed = page(tmp_path, table, token_kl=told)
+    traces = token_kl(table)
+    traces["answers"][0] |= {"tokens": ["a", "<b", "c"], "nats": [0.01, 2.5, 0.06]}
+    traces["answers"].append({**traces["answers"][0], "prompt_id": "of another evaluation"})
+    text, parsed = page(tmp_path, table, token_kl=traces)
     assert (
         text.count('a<span class="h6" title="2.50 nats">&lt;b</span><span class="h1" title="0.06 nats">c</span>') == 1
     )
@@ -302,9 +302,9 @@ def test_long_texts_and_tables_are_cut_and_say_so(tmp_path):
     for _, prompt_id, _ in choose(table):
         table.loc[table["prompt_id"] == prompt_id, "response"] = "word " * 5_000
     steps = [{"iteration": n, "objective/reward": 0.123456 * n, "objective/kl": 0.1 * n} for n in range(1, 20_001)]
-    told = token_kl(table)
-    told["answers"] = [told["answers"][0] | {"tokens": ["word "] * 20_000, "nats": [1.0] * 20_000}] * 5
-    text, _ = page(tmp_path, table, history=steps, token_kl=told)
+    traces = token_kl(table)
+    traces["answers"] = [traces["answers"][0] | {"tokens": ["word "] * 20_000, "nats": [1.0] * 20_000}] * 5
+    text, _ = page(tmp_path, table, history=steps, token_kl=traces)
     assert "19,400 more tokens are not shown" in text
     curve = re.findall(r'<path class="curve candidate" d="([^"]*)"', text)
     assert [path.count("L") for path in curve] == [399, 399]  # 400 of 20,000 iterations
