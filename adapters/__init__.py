@@ -1,7 +1,7 @@
-"""What speaks to the world outside: MLflow, DVC, git, Prefect's server, and the locks and logs that go with them.
+"""What speaks to MLflow, DVC, git and Prefect's server, with the locks and logs that go with them.
 
-Importing the package sets the switches of adapters/settings.py before anything below it imports a library that reads
-them.
+Importing the package sets the environment switches of adapters/settings.py, before any of its modules imports a
+library that reads them.
 """
 
 from adapters import settings as settings

@@ -1,8 +1,9 @@
 """One retraining at a time.
 
-Prefect's global concurrency limit says so to every host that shares a server. On one host a file lock stands before
-it, because it ends with its process, whatever kills it: Prefect's own slot would stay taken for ever, since the lease
-behind it lives in the memory of an embedded server that dies as well. Who holds the file lock may therefore free it.
+Hosts that share a Prefect server wait for each other through its global concurrency limit. On one host a file lock is
+taken first, because the operating system releases it whatever kills the process. Prefect's slot would stay taken for
+ever: the embedded server that keeps its lease in memory dies with the process. So whoever holds the file lock frees a
+slot that was left taken.
 """
 
 from collections.abc import Iterator
@@ -21,12 +22,12 @@ from adapters.settings import LOCKS
 
 LIMIT = "retrain"
 LEASE = 60.0
-"""Seconds after which a server that lives on frees the slot of a process that does not renew it."""
+"""Seconds without renewal after which a server that outlives the process frees its slot."""
 
 
 @contextmanager
 def one_at_a_time(patience: float = 24 * 3600) -> Iterator[None]:
-    """Wait up to ``patience`` seconds for other retrainings to end, then hold the slot; TimeoutError after that."""
+    """Hold the only slot. Waits up to ``patience`` seconds for other retrainings to end, then raises TimeoutError."""
     with get_client(sync_client=True) as client:
         _sign(client)
         with _host_lock(patience):
@@ -39,13 +40,13 @@ def one_at_a_time(patience: float = 24 * 3600) -> Iterator[None]:
                 strict=True,
                 timeout_seconds=patience,
                 lease_duration=LEASE,
-                raise_on_lease_renewal_failure=False,  # a suspended laptop must not lose its training
+                raise_on_lease_renewal_failure=False,  # or a laptop that was suspended would lose its training
             ):
                 yield
 
 
 def _host_lock(patience: float) -> "AcquireReturnProxy[FileLock]":
-    """Take the lock of this host, saying so when that means waiting; the result releases it as a context manager."""
+    """Take the lock of this host, and log it when that means waiting; as a context manager the result releases it."""
     LOCKS.mkdir(parents=True, exist_ok=True)
     lock = FileLock(LOCKS / f"{LIMIT}.lock")
     try:
@@ -56,6 +57,6 @@ def _host_lock(patience: float) -> "AcquireReturnProxy[FileLock]":
 
 
 def _sign(client: SyncPrefectClient) -> None:
-    """Write this process on the flow run, for adapters/cleanup.py after a kill."""
+    """Tag the flow run with this process: after a kill, adapters/cleanup.py sees that it is gone."""
     if flow_run.id:
         client.update_flow_run(flow_run.id, tags=[*flow_run.tags, owner.me()])

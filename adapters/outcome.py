@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(BaseModel):
-    """The verdict of a retraining and where it stands."""
+    """The verdict of a retraining, and where its files are."""
 
     name: str
     verdict: str
@@ -99,8 +99,8 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
 def require_lift(config: Config, reward: Artefact) -> None:
     """Stop the run before any PPO is paid for when the reward model has learned no more than length.
 
-    Raises NoLift, and puts the card into runs/NAME, where it is all there is to read. Only warns when
-    ``reward_model.require_lift`` is false.
+    Raises NoLift after writing the card to runs/NAME, which has nothing else then. When ``reward_model.require_lift``
+    is false it only warns.
     """
     from kellet.reward import card
 

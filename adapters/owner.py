@@ -1,4 +1,4 @@
-"""Who runs what: a process's name that outlives it, so that the runs of a dead process can be told from live ones."""
+"""A name for a process, written on what it runs: later one can see whether that process is still alive."""
 
 import os
 import socket
@@ -9,17 +9,17 @@ VARIABLE = "KELLET_OWNER"
 
 
 def me() -> str:
-    """Name this process ``owner:HOST:PID:START``; START (seconds since 1970) tells it from later users of the PID."""
+    """The name of this process, ``owner:HOST:PID:START``; START, in seconds since 1970, differs for a reused PID."""
     return f"owner:{socket.gethostname()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
 
 
 def sign_children() -> None:
-    """Let the processes that this one starts, Prefect's embedded server among them, name it in their environment."""
+    """Put the name into the environment, which child processes inherit; Prefect's embedded server is one of them."""
     os.environ[VARIABLE] = me()
 
 
 def is_gone(owner: str) -> bool:
-    """Whether this is a process of this host that no longer exists; those of other hosts cannot be seen."""
+    """Whether the process ran on this host and has ended. Processes of other hosts cannot be seen: False."""
     _, host, pid, start = owner.rsplit(":", 3)
     if host != socket.gethostname():
         return False

@@ -1,7 +1,7 @@
-"""Arms at once: which task runner, and what a worker process needs so that it neither outlives nor starves the others.
+"""Arms at once: the task runner, and worker processes that share the cores and end with the flow.
 
-Threads are no choice: weights and dropout are drawn from torch's one generator of a process, so that two trainings in
-one would take each other's numbers. A process for each arm ends in the same bytes as one arm after the other.
+Each arm needs a process. A process has one torch generator for weights and dropout, so two trainings in threads would
+draw from each other's random numbers. In processes the arms give the same bytes as one after the other.
 """
 
 import importlib
@@ -19,29 +19,29 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from kellet.errors import InputError
 
 _ONE_AT_A_TIME = threading.Lock()
-CORES_EACH = 2
-"""Cores from which on there is room for another arm."""
+CORES_PER_ARM = 2
+"""Cores for each arm that runs at the same time."""
 
 
 def room(arms: int) -> int:
-    """Arms that run at once by default: one for every CORES_EACH cores, at least one."""
-    return max(1, min(arms, (os.cpu_count() or 1) // CORES_EACH))
+    """Arms that run at once by default."""
+    return max(1, min(arms, (os.cpu_count() or 1) // CORES_PER_ARM))
 
 
 def task_runner(workers: int, named: str | None) -> TaskRunner[Any]:
-    """The runner ``named`` as MODULE:NAME (a class or an instance, such as prefect_dask:DaskTaskRunner), or processes.
+    """Processes, or the runner ``named`` as MODULE:NAME: a class or an instance, such as prefect_dask:DaskTaskRunner.
 
-    Raises InputError for a name that is none, and for threads, which share torch's generator.
+    Raises InputError for a name that is not a task runner, and for threads, which share torch's generator.
     """
     if named is None:
         threads = max(1, (os.cpu_count() or 1) // workers)
         return ProcessPoolTaskRunner(workers, initializer=begin_worker, initargs=(os.getpid(), threads))
     module, colon, name = named.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name) if colon else None
+        value = getattr(importlib.import_module(module), name) if colon else None
     except (ImportError, AttributeError) as error:
         raise InputError(f"--runner {named!r} cannot be had: {error}; install its package, or leave it out") from error
-    runner = found() if isinstance(found, type) else found
+    runner = value() if isinstance(value, type) else value
     if not isinstance(runner, TaskRunner) or isinstance(runner, ThreadPoolTaskRunner):
         raise InputError(
             f"--runner got {named!r}; it takes MODULE:NAME of a Prefect task runner with a process for each task, such "
@@ -51,9 +51,9 @@ def task_runner(workers: int, named: str | None) -> TaskRunner[Any]:
 
 
 def begin_worker(parent: int, threads: int) -> None:
-    """Prepare a worker process: its share of the cores, and its end when the flow's process is gone.
+    """Give a worker process its share of the cores, and end it when the flow's process is gone.
 
-    Without the latter a worker would train on after a kill of the flow, beside the one that the next command starts.
+    Otherwise a worker would go on training after the flow was killed, beside the worker of the next command.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
@@ -63,7 +63,8 @@ def begin_worker(parent: int, threads: int) -> None:
 def alone() -> Iterator[None]:
     """Let the arms of one process wait for each other.
 
-    The lock stays in this module: a task travels to its worker with the values that its own module names.
+    The lock is a global of this module, not of the task's: a task is pickled with the globals that it uses, and a lock
+    cannot be pickled.
     """
     with _ONE_AT_A_TIME:
         yield
@@ -71,12 +72,13 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def one_server() -> Iterator[None]:
-    """Let workers speak to the server of the flow's process, where that is an embedded one."""
+    """Let worker processes use the flow's Prefect server, also where that is embedded in the flow's process."""
     with get_client(sync_client=True) as client, temporary_settings({PREFECT_API_URL: str(client.api_url)}):
         yield
 
 
 def _follow(parent: int, every: float = 0.5) -> None:
+    """End this process when it has another parent, as an orphan has; look every so many seconds."""
     while os.getppid() == parent:
         time.sleep(every)
     os._exit(1)

@@ -153,7 +153,7 @@ def judge_anew(tracking: Tracking, version: "ModelVersion", run_id: str, report:
     """Tag a registered version with the verdict of another report.
 
     The run keeps the files, because people's verdicts cannot be computed again as other artefacts can. The tag
-    ``report`` is written last: once it is there, everything else is.
+    ``report`` is written last: where it exists, everything else does.
     """
     registry, name, number = client(tracking.uri), version.name, str(version.version)
     for file in ("evaluation.parquet", "gate.json", "report.html"):

@@ -1,8 +1,8 @@
 """The registered model: MLflow runs this file when it loads ``models:/NAME@champion`` (models from code).
 
-Not ``mlflow.transformers``: that one loads LoRA weights of a local base as newly initialised, with only a warning.
-Input: a data frame with the column ``prompt``, or a list of prompts. Output: one response for each. The parameter
-``seed`` samples with that seed; without it each response is the most probable one, token by token (greedy).
+Input: a data frame with the column ``prompt``, or a list of prompts. Output: one response for each prompt, sampled with
+the parameter ``seed``, or without it greedy: the most probable token at each step.
+``mlflow.transformers`` does not serve: it initialises the LoRA weights of a local base anew, with only a warning.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]  # mlflow is not typed
     """Base model and policy adapter, from the artefacts ``base`` and ``policy``."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the weights; the parameters of the text border come from the model's configuration."""
+        """Load the weights; templates and token limits (``text``) come from the model's configuration."""
         from pathlib import Path
 
         from kellet.config.training import Text
@@ -29,7 +29,7 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]  # mlflow is not typed
     def predict(
         self,
         context: PythonModelContext,  # noqa: ARG002  # MLflow passes it
-        model_input: pd.DataFrame,  # or a list; a hint that says so would keep MLflow from taking parameters
+        model_input: pd.DataFrame,  # or a list; with both as type hint MLflow would refuse parameters
         params: dict[str, Any] | None = None,
     ) -> list[str]:
         """Answer each prompt."""

@@ -1,24 +1,24 @@
 """Environment switches and the project's folders.
 
-The switches must stand in the environment before prefect, mlflow or dvc is imported, and child processes inherit them.
-Prefect's own settings are in prefect.toml. All paths are relative to the project root, where every flow runs.
+The switches have to be set before prefect, mlflow or dvc is imported; child processes inherit them. Settings of Prefect
+are in prefect.toml. All paths are relative to the project root, where every flow runs.
 """
 
 import os
 from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
-"""artifacts/STAGE/KEY: the output of a stage for one combination of inputs."""
+"""artifacts/STAGE/KEY is the output of a stage for one combination of inputs."""
 RUNS = Path("runs")
-"""runs/NAME: what a person reads after a retraining."""
+"""runs/NAME is what a person reads after a retraining."""
 LOCKS = Path(".prefect/locks")
-"""Locks of this host; they end with the process that holds them."""
+"""File locks of this host; the operating system releases them when the process that holds them ends."""
 
 SWITCHES = {
-    "DO_NOT_TRACK": "true",  # the word: MLflow does not understand "1"
+    "DO_NOT_TRACK": "true",  # the word, because MLflow does not understand "1"
     "DVC_NO_ANALYTICS": "1",
     "GIT_PYTHON_REFRESH": "quiet",  # MLflow's GitPython complains at import where git is missing
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # progress is told by adapters/log.py
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # adapters/log.py shows progress
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",

@@ -13,7 +13,7 @@ from adapters.artefacts import MODULES, RETRAINING, Artefact, code_version
 from adapters.dvc import Dataset
 from adapters.git import git_or_empty
 from adapters.mlflow_client import client
-from kellet.config.file import dump_config
+from kellet.config.file import dump_config, flatten
 from kellet.config.run import Config, Tracking
 from kellet.errors import NotPromoted
 from kellet.files import content_hash, read_json, value_hash
@@ -120,14 +120,6 @@ def log_metrics(server: "MlflowClient", run_id: str, steps: list[dict[str, Any]]
     ]
     for start in range(0, len(metrics), METRICS_PER_CALL):
         server.log_batch(run_id, metrics=metrics[start : start + METRICS_PER_CALL])
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as ``section.key``: value."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _figures(artefact: Artefact) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def regate(
     verdicts: Verdicts | None = None,
     number: int | None = None,
 ) -> Outcome:
-    """Judge a registered candidate anew by what people say of its answers, and promote it only then.
+    """Judge a registered candidate anew by people's verdicts on its answers, and promote it when it passes.
 
     Reads: parameter file and overrides as the retraining had them, its newest version in the registry (or version
     ``number``) with the report it was judged from, its data out of DVC, filled sheets or a judged evaluation.
@@ -49,9 +49,9 @@ def regate(
         with tracked(config, data, candidate.run_tags, "regate") as run_id:
             track(config.tracking, run_id, evaluation)
             gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
-            why = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
+            diagnosis = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
             rival = describe_champion(config, origin, candidate.champion)
-            report = write_report(config, data, reward, policy, evaluation, gate, why, origin, rival)
+            report = write_report(config, data, reward, policy, evaluation, gate, diagnosis, origin, rival)
             version = judge_anew(config.tracking, candidate.version, run_id, report)
             promote(config.tracking, version)
             return publish(config, version, report)

@@ -19,7 +19,7 @@ from tasks.stages import base_model
 
 @flow(name="remedies", flow_run_name="remedies-{params}")
 def remedies(params: str = "params.yaml", overrides: tuple[str, ...] = (), parallel: bool = False) -> RemediesOutcome:
-    """Run the two recommendations of a retraining's diagnosis, alone and together, and measure what each does.
+    """Run the two recommendations of a retraining's diagnosis, alone and together, and measure their effects.
 
     Reads: the parameter file, ``section.key=value`` overrides, and the raw data through DVC.
     Writes: artifacts/STAGE/KEY and runs/NAME-remedies: remedies.html, remedies.json, diagnosis.json with the measured

@@ -1,4 +1,4 @@
-"""``python -m flows.rollback --params FILE --reason TEXT``: the champion before is champion again."""
+"""``python -m flows.rollback --params FILE --reason TEXT``: the previous champion is champion again."""
 
 import sys
 
@@ -13,13 +13,13 @@ from tasks.registry import roll_back
 def rollback(
     params: str, reason: str, overrides: tuple[str, ...] = (), number: int | None = None, force: bool = False
 ) -> str:
-    """Give the alias champion back to the version that was it before, or to another that the gate has passed.
+    """Give the alias champion back to the version that had it before, or to another that the gate promoted.
 
     Reads: the parameter file's section ``tracking``, and the registry.
     Writes: the reason as a tag of both versions, then the alias. The alias ``previous`` stays where it is.
-    Waits for nothing: a retraining that runs meanwhile was compared with the champion before, and may replace this one.
+    Waits for nothing: a retraining that runs meanwhile goes on, and its candidate may become champion after this.
     Repeats: the same command again changes nothing.
-    Raises: InputError (2) for a version that is not there, or that the gate did not pass, unless ``force``.
+    Raises: InputError (2) for a version that is not registered, or that the gate did not promote, unless ``force``.
     """
     return roll_back(load(params, overrides).tracking, reason, number, force)
 

@@ -1,3 +1,3 @@
 """Thin Prefect tasks around kellet and adapters."""
 
-import adapters as adapters  # its switches must be set before a task's file imports prefect
+import adapters as adapters  # sets environment switches that prefect reads when it is imported

@@ -24,7 +24,7 @@ def base_model(config: Config, data: Dataset) -> Artefact:
 
 @task(name="given-base")
 def given_base(config: Config) -> Artefact:
-    """Find the model at ``base_model.path``: a local folder, or a hub name, whose snapshot is fetched."""
+    """The model at ``base_model.path``: a local folder, or a hub name, whose snapshot is downloaded."""
     path = Path(str(config.base_model.path)).expanduser()
     if not path.is_dir():
         from huggingface_hub import snapshot_download
@@ -87,7 +87,7 @@ def evaluate(
     champion: Artefact | None,
     judge: Artefact | None = None,
 ) -> Artefact:
-    """Let candidate, reference and champion answer the held-out prompts, and the judge, if any, read the answers."""
+    """Sample answers of candidate, reference and champion to the held-out prompts; score them, also by the judge."""
     from kellet.evaluation import evaluate as stage
 
     inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion, "judge": judge}
@@ -99,7 +99,7 @@ def evaluate(
 
 @task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
-    """Judge the evaluation: promote, block or inconclusive (gate.json)."""
+    """Decide by the evaluation: promote, block or inconclusive (gate.json)."""
     from kellet.evaluation.file import read_evaluation
     from kellet.gate import verdict as stage
 
@@ -117,7 +117,7 @@ def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[
 def diagnose(
     config: Config, data: Dataset, reward: Artefact, policy: Artefact, evaluation: Artefact, origin: dict[str, str]
 ) -> Artefact:
-    """Say why it came out so, from the files of the other stages (diagnosis.json)."""
+    """Explain the verdict from the files of the other stages (diagnosis.json)."""
     from kellet.diagnosis import diagnose as stage
     from kellet.diagnosis.evidence import Evidence, read_pairs
     from kellet.diagnosis.history import read_history
@@ -150,7 +150,7 @@ def write_report(
     origin: dict[str, str],
     champion: dict[str, Any] | None,
 ) -> Artefact:
-    """Gather what a person reads after a retraining: report.html and the files it was made from."""
+    """Write report.html, beside the files that it is made from."""
     from kellet.report import page as stage
     from kellet.report.run import gather, read_run
 
@@ -158,7 +158,7 @@ def write_report(
 
     def write(out: Path) -> None:
         with atomic_folder(out) as temporary:
-            folders = {stage: artefact.path for stage, artefact in stages.items()}
+            folders = {name: artefact.path for name, artefact in stages.items()}
             gather(config, {**folders, "reward_model": reward.path}, temporary)
             run = read_run(temporary, answers=True)
             stage.write_report(temporary / "report.html", run, data.summary, champion)

@@ -112,7 +112,7 @@ def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, 
 
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, client, tmp_path, monkeypatch):
-    """A real upload, found from another folder: MLflow names an artefact's folder after the one it came from."""
+    """A real upload, found from another folder; MLflow names an artefact's folder after the one it came from."""
     folders = {"base": tmp_path / "0a1b", "policy": tmp_path / "2c3d"}
     for name, folder in folders.items():
         (folder / "adapter").mkdir(parents=True)
@@ -163,8 +163,8 @@ def test_a_champion_whose_run_was_deleted_is_still_named(config, client, add, tm
     run = client.create_run(experiment).info.run_id  # has no params.yaml
     registry.promote(config.tracking, add("a", run_id=run))
     champion = Artefact(stage="champion", path=tmp_path, hash="a")
-    told = registry.describe_champion(config, {"retraining_key": "z"}, champion)
-    assert told == {"name": f"{config.tracking.registered_model}/1", "lineage": {"retraining_key": "a"}}
+    description = registry.describe_champion(config, {"retraining_key": "z"}, champion)
+    assert description == {"name": f"{config.tracking.registered_model}/1", "lineage": {"retraining_key": "a"}}
 
 
 def test_a_comparison_holds_while_the_champion_is_the_one_compared_with(config, client, add, aliases):

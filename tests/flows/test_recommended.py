@@ -22,11 +22,11 @@ def remedied(smoke, tmp_path_factory):
     shutil.copytree(smoke.root, root)
     before = project.files_of(root, "artifacts/base_model", "artifacts/policy")
     with project.start(root, *project.SMOKE, "--workers", "2", module="flows.remedies") as process:
-        said = project.wait_for(process, "policy: computing")
+        output = project.wait_for(process, "policy: computing")
         workers = psutil.Process(process.pid).children(recursive=True)
         process.kill()
     done = project.run(root, *project.SMOKE, "--workers", "2", module="flows.remedies")
-    return root, before, said, workers, done
+    return root, before, output, workers, done
 
 
 def folder_of(root):
@@ -34,16 +34,16 @@ def folder_of(root):
 
 
 def test_the_baseline_is_taken_from_the_retraining(remedied):
-    root, before, said, _, done = remedied
+    root, before, output, _, done = remedied
     assert done.returncode in {0, 3}, done.stdout
     after = project.files_of(root, "artifacts/base_model", "artifacts/policy")
     assert {name: after.get(name) for name in before} == before
-    assert "base_model: computing" not in said + done.stdout
+    assert "base_model: computing" not in output + done.stdout
 
 
 def test_no_arm_trains_on_after_a_kill(remedied):
-    _, _, said, workers, _ = remedied
-    assert "policy: computing" in said
+    _, _, output, workers, _ = remedied
+    assert "policy: computing" in output
     assert workers
     alive = [process for process in workers if process.is_running() and "flows" in " ".join(process.cmdline())]
     assert alive == []
@@ -55,9 +55,9 @@ def test_every_arm_is_a_run_that_can_be_compared(remedied):
     assert [run.name for run in runs] == list(ARMS)
     prompts = {name: set(pd.read_parquet(folder_of(root) / name / "evaluation.parquet")["prompt_id"]) for name in ARMS}
     assert all(prompts["baseline"] <= ids for ids in prompts.values())  # one that looks closer asks more
-    told = json.loads((folder_of(root) / "remedies.json").read_text())
-    assert [arm["arm"] for arm in told["arms"]] == list(ARMS)
-    for arm, run in zip(told["arms"], runs, strict=True):
+    result = json.loads((folder_of(root) / "remedies.json").read_text())
+    assert [arm["arm"] for arm in result["arms"]] == list(ARMS)
+    for arm, run in zip(result["arms"], runs, strict=True):
         assert arm["verdict"] == run.decision["verdict"]
         if prompts[run.name] == prompts["baseline"]:  # the effect is then the gate's own figure, of the same rows
             length = next(check for key, check in run.checks().items() if key[1] == "length_ratio")
@@ -68,14 +68,14 @@ def test_every_arm_is_a_run_that_can_be_compared(remedied):
 
 def test_arms_differ_from_the_baseline_by_their_patch_alone(remedied):
     root, *_ = remedied
-    told = json.loads((folder_of(root) / "remedies.json").read_text())
+    result = json.loads((folder_of(root) / "remedies.json").read_text())
     baseline = load_config(folder_of(root) / "baseline/params.yaml")
-    for arm in told["arms"]:
+    for arm in result["arms"]:
         overrides = tuple(f"{key}={json.dumps(value)}" for key, value in arm["patch"].items())
         wanted = load_config(folder_of(root) / "baseline/params.yaml", overrides)
         found = load_config(folder_of(root) / arm["arm"] / "params.yaml")
         assert found.model_copy(update={"name": baseline.name}) == wanted
-    assert told["arms"][3]["patch"] == {**told["arms"][2]["patch"], **told["arms"][1]["patch"]}
+    assert result["arms"][3]["patch"] == {**result["arms"][2]["patch"], **result["arms"][1]["patch"]}
 
 
 def test_the_diagnosis_has_measured_effects_and_nothing_is_registered(remedied):
@@ -90,8 +90,8 @@ def test_the_diagnosis_has_measured_effects_and_nothing_is_registered(remedied):
 
 def test_a_ready_file_exists_exactly_when_an_arm_is_promoted(remedied):
     root, _, _, _, done = remedied
-    told = json.loads((folder_of(root) / "remedies.json").read_text())
-    promoted = [arm["arm"] for arm in told["arms"] if arm["verdict"] == "promote"]
-    assert (told["chosen"] in promoted) if promoted else (told["chosen"] is None)
+    result = json.loads((folder_of(root) / "remedies.json").read_text())
+    promoted = [arm["arm"] for arm in result["arms"] if arm["verdict"] == "promote"]
+    assert (result["chosen"] in promoted) if promoted else (result["chosen"] is None)
     assert (folder_of(root) / "next.yaml").exists() == bool(promoted)
     assert done.returncode == (0 if promoted else 3)

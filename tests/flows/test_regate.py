@@ -20,7 +20,7 @@ TRAINED = ("base_model", "reward_model", "policy", "evaluation")
 
 class Killed(NamedTuple):
     root: Path
-    said: str
+    output: str
     code: int
 
 
@@ -95,17 +95,17 @@ def test_verdicts_on_other_answers_change_nothing(waiting):
 
 
 def test_the_registered_version_becomes_champion_with_the_verdict_of_people(killed):
-    assert killed.code == 0, killed.said
-    assert "smoke: PROMOTE" in killed.said
+    assert killed.code == 0, killed.output
+    assert "smoke: PROMOTE" in killed.output
     assert aliases(killed.root) == {"champion": 2}
-    told = tags(killed.root, 2)
-    assert told["verdict"] == "promote"
-    assert "independent_judge" not in told["reasons"]
+    version = tags(killed.root, 2)
+    assert version["verdict"] == "promote"
+    assert "independent_judge" not in version["reasons"]
     decision = json.loads((killed.root / "runs/smoke/gate.json").read_text())
     assert decision["verdict"] == "promote"
     assert decision["config"]["judge"] == "judge_human"
-    assert decision["inputs"]["retraining_key"] == told["retraining_key"]
-    assert (killed.root / told["report"] / "report.html").read_bytes() == (
+    assert decision["inputs"]["retraining_key"] == version["retraining_key"]
+    assert (killed.root / version["report"] / "report.html").read_bytes() == (
         killed.root / "runs/smoke/report.html"
     ).read_bytes()
     rows = pd.read_parquet(killed.root / "runs/smoke/evaluation.parquet")
@@ -115,9 +115,9 @@ def test_the_registered_version_becomes_champion_with_the_verdict_of_people(kill
 
 def test_its_runs_are_linked_to_the_retraining_and_keep_the_verdicts(killed):
     runs = regate_runs(killed.root)
-    told = tags(killed.root, 2)
+    judged = tags(killed.root, 2)
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
-    (run,) = [run for run in runs if run.info.run_id == told["regate_run"]]
+    (run,) = [run for run in runs if run.info.run_id == judged["regate_run"]]
     version = registry(killed.root).get_model_version("kellet-smoke", "2")
     assert run.data.tags["mlflow.parentRunId"] == version.run_id
     assert run.data.tags["regates"] == "kellet-smoke/2"
@@ -161,8 +161,8 @@ def test_a_comparison_with_another_champion_is_refused_and_what_is_advised_works
     assert not any(f"{stage}: computing" in fresh.stdout for stage in TRAINED[:3])
     assert tags(root, 3)["compared_with"] == "2"
     old, new = (pd.read_parquet(root / tags(root, number)["report"] / "evaluation.parquet") for number in (1, 3))
-    said = [table[table["system"] == "candidate"]["response"].tolist() for table in (old, new)]
-    assert said[0] == said[1]
+    responses = [table[table["system"] == "candidate"]["response"].tolist() for table in (old, new)]
+    assert responses[0] == responses[1]
     given = ask(root, "strict", 0.0)
     blocked = project.run(root, *project.SMOKE, "--set", "gate.seed=1", *given, module="flows.regate")
     assert blocked.returncode == 3, blocked.stdout

@@ -80,9 +80,9 @@ import json, pathlib, mlflow, pandas as pd
 mlflow.set_tracking_uri("sqlite:///{smoke.root}/mlflow.db")
 model = mlflow.pyfunc.load_model("models:/kellet-smoke@champion")
 rows = [json.loads(line) for line in pathlib.Path("{samples}").read_text().splitlines()]
-prompts, said = [row["prompt"] for row in rows], [row["response"] for row in rows]
-assert model.predict(prompts) == said
-assert model.predict(pd.DataFrame({{"prompt": prompts}})) == said
+prompts, written = [row["prompt"] for row in rows], [row["response"] for row in rows]
+assert model.predict(prompts) == written
+assert model.predict(pd.DataFrame({{"prompt": prompts}})) == written
 sampled = model.predict(prompts, params={{"seed": 1}})
 assert sampled == model.predict(prompts, params={{"seed": 1}}) != model.predict(prompts, params={{"seed": 2}})
 """
@@ -109,8 +109,8 @@ def test_a_registered_model_can_be_talked_to_in_a_pipe(smoke):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    said = [line.removeprefix("policy:").strip() for line in done.stdout.splitlines() if line.startswith("policy:")]
-    assert said == [row["response"].split("\n")[0] or "(nothing)" for row in rows]
+    answers = [line.removeprefix("policy:").strip() for line in done.stdout.splitlines() if line.startswith("policy:")]
+    assert answers == [row["response"].split("\n")[0] or "(nothing)" for row in rows]
     missing = project.run(smoke.root, "chat", "--model", "kellet-smoke@nobody", module="kellet")
     assert missing.returncode == 2
     assert "no registered model 'kellet-smoke@nobody'" in missing.stdout
@@ -143,11 +143,11 @@ def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
         try:
             project.wait_for(server, "Uvicorn running on")
             with urllib.request.urlopen(asked, timeout=120) as answer:  # noqa: S310
-                said = json.load(answer)["predictions"]
+                served_answers = json.load(answer)["predictions"]
         finally:
             os.killpg(server.pid, signal.SIGTERM)  # mlflow starts its server as a process of its own
-    assert said == expected
-    assert any(said)
+    assert served_answers == expected
+    assert any(served_answers)
 
 
 def test_unchanged_it_waits_for_its_turn_and_then_computes_nothing(smoke):

@@ -69,8 +69,8 @@ def test_a_deployment_runs_to_a_verdict(prefect, smoke):
     prefect.start("worker", "start", "--pool", "retraining")
     overrides = ["gate.kl_budget=7", "evaluation.judge=true"]
     changed = json.dumps({"params": "profiles/smoke.yaml", "overrides": overrides})
-    said = prefect("deployment", "run", "retrain/manual", "--params", changed, "--watch")
-    assert "Completed" in said
+    output = prefect("deployment", "run", "retrain/manual", "--params", changed, "--watch")
+    assert "Completed" in output
     decision = json.loads((smoke.root / "runs/smoke/gate.json").read_text())
     assert decision["config"]["kl_budget"] == 7
     assert decision["verdict"] in {"promote", "block", "inconclusive"}

@@ -1,4 +1,4 @@
-"""Which verdicts a candidate takes, and which of a version's answers it keeps."""
+"""Which verdicts of people a registered candidate takes, and which it must not lose."""
 
 import json
 from types import SimpleNamespace
@@ -50,13 +50,13 @@ def sheet(folder, name, better, pairs=10, seed=0):
     rows = read_evaluation(folder / "evaluation.parquet")
     drawn, key = spot_check.draw(rows, "reference", pairs, seed)
     sides = {entry["item"]: entry["candidate"] for entry in key["items"]}
-    said = drawn["item"].map(sides)
-    drawn["better"] = said if better == "candidate" else said.map({"a": "b", "b": "a"})
+    candidates = drawn["item"].map(sides)
+    drawn["better"] = candidates if better == "candidate" else candidates.map({"a": "b", "b": "a"})
     spot_check.write(drawn, key, folder.parent / f"{name}.csv", folder.parent / f"{name}.json")
     return Verdicts(sheets=(f"{name}.csv",), key=f"{name}.json")
 
 
-def test_verdicts_reach_the_answers_and_are_known_the_second_time(project):
+def test_verdicts_reach_the_answers_and_are_recognised_the_second_time(project):
     anna = sheet(project, "anna", "candidate")
     judged = take_verdicts.fn(CONFIG, candidate(project), anna)
     rows = pd.read_parquet(judged.path / "evaluation.parquet")
@@ -91,8 +91,8 @@ def test_a_second_sheet_adds_and_a_reviewer_more_changes_what_was_said(project):
     both = take_verdicts.fn(
         CONFIG, candidate(after, project), Verdicts(sheets=(*anna.sheets, *ben.sheets), key="ben.json")
     )
-    said = pd.read_parquet(both.path / "evaluation.parquet")["judge_human"].dropna()
-    assert said.tolist() == [0.5] * 20
+    scores = pd.read_parquet(both.path / "evaluation.parquet")["judge_human"].dropna()
+    assert scores.tolist() == [0.5] * 20
 
 
 def test_verdicts_that_were_counted_are_not_lost(project):
