@@ -145,6 +145,8 @@ def check_threshold(
     if estimate.clusters < MIN_PROMPTS:
         enough = max(MIN_PROMPTS, few or prompts_needed(estimate, threshold.limit, alpha) or MIN_PROMPTS)
         why = f"{result}: cannot tell from fewer than {MIN_PROMPTS} {estimate.of}; about {enough:,} would show which."
+        if estimate.of == "clusters":
+            why += " Prompts with the same text, or with the same value in the column cluster, are one cluster."
         return GateCheck(*threshold, estimate, None, why, enough)
     if direction == "above":
         holds, violated = estimate.low > threshold.limit, estimate.high <= threshold.limit

@@ -25,7 +25,9 @@ QUESTIONS = {
 CHECKS = {
     "mean_gain": "mean reward gain",
     "length_ratio": "mean length, candidate / reference",
-    "equal_length_gain": "gain at equal length",
+    "matched_length_gain": "gain among answers of about the same length",
+    "equal_length_gain": "gain at equal length, by a straight line",
+    "unaccounted_judges": "judges that nobody accounted for",
     "equal_length_win_rate": "win rate at equal length",
     "equal_style_gain": "gain at equal style and length",
     "mean_kl": "mean KL of a response",
@@ -44,7 +46,7 @@ CHECKS = {
 TILES = {
     "Reward gain": ("reward_gain", "mean_gain"),
     "Length": ("length_inflation", "length_ratio"),
-    "Gain at equal length": ("controlled_gain", "equal_length_gain"),
+    "Gain at equal length": ("controlled_gain", "matched_length_gain"),
     "KL from the reference": ("kl_budget", "mean_kl"),
     "Wins by the judge": ("independent_judge", "win_rate"),
 }
@@ -178,7 +180,25 @@ def length(decision: Mapping[str, Any]) -> dict[str, Any] | None:
         (f"{one['shortest']:.0f} to {one['longest']:.0f}", f"{one['pairs']:,}", text_of(one["gain"], "reward"))
         for one in evidence["strata"]
     ]
-    return {"sentence": evidence["sentence"], "alone": alone, "strata": strata}
+    return {"sentence": evidence["sentence"], "alone": alone, "strata": strata, "local": _local(evidence.get("local"))}
+
+
+def _local(local: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The gain by difference of lengths: a sentence and a drawing."""
+    if not local:
+        return None
+    sentence = (
+        f"Among {local['pairs']:,} pairs of answers whose lengths differ by less than {local['bandwidth']:.1f} tokens "
+        f"(means of {local['shortest']:.0f} to {local['longest']:.0f} tokens) the gain at equal length is "
+        f"{text_of(local['gain'], 'reward')}."
+    )
+    points = [tuple(point[name] for name in ("difference", "gain", "low", "high")) for point in local["curve"]]
+    points = [point for point in points if None not in point]
+    axes = "candidate longer by, tokens", "reward gain"
+    drawing = (
+        svg.estimates("Reward gain by difference of lengths", *axes, points, local["bandwidth"]) if points else None
+    )
+    return {"sentence": sentence, "drawing": drawing}
 
 
 def _controlled(level: Mapping[str, Any]) -> str:

@@ -173,14 +173,37 @@ def reliability(title: str, points: Sequence[tuple[float, float, float, float]])
     parts = _grid(x_axis, y_axis, "confidence of the preference model", "share of pairs that it got right")
     start, end = (f"{x_axis.at(one):.1f} {y_axis.at(one):.1f}" for one in (0.5, 1.0))
     parts.append(f'<path class="threshold" d="M{start}L{end}"/>')
-    for confidence, share, low, high in points:
-        x = x_axis.at(confidence)
-        ends = f'y1="{y_axis.at(low):.1f}" y2="{y_axis.at(high):.1f}"'
-        parts.append(f'<line class="whisker plain" x1="{x:.1f}" x2="{x:.1f}" {ends}/>')
-        parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{y_axis.at(share):.1f}" r="5"/>')
+    parts += _whiskers(x_axis, y_axis, points)
     shares = [[100 * one for one in point] for point in points]
     texts = [f"at {c:.0f}% confidence {s:.0f}% [{low:.0f}, {high:.0f}] right" for c, s, low, high in shares]
     return _drawing(width, height, title, parts, f"{'; '.join(texts)}.")
+
+
+def estimates(
+    title: str, x_name: str, y_name: str, points: Sequence[tuple[float, float, float, float]], band: float
+) -> Markup:
+    """Draw estimates (x, value, low, high) along x; what lies within ``band`` of x = 0 is shaded."""
+    width, height = 460, 260
+    x_axis = Axis([x for x, *_ in points], 52, width - 12)
+    y_axis = Axis([end for _, *ends in points for end in ends], height - 46, 34, zero=True)
+    left, right = (max(52.0, min(width - 12.0, x_axis.at(end))) for end in (-band, band))
+    shade = f'<rect class="good" x="{left:.1f}" y="34" width="{right - left:.1f}" height="{height - 80}"/>'
+    zero = f'<line class="level limit" x1="52" x2="{width - 12}" y1="{y_axis.at(0):.1f}" y2="{y_axis.at(0):.1f}"/>'
+    parts = [shade, *_grid(x_axis, y_axis, x_name, y_name), zero]
+    parts += _whiskers(x_axis, y_axis, points)
+    texts = [f"at {x:.3g} {value:.3g} [{low:.3g}, {high:.3g}]" for x, value, low, high in points]
+    return _drawing(width, height, title, parts, f"{'; '.join(texts)}.")
+
+
+def _whiskers(x_axis: Axis, y_axis: Axis, points: Sequence[tuple[float, float, float, float]]) -> list[str]:
+    """A dot with its interval for each (x, value, low, high)."""
+    parts = []
+    for x_value, value, low, high in points:
+        x = x_axis.at(x_value)
+        ends = f'y1="{y_axis.at(low):.1f}" y2="{y_axis.at(high):.1f}"'
+        parts.append(f'<line class="whisker plain" x1="{x:.1f}" x2="{x:.1f}" {ends}/>')
+        parts.append(f'<circle class="dot plain" cx="{x:.1f}" cy="{y_axis.at(value):.1f}" r="5"/>')
+    return parts
 
 
 def bubbles(title: str, x_name: str, y_name: str, dots: Sequence[Bubble], front: Sequence[Point] = ()) -> Markup:

@@ -76,7 +76,7 @@ def token_kl(table):
 def everything(tmp_path_factory):
     table = evaluation(40, judged=20, champion_gain=0.1)
     table.loc[:, "response"] = NASTY
-    table.loc[:, "prompt"] = NASTY
+    table["prompt"] = NASTY + table["prompt_id"]  # one text for all would be one cluster
     card = {"accuracy": {"value": 0.8, "interval": [0.75, 0.85]}, "pairs": 700, "warnings": [NASTY], "gamma": None}
     card["calibration"] = {"reliability": [{"confidence": 0.7, "right": {"value": 0.6, "interval": [0.5, 0.7]}}]}
     return page(
@@ -134,6 +134,15 @@ def test_links_lead_somewhere_and_no_id_is_given_twice(everything):
     assert len(named) == len(set(named))
     assert set(ids) == set(named)
     assert {value[1:] for name, value in parsed.attributes if name == "href"} <= set(named)
+
+
+def test_the_gain_at_equal_length_is_drawn_with_the_pairs_that_carry_it(tmp_path):
+    text, parsed = page(tmp_path, evaluation(64))
+    local = decide(evaluation(64), Gate(resamples=200)).length.local
+    words = " ".join(parsed.words)
+    assert f"Among {local.pairs:,} pairs of answers whose lengths differ by less than {local.bandwidth:.1f}" in words
+    assert "Reward gain by difference of lengths" in words
+    assert f"at 0 {local.gain.value:.3g} [{local.gain.low:.3g}, {local.gain.high:.3g}]" in words
 
 
 def test_all_sections_are_there(everything):
