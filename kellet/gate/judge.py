@@ -8,6 +8,9 @@ The margin is one of non-inferiority: a judge who is indifferent passes with a f
 at a margin of 0.10, 620 at 0.05, 2,400 at 0.025). It does not excuse what is shown: a win rate whose interval lies
 below one half blocks, inside the margin too.
 
+Where people judged some pairs and a model all of them (``gate.model_judge``), both kinds of labels give the win rate by
+people (kellet/stats/prediction_powered.py). A model without people decides nothing.
+
 Legend: b is the candidate, a the reference.
 """
 
@@ -17,8 +20,10 @@ import numpy as np
 
 from kellet.config.judgement import Gate
 from kellet.errors import InputError
-from kellet.evaluation.answers import Answers, win_rate_by
+from kellet.evaluation.answers import Answers, pairs, win_rate_by, wins
 from kellet.gate.checks import (
+    MIN_PROMPTS,
+    POWER,
     Criterion,
     GateCheck,
     Threshold,
@@ -27,26 +32,31 @@ from kellet.gate.checks import (
     comparisons_needed,
     prompts_needed,
 )
-from kellet.stats.bootstrap import Estimate
+from kellet.stats.bootstrap import Estimate, Floats
 from kellet.stats.format import in_words
+from kellet.stats.prediction_powered import labels_needed, prediction_powered
+from kellet.stats.win_rate import corrected
 
 BY_DEFAULT = Gate.model_fields["judge"].default
 """The judge that is named where nobody names one; a file without it is no mistake."""
 
 
-def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
+def independent_judge(a: Answers, b: Answers, gate: Gate, nominal: Gate | None = None) -> Criterion:
     """Win rate of b over a by the column ``gate.judge`` is above 0.5 - ``judge_margin`` and not shown below 0.5.
 
-    Raises InputError when ``gate.judge`` names a column that the evaluation does not have.
+    ``nominal`` is the gate at the level that was asked for, where ``gate`` has the smaller one of a look: at that one
+    a win rate is shown to be below one half.
+    Raises InputError when ``gate.judge`` or ``gate.model_judge`` names a column that the evaluation does not have.
     """
     required, name, limit = "independent_judge" in gate.required, gate.judge, 0.5 - gate.judge_margin
     scored = [column for column in a.judges if not np.isnan(np.append(a.judges[column], b.judges[column])).all()]
-    if name not in a.judges and name != BY_DEFAULT:
-        raise InputError(
-            f"gate.judge names the column {name!r}, which the evaluation does not have; "
-            + (f"it has {', '.join(a.judges)}" if a.judges else "it has no column judge_*")
-        )
-    accounted = {name, *gate.judges_for_information}
+    for parameter, column in (("gate.judge", name), ("gate.model_judge", gate.model_judge)):
+        if column is not None and column not in a.judges and column != BY_DEFAULT:
+            raise InputError(
+                f"{parameter} names the column {column!r}, which the evaluation does not have; "
+                + (f"it has {', '.join(a.judges)}" if a.judges else "it has no column judge_*")
+            )
+    accounted = {name, gate.model_judge, *gate.judges_for_information}
     unaccounted = [column for column in scored if column not in accounted]
     checks, notes = [], []
     if unaccounted:
@@ -61,7 +71,7 @@ def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
             f"About {sizes[0]:,} judged prompts are enough where the judge is indifferent, {sizes[-1]:,} where it "
             "prefers the candidate in 60%."
         )
-    if name not in scored:
+    if name not in scored and gate.model_judge is None:
         return Criterion("independent_judge", required, tuple(checks), " ".join(notes))
     if name == "judge_reward":
         origin = ["judge_reward is a second reward model, on other pairs of the same labels: it shares their bias."]
@@ -70,8 +80,13 @@ def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
     else:
         origin = []
     wanted = Threshold("win_rate", limit, "above", "win rate")
-    rate = win_rate_by(a, b, name, gate).get("win_rate")
-    if rate is None:
+    needed, nominal = None, nominal or gate
+    if gate.model_judge is not None:
+        rate, needed, note = human_win_rate(a, b, gate)
+        against, origin = human_win_rate(a, b, nominal)[0], [note]
+    else:
+        rate, against = (win_rate_by(a, b, name, each).get("win_rate") for each in (gate, nominal))
+    if rate is None or against is None:
         why = (
             f"no prompt and sample has a {name} score for both systems; score the candidate's and the reference's "
             "answer with the same prompt_id and sample"
@@ -81,16 +96,58 @@ def independent_judge(a: Answers, b: Answers, gate: Gate) -> Criterion:
     subject = f"win rate by {name}"
     if gate.judge_error:
         subject += f", corrected for the {gate.judge_error:.0%} that it gets wrong"
-    checks.append(_not_inferior(wanted, subject, rate, sizes[0] if sizes else None, gate))
+    checks.append(_not_inferior(wanted, subject, (rate, against), sizes[0] if sizes else None, gate, needed))
     return Criterion("independent_judge", required, tuple(checks), " ".join(origin))
 
 
-def _not_inferior(wanted: Threshold, subject: str, rate: Estimate, indifferent: int | None, gate: Gate) -> GateCheck:
-    """Above the limit, and not shown below one half. ``indifferent``: comparisons that an indifferent judge takes."""
-    check = check_threshold(wanted, subject, rate, gate.alpha, few=indifferent)
-    if rate.high < 0.5 and check.passed is not False and check.estimate is not None and rate.clusters >= 10:
+def human_win_rate(a: Answers, b: Answers, gate: Gate) -> tuple[Estimate | None, int | None, str]:
+    """Win rate of b over a by ``gate.judge``, helped by ``gate.model_judge``; the labels that would decide; a note.
+
+    The rate is None where the judge compared no pair, the number of labels where it cannot be told.
+    """
+    rows_a, rows_b = pairs(a, b)
+    unknown = np.full(len(rows_a), np.nan)
+
+    def labels(column: str) -> Floats:
+        return wins(a.judges[column][rows_a], b.judges[column][rows_b]) if column in a.judges else unknown
+
+    model = str(gate.model_judge)
+    group = None if a.group is None else a.group[rows_a]
+    powered = prediction_powered(labels(gate.judge), labels(model), a.prompt[rows_a], group, alpha=gate.alpha)
+    if not powered.labelled:
+        return None, None, f"{model} alone decides nothing."
+    rate, alone = (corrected(item, gate.judge_error) for item in (powered.estimate, powered.alone))
+    rate = replace(rate, of=f"{powered.estimate.of} judged by {gate.judge}")
+    distance = abs(rate.value - (0.5 - gate.judge_margin)) * (1 - 2 * gate.judge_error)
+    observed = powered.estimate.value
+    needed = labels_needed(distance, observed, powered.correlation, powered.prompts, gate.alpha, POWER)
+    shorter = 1 - (rate.high - rate.low) / (alone.high - alone.low)
+    note = (
+        f"{gate.judge} judged {powered.labelled:,} of {powered.prompts:,} prompts; with the judgements of {model} "
+        f"(correlation {powered.correlation:.2f}, λ = {powered.tuning:.2f}) the interval is {shorter:.0%} shorter than "
+        f"without, which is {in_words(alone, 'win rate')}."
+    )
+    return rate, needed, note
+
+
+def _not_inferior(
+    wanted: Threshold,
+    subject: str,
+    rates: tuple[Estimate, Estimate],
+    indifferent: int | None,
+    gate: Gate,
+    needed: int | None = None,
+) -> GateCheck:
+    """Above the limit, and not shown below one half.
+
+    ``rates``: at the level of the check, and at the one at which it is shown to be below one half. ``indifferent``:
+    comparisons that a judge who is indifferent takes.
+    """
+    rate, against = rates
+    check = check_threshold(wanted, subject, rate, gate.alpha, needed, few=indifferent)
+    if against.high < 0.5 and check.passed is not False and rate.clusters >= MIN_PROMPTS:
         why = (
-            f"{subject[0].upper()}{subject[1:]} {in_words(rate, 'win rate')} over {rate.clusters} {rate.of}: shown to "
+            f"{subject[0].upper()}{subject[1:]} {in_words(against, 'win rate')} over {rate.clusters} {rate.of}: shown to "
             "be below 50.0%, so the judge prefers the reference; the margin is for judges who are not sure."
         )
         return replace(check, passed=False, why=why, needed_prompts=None)

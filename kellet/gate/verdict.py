@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from kellet.config.judgement import Gate
@@ -141,7 +142,7 @@ def decide(
     verdict stands alone, and says so.
     Raises DataError when the rows break the contract.
     """
-    told = programme.as_dict(look, gate)
+    programme_facts, nominal = programme.as_dict(look, gate), gate
     if look is not None:
         gate = gate.model_copy(update={"alpha": look.alpha(gate)})
     rows = check_evaluation(evaluation, rivals_answer_all=look is None)
@@ -155,12 +156,13 @@ def decide(
         criteria.controlled_gain(equal, gate),
         criteria.kl_budget(candidate, gate),
         criteria.kl_price(reference, candidate, gate),
-        independent_judge(reference, candidate, gate),
+        independent_judge(reference, candidate, gate, nominal),
         criteria.reward_trust(reference, candidate, gate, card),
         degeneration.degeneration(reference, candidate, gate),
         styles.criterion(style, "" if equal.model.identified else equal.model.reason, gate),
     )
-    versus = _against_champion(answers, gate) if "champion" in answers else None
+    # A smaller level makes a promotion harder; what speaks against one counts at the level that was asked for.
+    versus = _against_champion(answers, nominal) if "champion" in answers else None
     anchor = against_anchor(answers, gate)
     verdict = _verdict(decided, versus, anchor)
     facts = {
@@ -168,13 +170,14 @@ def decide(
         "evaluation_rows_sha256": evaluation_hash(rows),
         "rows": len(rows),
         "prompts": int(candidate.prompt.max()) + 1,
+        **({} if candidate.group is None else {"clusters": len(np.unique(candidate.group))}),
         "systems": sorted(answers),
     }
     by_judge = {name: win_rate_by(reference, candidate, name, gate) for name in candidate.judges}
     judges = {name: estimates for name, estimates in by_judge.items() if estimates}
     headline = _headline(verdict, decided, versus, anchor, gate)
     length = length_evidence(reference, candidate, equal, gate)
-    return GateDecision(verdict, headline, decided, versus, anchor, judges, length, style, facts, told, gate)
+    return GateDecision(verdict, headline, decided, versus, anchor, judges, length, style, facts, programme_facts, gate)
 
 
 def _verdict(

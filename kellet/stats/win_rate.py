@@ -6,7 +6,7 @@ the outcomes that happened, so 40 wins of 40 would give the interval [1, 1].
 Legend: N = pairs or answers, n = prompts (clusters). ``alpha`` is one-sided, see kellet/stats/bootstrap.py.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def corrected(rate: Estimate, error: float) -> Estimate:
     """
     ends = (np.array([rate.value, rate.low, rate.high]) - error) / (1 - 2 * error)
     value, low, high = np.clip(ends, 0, 1).tolist()
-    return Estimate(value, low, high, rate.clusters)
+    return replace(rate, value=value, low=low, high=high)
 
 
 def length_controlled(

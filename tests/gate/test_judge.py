@@ -5,6 +5,7 @@ import pytest
 
 from kellet.config.judgement import Gate
 from kellet.errors import InputError
+from kellet.gate.programme import Programme
 from kellet.gate.verdict import decide
 from tests.helpers.command import kellet
 from tests.helpers.evaluations import evaluation
@@ -99,3 +100,11 @@ def test_between_the_limit_and_one_half_the_nearer_end_decides():
         checks[0.47].needed_prompts, rel=0.1
     )  # Wilson's ends lean to one half
     assert checks[0.43].needed_prompts < 400
+
+
+def test_at_the_smaller_level_of_a_look_what_speaks_against_counts_at_the_nominal_one():
+    """0.48 of 2,000 is [0.462, 0.498] at 0.05 and [0.444, 0.517] at 0.0005: above the limit, and below one half."""
+    rows = with_judge("judge_human", 0.48, 2000)
+    look = Programme().next_look("x", 1, []).model_copy(update={"level": 0.0005})
+    assert decide(rows, Gate()).verdict == "block"
+    assert decide(rows, Gate(), look=look).criterion("independent_judge").passed is False
