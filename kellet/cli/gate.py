@@ -26,6 +26,8 @@ from kellet.progress import lines
 if TYPE_CHECKING:
     from kellet.config.run import Config
 
+MARKS = {True: "pass", False: "FAIL", None: "?"}
+
 
 @click.command(epilog="Example: kellet evaluate --champion runs/last-week/policy")
 @with_params()
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 @path_option("--reward-model", "RUN/reward_model")
 @path_option("--policy", "RUN/policy")
 @click.option("--champion", type=FILE, help="Policy folder of the present champion; none without it.")
+@click.option("--anchor", type=FILE, help="Policy folder of the anchor, where that is not the champion.")
+@click.option(
+    "--programme", type=FILE, help="State of kellet gate: with evaluation.rotation, ask the prompts of its next look."
+)
 @path_option("--judge", "RUN/judge when evaluation.judge is true, else none")
 @path_option("--out", "RUN/evaluation")
 def evaluate(
@@ -45,22 +51,29 @@ def evaluate(
     reward_model: Path | None,
     policy: Path | None,
     champion: Path | None,
+    anchor: Path | None,
+    programme: Path | None,
     judge: Path | None,
     out: Path | None,
 ) -> None:
-    """Let candidate, reference and champion answer the held-out prompts."""
+    """Let candidate, reference, champion and anchor answer the held-out prompts."""
     table = table_of(config, preferences)
     base = base_of(config, run, base)
     reward_model = existing(reward_model or run_folder(config, run) / "reward_model", "train-reward")
     policy = existing(policy or run_folder(config, run) / "policy", "train-policy")
-    champion = existing(champion, "train-policy") if champion else None
+    champion, anchor = (existing(path, "train-policy") if path else None for path in (champion, anchor))
     if judge or config.evaluation.judge:
         judge = existing(judge or run_folder(config, run) / "judge", "train-reward --judge")
+    look = 1
+    if programme is not None:
+        from kellet.gate.programme_file import read
+
+        look = read(programme, config.gate.programme_level).next_number
     from kellet.evaluation import evaluate as stage
 
     out = output_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
-    models = stage.Models(base, reward_model, policy, champion, judge)
-    stage.evaluate(config, table, models, out, lines("evaluation"))
+    models = stage.Models(base, reward_model, policy, champion, judge, anchor)
+    stage.evaluate(config, table, models, out, lines("evaluation"), look)
     click.echo(f"evaluation in {out / 'evaluation.parquet'}")
 
 
@@ -72,9 +85,22 @@ def evaluate(
 @click.option(
     "--card", type=FILE, help="The reward model's card.json, for the criterion reward_trust; none without it."
 )
+@click.option(
+    "--programme", type=FILE, help="Count this as a look of the programme in this JSON file, which is made if missing."
+)
+@click.option(
+    "--candidate", help="Its name in the programme: judged again, it keeps its answers. Without it, FILE is a new one."
+)
 @path_option("--out", "RUN/gate.json without FILE; with FILE nothing is written")
 def gate(
-    config: "Config", file: Path | None, run: Path | None, as_json: bool, card: Path | None, out: Path | None
+    config: "Config",
+    file: Path | None,
+    run: Path | None,
+    as_json: bool,
+    card: Path | None,
+    programme: Path | None,
+    candidate: str | None,
+    out: Path | None,
 ) -> None:
     """Judge an evaluation FILE (.parquet, .csv), whoever made it; default: that of the run.
 
@@ -90,7 +116,15 @@ def gate(
         existing(card, "train-reward")
     elif file is None and file_of(folder, "card.json").is_file():
         card = file_of(folder, "card.json")
-    decision = stage.decide(read_evaluation(evaluation), config.gate, card=read_object(card) if card else None)
+    if candidate is not None and programme is None:
+        raise ConfigError(f"--candidate {candidate} names a candidate of a programme; give --programme STATE.json too")
+    rows, facts = read_evaluation(evaluation), read_object(card) if card else None
+    if programme is not None and config.gate.programme:
+        from kellet.gate.programme_file import judge
+
+        decision = judge(programme, rows, config.gate, facts, candidate)
+    else:
+        decision = stage.decide(rows, config.gate, card=facts)
     out = out or (None if file else folder / "gate.json")
     if out is not None:
         decision.write(out)
@@ -98,9 +132,12 @@ def gate(
         click.echo(json.dumps(decision.to_dict(), indent=2, ensure_ascii=False))
     else:
         for criterion in decision.criteria:
-            mark = {True: "pass", False: "FAIL", None: "?"}[criterion.passed] if criterion.counted else "-"
+            mark = MARKS[criterion.passed] if criterion.counted else "-"
             click.echo(f"{mark:<5}{criterion.name:<18} {criterion.why}")
+        if anchor := decision.comparison_with_anchor:
+            click.echo(f"{MARKS[anchor.not_behind.passed]:<5}{'anchor':<18} {anchor.not_behind.why}")
         click.echo(f"     {'length':<18} {decision.length.sentence}")
+        click.echo(f"     {'programme':<18} {decision.programme['sentence']}")
     if not decision.promote:
         raise NotPromoted(f"{decision.verdict}: {decision.headline}")
     click.echo(f"promote: {decision.headline}", err=as_json)
@@ -116,7 +153,7 @@ def gate(
 def gate_power(
     config: "Config", prompts: str, replicates: int, names: tuple[str, ...], workers: int, as_json: bool
 ) -> None:
-    """Simulate policies whose truth is known, and say how often the gate errs with these settings."""
+    """Simulate policies whose true gain is known, and say how often the gate errs with these settings."""
     from kellet.gate import power as stage
     from kellet.gate.populations import chosen
 
@@ -126,10 +163,10 @@ def gate_power(
         raise ConfigError(f"--prompts got {prompts!r}; it takes numbers with commas, such as 64,256") from error
     if min(*sizes, replicates, workers) < 1:
         raise ConfigError("--prompts, --replicates and --workers take numbers from 1 on")
-    found = stage.measure(
+    result = stage.measure(
         config.gate, chosen(names), sizes, replicates, workers=workers, progress=lambda text: click.echo(text, err=True)
     )
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:
-        click.echo(f"{stage.verdict_table(found.rates)}\n\n{stage.coverage_table(found.coverages)}".rstrip())
+        click.echo(f"{stage.verdict_table(result.rates)}\n\n{stage.coverage_table(result.coverages)}".rstrip())

@@ -28,7 +28,7 @@ from kellet.progress import Progress, quiet
 from kellet.reward.judge_model import COLUMN, judge_scores
 from kellet.reward.model import Scorer, load_scorer
 
-CHAMPION = "champion"
+CHAMPION, ANCHOR = "champion", "anchor"
 REVIEWER_NOISE = 0.2
 """Standard deviation of a simulated reviewer's error, in units of gold."""
 
@@ -45,21 +45,27 @@ class Models(NamedTuple):
     """The present champion, another policy on this base."""
     judge: Path | None = None
     """The second reward model, as train_judge wrote it; it fills the column ``judge_reward``."""
+    anchor: Path | None = None
+    """The champion that was last shown better than the anchor before it, where that is not the champion."""
 
 
-def evaluate(config: Config, preferences: Path, models: Models, out: Path, progress: Progress = quiet) -> None:
-    """Let candidate, reference and champion (if any) answer the test prompts of ``preferences``.
+def evaluate(
+    config: Config, preferences: Path, models: Models, out: Path, progress: Progress = quiet, look: int = 1
+) -> None:
+    """Let candidate, reference and, if given, champion and anchor answer the test prompts of ``preferences``.
 
+    ``look``: which look of a programme this is for; with ``evaluation.rotation`` each asks other prompts.
     Writes evaluation.parquet and token_kl.json into ``out``. Raises DataError when there is no test prompt.
     """
-    prompts = test_prompts(preferences, config)
+    prompts = prompts_asked(preferences, config, look)
     model, tokenizer = load_base(models.base, config.base_model)
     model = load_adapter(model, models.policy / "adapter")
     scorer = load_scorer(model, models.reward_model, tokenizer.eos_token_id)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
-    if models.champion is not None:
-        load_adapter(model, models.champion / "adapter", CHAMPION)
-        systems["champion"] = CHAMPION
+    for name, rival in ((CHAMPION, models.champion), (ANCHOR, models.anchor)):
+        if rival is not None:
+            load_adapter(model, rival / "adapter", name)
+            systems[name] = name
     size = config.evaluation.batch_size
     total = len(systems) * config.evaluation.samples * -(-len(prompts) // size)
     rows: list[pd.DataFrame] = []
@@ -83,12 +89,17 @@ def evaluate(config: Config, preferences: Path, models: Models, out: Path, progr
         write_json(folder / "token_kl.json", highlights)
 
 
-def test_prompts(preferences: Path, config: Config) -> list[str]:
-    """Up to ``evaluation.prompts`` prompts of the test split (kellet/data/prompts.py), in the order of their hashes."""
+def prompts_asked(preferences: Path, config: Config, look: int = 1) -> list[str]:
+    """Up to ``evaluation.prompts`` prompts of the test split (kellet/data/prompts.py), in the order of their hashes.
+
+    With ``evaluation.rotation`` look 2 begins where look 1 ended, and so on; after the last prompt comes the first.
+    """
     prompts = sorted(prompts_of(preferences, "test"), key=prompt_id)
     if not prompts:
         raise DataError(f"{preferences} has no prompt in split 'test'; prepare it again with more prompts")
-    return prompts[: config.evaluation.prompts]
+    count = min(config.evaluation.prompts, len(prompts))
+    start = (look - 1) * count if config.evaluation.rotation else 0
+    return [prompts[(start + place) % len(prompts)] for place in range(count)]
 
 
 @torch.no_grad()

@@ -153,10 +153,10 @@ class Programme(_Record):
         return self.model_copy(update={"looks": (*self.looks, past), "prompts": {**self.prompts, **used}})
 
 
-def as_dict(look: Look | None, gate: Gate, why: str = "") -> dict[str, Any]:
-    """The part ``programme`` of gate.json. ``why`` this look stands alone, where there is no ``look``."""
+def as_dict(look: Look | None, gate: Gate) -> dict[str, Any]:
+    """The part ``programme`` of gate.json; without a ``look`` it says that the verdict stands alone, and why."""
     if look is None:
-        why = why or ("no programme was given" if gate.programme else "gate.programme is false")
+        why = "no programme was given" if gate.programme else "gate.programme is false"
         sentence = f"This look stands alone ({why}): repeated looks are not accounted for, nor repeated prompts."
         return {"active": False, "why": why, "alpha": gate.alpha, "sentence": sentence}
     shown = {"level", "rate", "spent", "candidate", "promoted_before", "judged_before", "answers"}

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from kellet.config.judgement import Gate
 from kellet.errors import InputError
-from kellet.evaluation.file import SYSTEMS, evaluation_hash, prompt_id
+from kellet.evaluation.file import SYSTEMS, check_evaluation, evaluation_hash, prompt_id
 from kellet.evaluation.joined import join
 from kellet.files import atomic_file, value_hash, write_json
 from kellet.gate.programme import PastLook, Programme
@@ -31,13 +31,14 @@ SEAL = "sha256"
 def judge(
     state: Path, rows: pd.DataFrame, gate: Gate, card: Mapping[str, Any] | None = None, candidate: str | None = None
 ) -> GateDecision:
-    """Take one look of the programme in ``state`` at a candidate's checked ``rows``, and record it there.
+    """Take one look of the programme in ``state`` at the ``rows`` of a candidate's evaluation, and record it there.
 
     The state is created where there is none. ``candidate`` names the candidate: an earlier one of this name keeps its
     answers and gets these beside them; without a name the rows are a candidate of their own. The same rows with the
     same settings and card are the same look: nothing is spent, and the verdict is the same. Raises InputError, and
     leaves the state as it was, when it is damaged, edited, of another false discovery rate or in use.
     """
+    rows = check_evaluation(rows)
     evidence = value_hash([evaluation_hash(rows), gate.model_dump(mode="json"), card])
     with _alone(state):
         programme = read(state, gate.programme_level)

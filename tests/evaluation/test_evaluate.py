@@ -9,7 +9,7 @@ import torch
 from kellet.config.training import Lora
 from kellet.data.world import gold
 from kellet.errors import DataError
-from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world, test_prompts
+from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world, prompts_asked
 from kellet.evaluation.file import check_evaluation, prompt_id, read_evaluation
 from kellet.files import content_hash
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
@@ -18,7 +18,6 @@ from kellet.reward.train import train_reward
 from tests.helpers import tiny
 from tests.helpers.tiny import perturb
 
-test_prompts.__test__ = False  # a function of the package, not a test
 COLUMNS = {
     *("prompt_id", "prompt", "system", "sample", "response", "reward", "length_tokens", "kl_nats", "truncated"),
     *("reward_std", "judge_gold", "judge_human"),
@@ -37,10 +36,11 @@ def parts(tmp_path_factory):
     return root
 
 
-def run(parts, out, policy="policy", champion=None, **sections):
+def run(parts, out, policy="policy", champion=None, anchor=None, look=1, **sections):
     base, preferences = tiny.folder() / "base", tiny.folder() / "preferences.parquet"
-    models = Models(base, parts / "reward_model", parts / policy, parts / champion if champion else None)
-    evaluate(tiny.config(**sections), preferences, models, out)
+    champion, anchor = (parts / name if name else None for name in (champion, anchor))
+    models = Models(base, parts / "reward_model", parts / policy, champion, anchor=anchor)
+    evaluate(tiny.config(**sections), preferences, models, out, look=look)
     return pd.read_parquet(out / "evaluation.parquet")
 
 
@@ -194,11 +194,43 @@ def test_the_kl_of_a_few_answers_is_kept_token_by_token(parts, tmp_path):
 
 def test_prompts_come_in_the_order_of_their_hashes_up_to_the_number_asked(tmp_path):
     path = tiny.folder() / "preferences.parquet"
-    few, many = (test_prompts(path, tiny.config(evaluation={"prompts": number})) for number in (4, 999))
+    few, many = (prompts_asked(path, tiny.config(evaluation={"prompts": number})) for number in (4, 999))
     assert len(many) == 32
     assert few == many[:4]
     assert [prompt_id(prompt) for prompt in many] == sorted(prompt_id(prompt) for prompt in many)
     pairs = tiny.pairs()
     pairs[pairs["split"] != "test"].to_parquet(tmp_path / "none.parquet")
     with pytest.raises(DataError, match="no prompt in split 'test'"):
-        test_prompts(tmp_path / "none.parquet", tiny.config())
+        prompts_asked(tmp_path / "none.parquet", tiny.config())
+
+
+def test_with_rotation_each_look_asks_the_next_prompts_and_comes_round(tmp_path):
+    path = tiny.folder() / "preferences.parquet"
+    every = prompts_asked(path, tiny.config(evaluation={"prompts": 999}))
+    rotating = tiny.config(evaluation={"prompts": 12, "rotation": True})
+    looks = [prompts_asked(path, rotating, look) for look in range(1, 9)]
+    assert [
+        prompt for asked in looks for prompt in asked
+    ] == every * 3  # 8 looks at 12 of 32 prompts: three times round
+    assert all(len(set(asked)) == 12 for asked in looks)
+    still = tiny.config(evaluation={"prompts": 12})
+    assert prompts_asked(path, still, 5) == prompts_asked(path, still, 1) == looks[0]
+    assert prompts_asked(path, tiny.config(evaluation={"prompts": 999, "rotation": True}), 2) == every
+
+
+def test_a_look_with_rotation_is_answered_on_its_prompts(parts, tmp_path):
+    rows = run(parts, tmp_path / "out", look=2, evaluation={"prompts": 4, "samples": 1, "rotation": True})
+    every = prompts_asked(tiny.folder() / "preferences.parquet", tiny.config(evaluation={"prompts": 999}))
+    assert set(rows["prompt"]) == set(every[4:8])
+
+
+def test_the_anchor_answers_beside_the_champion_and_changes_nobodys_answers(parts, tmp_path):
+    both = run(parts, tmp_path / "both", champion="champion", anchor="still")
+    alone = run(parts, tmp_path / "alone", champion="champion")
+    columns = ["prompt_id", "sample", "response", "reward", "kl_nats"]
+    for system in ("candidate", "reference", "champion"):
+        assert rows_of(both, system)[columns].equals(rows_of(alone, system)[columns])
+    anchor = rows_of(both, "anchor")
+    assert len(anchor) == 24
+    assert anchor["kl_nats"].max() < 1e-6  # this one is the base model still
+    check_evaluation(both)

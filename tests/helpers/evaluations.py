@@ -15,6 +15,7 @@ def evaluation(
     judged: int = 0,
     judge_gain: float = 1.0,
     champion_gain: float | None = None,
+    anchor_gain: float | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Rewards are difficulty of the prompt + quality + length_pay per token + noise (sd 1); lengths 30 tokens (sd 6).
@@ -27,6 +28,8 @@ def evaluation(
     systems = [("candidate", gain, longer), ("reference", 0.0, 0.0)]
     if champion_gain is not None:
         systems.append(("champion", champion_gain, 0.0))
+    if anchor_gain is not None:
+        systems.append(("anchor", anchor_gain, 0.0))
     parts = []
     for system, quality, extra in systems:
         n = prompts * samples
