@@ -1,9 +1,9 @@
-"""A reward model's step with the frozen base in bfloat16 beside float32, by turns in one process.
+"""A reward model's step with the frozen base in bfloat16 against float32, by turns in one process.
 
     python benchmarks/bfloat16.py models/gemma-3-270m --threads 1
 
-Needs a CPU with bfloat16 instructions and any causal LM's folder. Pairs are of chance tokens, 48 of prompt and 48 of
-answer, which is about the mean length of hh-rlhf at its profile's limits.
+Needs a CPU with bfloat16 instructions and any causal LM's folder. Pairs are random tokens, 48 of prompt and 48 of
+answer: about the mean lengths of hh-rlhf at its profile's limits.
 """
 
 import argparse
@@ -24,12 +24,12 @@ DTYPES = ("float32", "bfloat16")
 
 
 def fitting(base: Path, dtype: str, pairs: int) -> Fitting:
-    """A reward model's training whose first step is to come."""
+    """A reward model's training before its first step."""
     settings: dict[str, Any] = {"base_model": {"dtype": dtype}, "reward_model": {"batch_size": pairs, "epochs": 1}}
     config = Config.model_validate(settings)
     model, tokenizer = load_base(base, config.base_model)
-    chance = torch.Generator().manual_seed(0)
-    sides = [torch.randint(3, len(tokenizer), (pairs, LENGTH), generator=chance).tolist() for _ in range(3)]
+    generator = torch.Generator().manual_seed(0)
+    sides = [torch.randint(3, len(tokenizer), (pairs, LENGTH), generator=generator).tolist() for _ in range(3)]
     scorer = add_member(Scorer(model, [], tokenizer.eos_token_id), 0, config, 0)
     scorer.model.train()
     return Fitting(scorer, LabelledPairs(Pairs(*sides)), config, tokenizer.pad_token_id, 0)
@@ -52,10 +52,10 @@ def main() -> None:
             training.step(torch.arange(given.pairs))
             if number:  # the first warms up
                 seconds[dtype].append(time.process_time() - started)
-    middle = {dtype: statistics.median(each) for dtype, each in seconds.items()}
-    for dtype, each in middle.items():
-        print(f"{dtype}: {each:.2f} s of processor time a step of {given.pairs} pairs, median of {given.rounds}")
-    print(f"ratio: {middle['float32'] / middle['bfloat16']:.2f}")
+    medians = {dtype: statistics.median(times) for dtype, times in seconds.items()}
+    for dtype, median in medians.items():
+        print(f"{dtype}: {median:.2f} s of processor time a step of {given.pairs} pairs, median of {given.rounds}")
+    print(f"ratio: {medians['float32'] / medians['bfloat16']:.2f}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@
     python benchmarks/hh_table.py --gemma models/gemma-3-270m --arms gemma --seeds 0 --pairs 300 --test-pairs 150
 
 Arms: the small base trained on the pairs' own texts (profiles/hh-rlhf.yaml), Gemma 3 270M (profiles/hh-gemma.yaml)
-plain and with either length control. Measured on pairs of the test split, which decide nothing before. Every arm and
-seed is a folder of its own in ``--into``: what is there already is only read again, and what was stopped goes on from
-its checkpoint.
+plain and with either length control. Measured on pairs of the test split, which nothing before has used. Every arm and
+seed has its own folder in ``--into``: one that is complete is only read again, one that was stopped goes on from its
+checkpoint.
 """
 
 import argparse
@@ -39,7 +39,7 @@ COLUMNS = ("accuracy", "accuracy_reward", "length_baseline", "lift", "accuracy_l
 
 
 def pairs(source: Path, train: int | None, test: int | None, out: Path) -> Path:
-    """The first pairs of training and test split, in the order of their ids; the test pairs take the card's place."""
+    """Write the first pairs of training and test split by id; the test pairs as split 'validation', for the card."""
     table = pd.read_parquet(source).sort_values("pair_id")
     parts = [table[table["split"] == "train"].head(train or len(table)), table[table["split"] == "test"]]
     parts[1] = parts[1].head(test or len(table)).assign(split="validation")
@@ -56,7 +56,7 @@ def settings(arm: str, seed: int, overrides: tuple[str, ...]) -> Config:
 
 
 def measure(arm: str, seed: int, table: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure one arm with one seed, or read what it gave."""
+    """The card of one arm with one seed, trained unless it is already written."""
     place = options.into / f"{arm}-{seed}"
     card = place / "reward_model/card.json"
     if not card.is_file():
@@ -72,17 +72,17 @@ def measure(arm: str, seed: int, table: Path, options: argparse.Namespace) -> di
     return dict(json.loads(card.read_text(encoding="utf-8")))
 
 
-def figure(found: dict[str, Any] | None, name: str) -> str:
+def figure(estimate: dict[str, Any] | None, name: str) -> str:
     """One cell: shares in percent, the filler probe in logits."""
-    if found is None:
+    if estimate is None:
         return "?"
     scale, digits = (1, 2) if name == "filler_probe" else (100, 1)
-    value, low, high = (f"{scale * number:.{digits}f}" for number in (found["value"], *found["interval"]))
+    value, low, high = (f"{scale * number:.{digits}f}" for number in (estimate["value"], *estimate["interval"]))
     return f"{value} [{low}, {high}]"
 
 
 def main() -> None:
-    """Measure what is asked for and print the table."""
+    """Measure the arms and seeds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gemma", type=Path, help="folder of the imported model")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
@@ -103,8 +103,8 @@ def main() -> None:
             card = measure(arm, seed, table, options)
             cost = json.loads((options.into / f"{arm}-{seed}" / "cost.json").read_text(encoding="utf-8"))
             cells = [figure(card[name], name) for name in COLUMNS]
-            lost = (card["accuracy_longer_rejected"] or {}).get("pairs", 0)
-            rows.append([arm, str(seed), *cells, str(lost), f"{cost['cpu_seconds'] / 60:.0f}"])
+            longer_rejected = (card["accuracy_longer_rejected"] or {}).get("pairs", 0)
+            rows.append([arm, str(seed), *cells, str(longer_rejected), f"{cost['cpu_seconds'] / 60:.0f}"])
             print(" | ".join(rows[-1]), flush=True)
     head = ["arm", "seed", *COLUMNS, "pairs where the longer lost", "CPU minutes"]
     print("\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]))

@@ -1,13 +1,13 @@
 """PPO here and in trl 1.10.0 on the same model, prompts, adapters and budget: ``python benchmarks/ppo_vs_trl.py``.
 
 Random Llama (4 layers of width 256, vocabulary 2048), LoRA of rank 16 on all linear layers, 64 prompts of 32 tokens, up
-to 48 new tokens, 4 epochs of one step, 2 threads, float32; each side in a process of its own. ``full``: no answer ends
-before 48 tokens. ``varying``: the output layer has a bias that makes the end of sequence come with probability 1/24 at
-each token, on both sides. CPU seconds say more than the clock's where the machine does other work. Needs the extra
-``bench``; --trl-python names the Python of another environment that has it.
+to 48 new tokens, 4 epochs of one step, 2 threads, float32; each side runs in its own process. ``full``: no answer ends
+before 48 tokens. ``varying``: on both sides a bias of the output layer makes the end of sequence come with probability
+1/24 at each token. On a busy machine CPU seconds say more than the clock's. Needs the extra ``bench``; --trl-python
+names the Python of another environment that has it.
 
-The arithmetic limit of our side: the floating-point operations that the algorithm asks for, on tokens without padding,
-at the rate measured here for a product of matrices of the layers' size, in CPU seconds.
+The arithmetic limit of our side is the floating-point operations of the algorithm on tokens without padding, divided by
+the rate measured here for products of matrices of the layers' size, in CPU seconds.
 """
 
 import argparse
@@ -27,11 +27,11 @@ PROMPTS, PROMPT_TOKENS, NEW_TOKENS, EPOCHS, RANK = 64, 32, 48, 4, 16
 VOCABULARY, WIDTH, LAYERS = 2048, 256, 4
 HAZARD = 1 / 24
 UPDATE_KL_SHARE = 16 / PROMPTS
-"""Of the responses, on which the KL of the update is measured."""
+"""Share of the responses on which the KL of the update is measured."""
 
 
 def llama(kind: type, **more: Any) -> Any:
-    """A random model; the same weights wherever it is asked for."""
+    """A random model; the same weights in every call."""
     import torch
     from transformers import LlamaConfig
 
@@ -47,10 +47,10 @@ def causal_lm(lengths: str) -> Any:
     from transformers import LlamaForCausalLM
 
     model = llama(LlamaForCausalLM)
-    plain = model.lm_head
+    unbiased = model.lm_head
     model.lm_head = torch.nn.Linear(WIDTH, VOCABULARY, bias=True)
     with torch.no_grad():
-        model.lm_head.weight.copy_(plain.weight)
+        model.lm_head.weight.copy_(unbiased.weight)
         model.lm_head.bias.zero_()
         odds = torch.tensor(VOCABULARY * HAZARD / (1 - HAZARD))
         model.lm_head.bias[1] = odds.log() if lengths == "varying" else -30.0
@@ -117,16 +117,16 @@ def operations(tokens: float) -> dict[str, float]:
     weights = LAYERS * (4 * WIDTH**2 + 3 * WIDTH * 4 * WIDTH)
     adapter = LAYERS * RANK * (4 * 2 * WIDTH + 3 * 5 * WIDTH)
     trunk, lora = 2 * PROMPTS * length * weights, 2 * PROMPTS * length * adapter
-    attention = 2 * PROMPTS * length**2 * WIDTH * LAYERS  # q k and p v over half of the positions each
+    attention = 2 * PROMPTS * length**2 * WIDTH * LAYERS  # q·k and p·v, each over half of the positions
     head = 2 * PROMPTS * tokens * WIDTH * VOCABULARY
-    plain = trunk + attention
-    # backward: by the input everywhere, and by the adapters' weights; by no frozen weight
-    learning = 2 * trunk + 3 * (attention + lora) + 2 * head
-    measured = UPDATE_KL_SHARE * (plain + lora + 2 * head)
+    forward = trunk + attention
+    # backward: gradients of all inputs and of the adapters' weights, of no frozen weight
+    epoch = 2 * trunk + 3 * (attention + lora) + 2 * head
+    update_kl = UPDATE_KL_SHARE * (forward + lora + 2 * head)
     return {
-        "sample": plain + lora + head,
-        "score": 2 * plain + lora + 2 * head,  # reference and reward; the policy's states are there, its logits not
-        "update": EPOCHS * learning + measured,
+        "sample": forward + lora + head,
+        "score": 2 * forward + lora + 2 * head,  # reference and reward; sampling leaves the policy's states, no logits
+        "update": EPOCHS * epoch + update_kl,
     }
 
 
@@ -199,7 +199,7 @@ def trl(lengths: str, iterations: int) -> dict[str, Any]:
 
 
 def measure(python: str, side: str, lengths: str, *more: str) -> dict[str, Any]:
-    """Run one side in a process of its own."""
+    """Run one side in its own process."""
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": more[0], "PYTHONPATH": root, "HF_HUB_OFFLINE": "1"}
     command = [python, __file__, "--side", side, "--lengths", lengths, "--threads", *more]
@@ -209,17 +209,17 @@ def measure(python: str, side: str, lengths: str, *more: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def shares(found: dict[str, Any], cpu: float) -> str:
-    """Each phase's share of the time and of the arithmetic limit, and how far the whole is from that limit."""
-    phases, limit = found["phases"], found["limit"]
-    told = ", ".join(
+def shares(result: dict[str, Any], cpu: float) -> str:
+    """Each phase's share of the time and of the arithmetic limit, and how much of ``cpu`` the limit is."""
+    phases, limit = result["phases"], result["limit"]
+    text = ", ".join(
         f"{name} {value / sum(phases.values()):.0%} ({limit[name] / sum(limit.values()):.0%})"
         for name, value in phases.items()
     )
     least = sum(limit.values())
     return (
-        f"{found['tokens']:.1f} tokens; share of time (of arithmetic): {told}; limit {least:.2f} CPU s "
-        f"at {found['rate'] / 1e9:.0f} GFLOP/s, reached to {least / cpu:.0%}"
+        f"{result['tokens']:.1f} tokens; share of time (of arithmetic): {text}; limit {least:.2f} CPU s "
+        f"at {result['rate'] / 1e9:.0f} GFLOP/s, reached to {least / cpu:.0%}"
     )
 
 
@@ -236,21 +236,21 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(given.threads)
-        found = {"kellet": kellet, "trl": trl}[given.side](given.lengths, given.iterations)
-        print(json.dumps(found | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
+        result = {"kellet": kellet, "trl": trl}[given.side](given.lengths, given.iterations)
+        print(json.dumps(result | {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
         return
     print("lengths  side    s/iteration  CPU s  samples/s  peak GB  (medians of all iterations but the first)")
     for lengths in [given.lengths] if given.lengths else ["varying", "full"]:
         rates, costs = {}, {}
         for side, python in (("kellet", sys.executable), ("trl", given.trl_python)):
-            found = measure(python, side, lengths, str(given.threads), "--iterations", str(given.iterations))
-            seconds = statistics.median(found["seconds"][1:])
-            rates[side], costs[side] = PROMPTS / seconds, statistics.median(found["cpu"][1:])
+            result = measure(python, side, lengths, str(given.threads), "--iterations", str(given.iterations))
+            seconds = statistics.median(result["seconds"][1:])
+            rates[side], costs[side] = PROMPTS / seconds, statistics.median(result["cpu"][1:])
             print(
-                f"{lengths:8} {side:7} {seconds:11.2f} {costs[side]:6.2f} {rates[side]:10.2f} {found['peak']:8.2f}",
+                f"{lengths:8} {side:7} {seconds:11.2f} {costs[side]:6.2f} {rates[side]:10.2f} {result['peak']:8.2f}",
                 end="  ",
             )
-            print(shares(found, costs[side]) if side == "kellet" else "", flush=True)
+            print(shares(result, costs[side]) if side == "kellet" else "", flush=True)
         faster, cheaper = rates["kellet"] / rates["trl"], costs["trl"] / costs["kellet"]
         print(f"{lengths:8} kellet: {faster:.2f} times the samples per second, {cheaper:.2f} times per CPU second")
 

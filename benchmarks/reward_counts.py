@@ -1,10 +1,10 @@
-"""What a reward model pays for in the support world, against what the labels say: facts, wrong facts, filler, repeats.
+"""Prices of a reward model in the support world against those of the labels: facts, wrong facts, filler, repeats.
 
-python benchmarks/reward_counts.py --run runs/support
+    python benchmarks/reward_counts.py --run runs/support
 
-Held-out rewards are regressed on the counts that gold helpfulness is made of (kellet/data/world.py), pooled over all answers
-and within pair; intervals are 90%, by resampling prompts. The labels' own prices are gold_weight times gold's weights.
-The length-slope normalisation moves all of them alike where a sentence has about the same number of tokens.
+Held-out rewards are regressed on the counts that gold helpfulness is made of (kellet/data/world.py), pooled over all
+answers and within pair; intervals are 90%, by resampling prompts. The labels' own prices are gold_weight times gold's
+weights. The normalisation of the length slope moves all prices alike where sentences have about equally many tokens.
 """
 
 import argparse
@@ -39,9 +39,9 @@ def held_out(config: Config, preferences: Path, base: Path, reward_model: Path) 
 
 
 def prices(rows: pd.DataFrame, within: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares price of one more of each count, within pair or pooled with an intercept; and its RESAMPLES draws.
+    """Least-squares price of one more of each count, within pair or pooled with an intercept; and RESAMPLES resamples.
 
-    A prompt enters by its sums of products, so a resample of prompts is a weighted sum of them.
+    A prompt enters through its sums of products, so a resample of prompts is a weighted sum of them.
     """
     values = rows[[*Counts._fields, "reward"]]
     if within:
@@ -78,8 +78,8 @@ def main() -> None:
     print("|---|---|---|---|---|")
     columns = []
     for within in (True, False):
-        found, drawn = prices(rows, within)
-        ends = zip(found, *np.quantile(drawn, [0.05, 0.95], axis=0), strict=True)
+        values, resampled = prices(rows, within)
+        ends = zip(values, *np.quantile(resampled, [0.05, 0.95], axis=0), strict=True)
         columns.append([f"{value:+.2f} [{a:+.2f}, {b:+.2f}]" for value, a, b in ends])
     for number, name in enumerate(Counts._fields):
         label = config.data.world.gold_weight * GOLD[name]

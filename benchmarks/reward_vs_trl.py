@@ -6,7 +6,7 @@ The same for both: a randomly initialised Llama (4 layers, width 256, vocabulary
 layers, 16 pairs a step, AdamW, float32, prompts of 32 tokens, answers of 8 to 96 tokens (each length equally likely),
 tokenised beforehand. TRL's defaults that cost time on a CPU (bf16, gradient checkpointing) are off; it is timed with
 its default order of pairs and with its grouping by length. A round trains on all pairs once; loading is not timed.
-Seconds are of the process (``--clock cpu``: what the work costs, also on a busy machine) or of the wall.
+Seconds are CPU seconds of the process (``--clock cpu``, meaningful on a busy machine too) or of the wall clock.
 """
 
 import argparse
@@ -29,7 +29,7 @@ PROMPT, SHORTEST, LONGEST, VOCABULARY, PAD, EOS, BATCH = 32, 8, 96, 2048, 0, 2, 
 
 
 def sample_pairs(count: int) -> Pairs:
-    """Random tokens; the last of each answer is the end of sequence."""
+    """Pairs of random tokens; the last of each answer is the end of sequence."""
     generator = torch.Generator().manual_seed(0)
 
     def tokens(length: int) -> list[int]:
@@ -64,7 +64,7 @@ def llama(kind: Any) -> Any:
 
 
 def kellet_seconds(pairs: Pairs, clock: Clock) -> float:
-    """One pass over the pairs by kellet/reward/train.py."""
+    """One pass over the pairs by kellet/reward/fitting.py."""
     from transformers import LlamaForCausalLM
 
     lora = {"rank": 16, "alpha": 32}
@@ -150,8 +150,8 @@ def main() -> None:
         for name, run in timed.items():
             seconds[name].append(run())
     base = median(seconds["TRL 1.10.0, its defaults"])
-    told = f"{given.pairs} pairs, {given.rounds} rounds, {given.threads} threads, {given.clock} seconds"
-    print(f"{told}, torch {torch.__version__}")
+    setup = f"{given.pairs} pairs, {given.rounds} rounds, {given.threads} threads, {given.clock} seconds"
+    print(f"{setup}, torch {torch.__version__}")
     print("| | pairs per second, median [least, most] | times TRL's default |")
     print("|---|---|---|")
     for name, runs in seconds.items():

@@ -1,13 +1,13 @@
 """How time and memory of a PPO iteration grow: ``python benchmarks/scaling.py``.
 
 The model and the settings of benchmarks/ppo_vs_trl.py, halved (32 prompts, width 128, 24 tokens, 2 epochs), with one of
-response length, batch and width changed at a time; answers are of full length. Each point is a process of its own,
-forked after the imports: CPU seconds of its second iteration, and by how much its memory grew at the most. The slope is
-that of a straight line through the logarithms: 1 is proportional.
+response length, batch and width changed at a time; answers are of full length. Each point is its own process, forked
+after the imports: CPU seconds of its second iteration, and the peak growth of its memory. The slope is that of a
+straight line through the logarithms: 1 is proportional.
 
-What must be expected: the length of a row is prompt + response, so the slope against the response alone is below 1
-until attention's square shows; a batch is computed in parts, so memory should hardly grow with it; weights grow with
-the square of the width, everything else with the width.
+What to expect: the length of a row is prompt + response, so the slope against the response alone is below 1 until
+attention's square shows; a batch is computed in parts, so memory should hardly grow with it; weights grow with the
+square of the width, everything else with the width.
 """
 
 import argparse
@@ -33,16 +33,16 @@ SERIES = {
 
 
 def point(change: dict[str, int]) -> tuple[float, float]:
-    """(CPU seconds of an iteration, MB by which memory grew at the most)."""
+    """(CPU seconds of an iteration, peak growth of the memory in MB)."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         for name, value in {**START, **change}.items():
             setattr(ppo_vs_trl, name, value)
         before = resident()
-        found = ppo_vs_trl.kellet("full", 2)
+        result = ppo_vs_trl.kellet("full", 2)
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before
-        os.write(writing, json.dumps([found["cpu"][-1], grown]).encode())
+        os.write(writing, json.dumps([result["cpu"][-1], grown]).encode())
         os._exit(0)
     os.close(writing)
     os.waitpid(child, 0)
@@ -52,13 +52,13 @@ def point(change: dict[str, int]) -> tuple[float, float]:
 
 
 def resident() -> float:
-    """MB of this process in memory now."""
+    """Resident memory of this process in MB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 
 
 def slope(sizes: tuple[int, ...], values: list[float]) -> float:
-    """Of the least-squares line through the logarithms."""
+    """Slope of the least-squares line through the logarithms."""
     return statistics.linear_regression([math.log(x) for x in sizes], [math.log(y) for y in values]).slope
 
 
@@ -67,18 +67,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--threads", type=int, default=1)
     torch.set_num_threads(parser.parse_args().threads)
-    # what a child would import first would count as its growth
+    # imported before the forks, since a child's imports would count as growth of its memory
     import transformers.models.llama.modeling_llama  # noqa: F401
 
     for title, (name, sizes) in SERIES.items():
-        found = [point({name: size}) for size in sizes]
-        seconds, memory = (list(column) for column in zip(*found, strict=True))
+        points = [point({name: size}) for size in sizes]
+        seconds, memory = (list(column) for column in zip(*points, strict=True))
         print(f"| {title} | " + " | ".join(map(str, sizes)) + " | slope | slope of the last step |")
         print("|---" * (len(sizes) + 3) + "|")
         for what, values in (("CPU seconds", seconds), ("MB", memory)):
             last = slope(sizes[-2:], values[-2:])
-            told = " | ".join(f"{value:.3g}" for value in values)
-            print(f"| {what} | {told} | {slope(sizes, values):.2f} | {last:.2f} |", flush=True)
+            cells = " | ".join(f"{value:.3g}" for value in values)
+            print(f"| {what} | {cells} | {slope(sizes, values):.2f} | {last:.2f} |", flush=True)
         print()
 
 

@@ -1,9 +1,9 @@
-"""Both retrainings of ``make demo`` for several seeds, each in a clone of its own, and the table of docs/measured/demo.md.
+"""Both retrainings of ``make demo`` for several seeds, a clone for each, and the table of docs/measured/demo.md.
 
-python benchmarks/seeds.py 0 1 2 3 4        about seven minutes a seed on two cores; --jobs 2 runs two at a time
+    python benchmarks/seeds.py 0 1 2 3 4        about seven minutes a seed on two cores; --jobs 2 runs two at a time
 
 A seed sets the world's prompts, answers and labels as well as all training and sampling. The clones stay in ``--into``,
-with their reports; a seed whose demo has run there already is only read again.
+with their reports; a seed whose demo has already run is only read again.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def run_seed(seed: int, into: Path, threads: int) -> float:
 
 
 def rows(seed: int, into: Path) -> list[str]:
-    """A line of the table for each retraining of this seed."""
+    """The table's lines of one seed, a retraining each."""
     lines = []
     for name in ("naive", "support"):
         file = into / f"seed-{seed}" / "runs" / name / "gate.json"
@@ -58,9 +58,9 @@ def rows(seed: int, into: Path) -> list[str]:
     return lines
 
 
-def shown(estimate: dict[str, Any], form: str, less: float = 0.0) -> str:
-    """An estimate of gate.json with its interval."""
-    value, low, high = (format(number - less, form) for number in (estimate["value"], *estimate["interval"]))
+def shown(estimate: dict[str, Any], form: str, subtract: float = 0.0) -> str:
+    """An estimate of gate.json with its interval, less ``subtract``."""
+    value, low, high = (format(number - subtract, form) for number in (estimate["value"], *estimate["interval"]))
     return f"{value} [{low}, {high}]"
 
 
