@@ -57,6 +57,9 @@ class Gate(Section):
     """kl_price: the lower bound of the gain per nat must exceed this, reward units per nat; β is a natural floor."""
     judge: str = "judge_human"
     """independent_judge: the column of the evaluation file that the policy was not optimised against."""
+    model_judge: str | None = None
+    """independent_judge: the column of a model that judged all pairs, where ``judge`` is people's, who judged some of
+    them, drawn at random. It makes the interval of the win rate by people shorter (Angelopoulos et al. 2023)."""
     judges_for_information: tuple[str, ...] = ()
     """independent_judge: other judge columns, which are reported and do not decide. A column that is in the evaluation
     and neither here nor named as judge leaves the verdict open."""

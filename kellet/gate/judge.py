@@ -121,7 +121,9 @@ def human_win_rate(a: Answers, b: Answers, gate: Gate) -> tuple[Estimate | None,
     distance = abs(rate.value - (0.5 - gate.judge_margin)) * (1 - 2 * gate.judge_error)
     observed = powered.estimate.value
     needed = labels_needed(distance, observed, powered.correlation, powered.prompts, gate.alpha, POWER)
-    shorter = 1 - (rate.high - rate.low) / (alone.high - alone.low)
+    needed = None if needed is None else max(needed, powered.labelled + 1)
+    widths = [item.high - item.low for item in (powered.estimate, powered.alone)]
+    shorter = 1 - widths[0] / widths[1] if widths[1] else 0.0
     note = (
         f"{gate.judge} judged {powered.labelled:,} of {powered.prompts:,} prompts; with the judgements of {model} "
         f"(correlation {powered.correlation:.2f}, λ = {powered.tuning:.2f}) the interval is {shorter:.0%} shorter than "
@@ -146,8 +148,9 @@ def _not_inferior(
     rate, against = rates
     check = check_threshold(wanted, subject, rate, gate.alpha, needed, few=indifferent)
     if against.high < 0.5 and check.passed is not False and rate.clusters >= MIN_PROMPTS:
+        sentence = subject[0].upper() + subject[1:]
         why = (
-            f"{subject[0].upper()}{subject[1:]} {in_words(against, 'win rate')} over {rate.clusters} {rate.of}: shown to "
+            f"{sentence} {in_words(against, 'win rate')} over {rate.clusters} {rate.of}: shown to "
             "be below 50.0%, so the judge prefers the reference; the margin is for judges who are not sure."
         )
         return replace(check, passed=False, why=why, needed_prompts=None)
