@@ -50,11 +50,11 @@ def history(out):
 
 
 def same(out, alone, steps):
-    """Within 1e-4 in every metric; the weights of the last step too."""
+    """Every metric within 1e-4 (within 1e-5 of itself where it is larger than 10); the weights of the last step too."""
     found, expected = history(out), history(alone)
     assert len(found) == len(expected) == steps
     for one, other in zip(found, expected, strict=True):
-        assert one == pytest.approx(other, abs=1e-4, rel=0)
+        assert one == pytest.approx(other, abs=1e-4, rel=1e-5)
     weights, others = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (out, alone))
     assert all(torch.allclose(weights[name], others[name], atol=1e-4) for name in others)
 
@@ -94,9 +94,8 @@ def test_when_one_process_dies_the_other_says_so_and_both_go_on_from_the_checkpo
 
 
 def test_a_reward_model_of_two_processes_is_that_of_one(inputs, tmp_path):
-    out = (
-        tmp_path / "reward"
-    )  # 64 pairs in batches of 9: one process has 5 and the other 4, and of the last pair one has none
+    out = tmp_path / "reward"
+    # 64 pairs in batches of 9: one process has 5 and the other 4, and of the last pair one has none
     assert processes.run(processes.reward, SETTINGS, *inputs[:2], out) == [0, 0]
     same(out, inputs[2], 16)
     cards = [json.loads((folder / "card.json").read_text()) for folder in (out, inputs[2])]

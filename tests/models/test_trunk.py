@@ -27,7 +27,7 @@ from kellet.models.trunk import (
     use_adapter,
 )
 from tests.helpers import tiny
-from tests.helpers.outputs import response_outputs
+from tests.helpers.tensors import relative_error, response_outputs
 from tests.helpers.tiny import QUERIES, RESPONSES, perturb
 
 
@@ -100,19 +100,19 @@ def test_padding_changes_nothing(model, batch):
         alone = pad([QUERIES[row]], [RESPONSES[row]], 0)
         width = len(RESPONSES[row])
         one_logits, one_hidden = response_outputs(model, alone)
-        assert torch.allclose(together[row, :width], one_logits[0], atol=1e-4)
-        assert torch.allclose(hidden[row, :width], one_hidden[0], atol=1e-4)
-        assert torch.allclose(last[row], last_hidden(model, alone)[0], atol=1e-4)
+        assert relative_error(together[row, :width], one_logits[0]) < 1e-5
+        assert relative_error(hidden[row, :width], one_hidden[0]) < 1e-5
+        assert relative_error(last[row], last_hidden(model, alone)[0]) < 1e-5
 
 
 @torch.no_grad()
 def test_parts_of_like_length_give_what_the_whole_batch_gives(model, batch, monkeypatch):
     whole = last_hidden(model, batch), all_response_states(model, batch)
-    assert torch.allclose(whole[1], response_states(model, batch) * batch.response_mask[..., None], atol=1e-5)
+    assert relative_error(whole[1], response_states(model, batch) * batch.response_mask[..., None]) < 1e-5
     assert [part.tolist() for part in batch.length_groups(14)] == [[1, 0], [2]]  # of 7, 4 and 8 tokens
     monkeypatch.setattr(trunk, "CPU_TOKENS", 14)
     for found, expected in zip((last_hidden(model, batch), all_response_states(model, batch)), whole, strict=True):
-        assert torch.allclose(found, expected, atol=1e-5)
+        assert relative_error(found, expected) < 1e-5
 
 
 def test_outputs_predict_the_response_and_not_what_follows(model):
@@ -121,7 +121,7 @@ def test_outputs_predict_the_response_and_not_what_follows(model):
     with torch.no_grad():
         plain = model(input_ids=torch.tensor([query + response])).logits[0]
     found = logits(model, pad([query], [response], 0))
-    assert torch.allclose(found[0], plain[len(query) - 1 : -1], atol=1e-4)
+    assert relative_error(found[0], plain[len(query) - 1 : -1]) < 1e-5
 
 
 def test_the_last_hidden_state_sees_the_last_token_and_nothing_after_it(model):
@@ -151,7 +151,7 @@ def test_a_saved_adapter_is_the_same_bytes_and_loads_with_peft(model, batch, tmp
     assert modules == sorted(modules)
     assert {"adapter_config.json", "adapter_model.safetensors"} <= {file.name for file in (tmp_path / "one").iterdir()}
     loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "one").eval()
-    assert torch.allclose(logits(loaded, batch), logits(model, batch), atol=1e-5)
+    assert relative_error(logits(loaded, batch), logits(model, batch)) < 1e-5
 
 
 def test_the_base_loads_with_transformers(base, batch):

@@ -1,4 +1,4 @@
-"""PPO on a tiny model: what its history says, what it learns, and that it moves nothing but the policy."""
+"""PPO on a tiny model: its history, what it learns, and that it changes nothing but the policy."""
 
 import itertools
 import json
@@ -19,8 +19,8 @@ from kellet.policy.rollout import score_rollout
 from kellet.policy.train import train_policy
 from kellet.reward.train import train_reward
 from tests.helpers import tiny
-from tests.helpers.outputs import response_outputs
 from tests.helpers.policy import Likes, play
+from tests.helpers.tensors import response_outputs
 from tests.helpers.tiny import perturb
 
 KEYS = {
@@ -71,7 +71,7 @@ def test_history_has_every_key_of_every_iteration(trained):
     assert [set(row) for row in history] == [KEYS, KEYS]
     assert [(row["iteration"], row["episodes"]) for row in history] == [(1, 16), (2, 32)]
     assert all(row["objective/kl_target"] == 3.0 for row in history)
-    # no KL at first, so nothing to have a share of; and where none runs so long, none can stop
+    # None is right where KL is 0, so that no token has a share of it, and where no response is long enough to stop
     empty = {name for row in history for name, value in row.items() if value is None}
     assert empty <= {"objective/kl_top_decile_share", "tokens/stop_hazard/middle", "tokens/stop_hazard/late"}
     assert all(value is None or isinstance(value, int | float) for row in history for value in row.values())
@@ -120,7 +120,9 @@ def test_a_score_that_is_easy_to_raise_is_raised(trunk):
     token = trunk[1]("yes", add_special_tokens=False)["input_ids"][0]
     easy = {"iterations": 12, "batch_size": 64, "minibatch_size": 32, "learning_rate": 0.005}
     history, _ = play(trunk, Likes(token), **easy, kl={"controller": "fixed", "init_coef": 0.001})
-    rewards = [row["objective/reward"] for row in history]  # a mean of 64 answers has a spread of about 0.35
+    rewards = [
+        row["objective/reward"] for row in history
+    ]  # a mean of 64 answers has a standard deviation of about 0.35
     assert sum(rewards[-4:]) / 4 > sum(rewards[:2]) / 2 + 0.4
     assert history[-1]["objective/kl"] > history[0]["objective/kl"]
 
@@ -142,7 +144,7 @@ def test_a_fixed_coefficient_stays_and_an_adaptive_one_follows_the_kl(trunk):
     fixed, _ = play(trunk, Likes(70), iterations=3, kl={"controller": "fixed", "init_coef": 0.3})
     assert [row["objective/kl_coef"] for row in fixed] == [0.3] * 3
     assert all(row["objective/kl_target"] is None for row in fixed)
-    # KL is far below the target of 1000 nats, so each of the 16-response steps multiplies by 1 - 0.2·16/32
+    # KL is far below the target of 1000 nats, so every step of 16 responses multiplies by 1 - 0.2·16/32
     adaptive, _ = play(
         trunk, Likes(70), iterations=3, kl={"controller": "adaptive", "init_coef": 0.4, "target": 1000, "horizon": 32}
     )
@@ -176,7 +178,7 @@ def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
         base = tiny.base()[0]
         log_q = response_outputs(base, batch)[0].log_softmax(-1)
         log_p = response_outputs(model, batch)[0].log_softmax(-1)
-    # the textbook's KL, by torch's own function (its arguments are the other way round)
+    # the textbook's KL, by torch's function (its arguments are in the other order)
     expected = torch.nn.functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
     assert torch.allclose(rollout.kl_full, expected * batch.response_mask, atol=1e-5)
     assert float(rollout.kl_full.max()) > 0.01
@@ -188,9 +190,9 @@ def test_updates_begin_at_the_policy_that_sampled(trunk, monkeypatch):
     losses = []
 
     def spied(*arguments):
-        found = policy_loss(*arguments)
-        losses.append((float(found.approxkl), float(found.clipfrac)))
-        return found
+        surrogate = policy_loss(*arguments)
+        losses.append((float(surrogate.approxkl), float(surrogate.clipfrac)))
+        return surrogate
 
     monkeypatch.setattr(ppo_update, "policy_loss", spied)
     play(trunk, Likes(70), iterations=1, epochs=2)

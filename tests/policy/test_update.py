@@ -1,4 +1,4 @@
-"""Laws of an update: how a batch is cut and padded does not matter, and it begins at the policy that sampled."""
+"""Laws of an update: micro-batches and padding do not matter, and it begins at the policy that sampled."""
 
 import pytest
 import torch
@@ -17,8 +17,8 @@ from kellet.policy.state import Training
 from kellet.policy.train import PPOModels, ppo
 from kellet.policy.update import token_rewards, update
 from tests.helpers import tiny
-from tests.helpers.outputs import response_outputs
 from tests.helpers.policy import Likes
+from tests.helpers.tensors import response_outputs
 from tests.helpers.tiny import perturb
 
 ROWS = 12
@@ -37,7 +37,7 @@ def trunk(tmp_path_factory):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if f"lora_B.{POLICY}." in name:
-                weight *= 0.3  # near enough to the reference for its answers to end
+                weight *= 0.3  # so near the reference that its answers end
     return model.eval(), tokenizer, scalar_head(16, 0)
 
 
@@ -75,7 +75,7 @@ def updated(settings, trunk, rollout, optimizer):
 
 
 def distance(left, right):
-    """Euclidean, relative to the second."""
+    """Euclidean, relative to the norm of ``right``."""
     left, right = (torch.cat([part.flatten() for part in gradients]) for gradients in (left, right))
     return float((left - right).norm() / right.norm())
 
@@ -88,7 +88,8 @@ def test_micro_batches_add_up_to_the_gradient_of_the_whole(trunk, rollout, penal
         parts, gradients = step(trunk, rollout, kl={"penalty": penalty}, micro_batch_size=size)
         assert distance(gradients, whole) < 1e-5
         for name in ("ppo/policy/loss", "ppo/value/loss", "ppo/policy/kl_update", "ppo/grad_norm"):
-            assert parts[name] == pytest.approx(metrics[name], abs=1e-5)
+            # sums of float32 (about 1e-7 of their size each) in another order, over thousands of terms
+            assert parts[name] == pytest.approx(metrics[name], rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize(("left", "right"), [(0, 6), (7, 0), (3, 4)])
@@ -103,16 +104,19 @@ def test_padding_does_not_change_the_update(trunk, rollout, left, right, monkeyp
         attention_mask=pad(batch.attention_mask, (left, right)),
         response_mask=pad(batch.response_mask, (0, right)),
     )
-    kept = {name: getattr(rollout, name) for name in ("raw_scores", "objective", "batch", "states")}
+    unpadded = ("raw_scores", "objective", "batch", "states")
     padded = rollout._replace(
         states=pad(rollout.states, (0, 0, 0, right), value=5.0),
-        **{name: pad(value, (0, right), value=5.0) for name, value in rollout._asdict().items() if name not in kept},
+        **{
+            name: pad(value, (0, right), value=5.0) for name, value in rollout._asdict().items() if name not in unpadded
+        },
     )
     monkeypatch.setattr(type(batch), "rows", untrimmed)
     again, same = step(trunk, padded._replace(batch=wider))
     assert distance(same, gradients) < 1e-5
     compared = [name for name, value in metrics.items() if value is not None]
-    assert [again[name] for name in compared] == pytest.approx([metrics[name] for name in compared], abs=1e-4)
+    expected = [metrics[name] for name in compared]
+    assert [again[name] for name in compared] == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 def test_every_ratio_of_the_first_epoch_is_one_while_nothing_moves(trunk, rollout, monkeypatch):
@@ -128,7 +132,7 @@ def test_every_ratio_of_the_first_epoch_is_one_while_nothing_moves(trunk, rollou
     assert float((torch.cat(ratios) - 1).abs().max()) < 1e-4
 
 
-def test_kl_of_the_update_is_nothing_until_something_moves_and_then_the_policys_own(trunk, rollout):
+def test_kl_of_the_update_is_zero_until_the_policy_moves_and_then_its_full_kl(trunk, rollout):
     model = trunk[0]
     assert step(trunk, rollout)[0]["ppo/policy/kl_update"] == pytest.approx(0, abs=1e-6)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
@@ -175,7 +179,7 @@ def test_each_penalty_pulls_a_policy_back_to_its_reference(tmp_path, penalty):
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if f"lora_B.{POLICY}." in name:
-                weight *= 0.1  # some nats away, not some dozens
+                weight *= 0.1  # a few nats from the reference, not dozens
     settings = {
         "iterations": 6,
         "batch_size": 32,
