@@ -15,6 +15,8 @@
     cluster        topic, customer or conversation that the prompt belongs to; may be left out. What shares one is not
                    independent: intervals are made over clusters. Blank or null: of none. Equal prompt texts are always
                    one cluster
+    draw           only in joined evaluations (kellet/evaluation/joined.py): 1 for the first answers to a prompt, 2 for
+                   those drawn anew, which have an id of their own; not all draws have a champion and an anchor
 
 Other columns are allowed and ignored. Errors name a row by its number among the data rows, counted from 1.
 """
@@ -32,12 +34,10 @@ import pandas as pd
 from kellet.errors import DataError
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
-RIVALS = SYSTEMS[2:]
-"""What a promoted candidate would replace, and what it must not fall behind; both may be absent."""
 TEXTS = ("prompt_id", "prompt", "system", "response")
 NEEDED = (*TEXTS, "sample", "reward", "length_tokens")
 OPTIONAL = ("kl_nats", "truncated")
-CLUSTER = "cluster"
+CLUSTER, DRAW = "cluster", "draw"
 KL_NOISE = 1e-6
 """A full KL may be this far below zero by rounding, nats."""
 LARGEST = 1e100
@@ -71,11 +71,8 @@ def read_evaluation(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: {error}") from error
 
 
-def check_evaluation(table: pd.DataFrame, rivals_answer_all: bool = True) -> pd.DataFrame:
+def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     """Check ``table`` and return the columns above, typed, sorted by prompt_id, system and sample.
-
-    ``rivals_answer_all``: champion and anchor have to answer every prompt. They cannot where answers of several
-    evaluations are joined (kellet/evaluation/joined.py), each with the champion of its time.
 
     Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
     a reward or length that is not finite, a negative length, a KL or reward_std that is infinite or negative, a key
@@ -90,15 +87,17 @@ def check_evaluation(table: pd.DataFrame, rivals_answer_all: bool = True) -> pd.
         raise DataError("the evaluation has no rows; it needs answers of the candidate and of the reference")
     rows = pd.DataFrame({name: _texts(table, name) for name in TEXTS})
     extra = sorted(str(name) for name in table.columns if str(name).startswith("judge_") or name == "reward_std")
-    for name in ("sample", "reward", "length_tokens"):
+    for name in ("sample", "reward", "length_tokens", *([DRAW] if DRAW in table.columns else [])):
         rows[name] = _numbers(table, name, nullable=False)
     if CLUSTER in table.columns:
         rows[CLUSTER] = table[CLUSTER].where(table[CLUSTER].notna(), "").astype(str).str.strip().to_numpy(dtype=object)
     for name in (*OPTIONAL, *extra):
         rows[name] = _numbers(table, name, nullable=True) if name in table.columns else np.full(len(table), np.nan)
     _check_values(rows, extra)
-    _check_keys(rows, rivals_answer_all)
+    _check_keys(rows)
     rows["sample"] = rows["sample"].astype(np.int64)
+    if DRAW in rows:
+        rows[DRAW] = rows[DRAW].astype(np.int64)
     return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
 
 
@@ -170,7 +169,7 @@ def _check_values(rows: pd.DataFrame, extra: list[str]) -> None:
     _refuse(odd, "truncated", rows["truncated"], "wanted true or false")
 
 
-def _check_keys(rows: pd.DataFrame, rivals_answer_all: bool) -> None:
+def _check_keys(rows: pd.DataFrame) -> None:
     repeated = rows.duplicated(["prompt_id", "system", "sample"]).to_numpy()
     wanted = "the same prompt_id, system and sample as an earlier row; number the samples"
     _refuse(repeated, "sample", rows["prompt_id"] + "/" + rows["system"], wanted)
@@ -185,7 +184,7 @@ def _check_keys(rows: pd.DataFrame, rivals_answer_all: bool) -> None:
         if name not in present:
             raise DataError(f"column 'system' has no row for {name!r}; found only {', '.join(present)}")
     ids = {name: set(rows.loc[rows["system"] == name, "prompt_id"]) for name in present}
-    for name in present if rivals_answer_all else SYSTEMS[:2]:
+    for name in SYSTEMS[:2] if DRAW in rows else present:
         absent = ~rows["prompt_id"].isin(list(ids[name])).to_numpy()
         _refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike")
     candidate = rows["system"] == "candidate"

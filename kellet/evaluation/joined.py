@@ -9,32 +9,41 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from kellet.evaluation.file import CLUSTER
+from kellet.evaluation.file import CLUSTER, DRAW
 
 PROMPT = ["prompt_id", "prompt"]
 ANSWER = ["system", "sample"]
-DRAW = "draw"
-"""1 for the first answers to a prompt, 2 for those that were drawn anew, …"""
 SAME = 1e-6
 """Rewards that differ by less than this share are the same, written with fewer digits."""
 
 
 def join(evaluations: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """All answers of checked evaluations of one candidate, oldest first.
+    """All answers of checked evaluations of one candidate, oldest first; some of them may be joined ones.
 
     Answers to a prompt that were drawn anew keep apart from the earlier ones under ``prompt_id#2``, ``#3``, …; its text
     says that they belong to the same prompt. Where a later file repeats an answer, the later values count, and a
     judge's score that it lacks is kept. A prompt has the cluster that the last file with one gives it.
     """
-    joined = evaluations[0].assign(**{DRAW: 1})
-    for rows in evaluations[1:]:
-        joined = _add(joined, rows.assign(**{DRAW: _draws(joined, rows)}))
+    if len(evaluations) == 1:
+        return evaluations[0]
+    joined = _plain(evaluations[0])
+    for later in map(_plain, evaluations[1:]):
+        for _, rows in later.groupby(DRAW):
+            joined = _add(joined, rows.assign(**{DRAW: _draws(joined, rows.drop(columns=DRAW))}))
     if CLUSTER in joined:
         labels = joined[CLUSTER].where(joined[CLUSTER] != "")
         joined[CLUSTER] = labels.groupby([joined[name] for name in PROMPT]).transform("last").fillna("")
     again = joined[DRAW] > 1
     joined["prompt_id"] = joined["prompt_id"].where(~again, joined["prompt_id"] + "#" + joined[DRAW].astype(str))
-    return joined.drop(columns=DRAW)
+    return joined
+
+
+def _plain(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the prompts' own ids, and the column ``draw``."""
+    if DRAW not in rows:
+        return rows.assign(**{DRAW: 1})
+    ids = [name.removesuffix(f"#{draw}") for name, draw in zip(rows["prompt_id"], rows[DRAW], strict=True)]
+    return rows.assign(prompt_id=ids)
 
 
 def _draws(known: pd.DataFrame, rows: pd.DataFrame) -> "pd.Series[int]":

@@ -138,14 +138,13 @@ def decide(
 
     ``inputs`` is kept with the decision beside the hash of the rows: hashes of the data, the models, the commit.
     ``card`` is the reward model's card.json, whose lift over length the criterion reward_trust reads.
-    ``look``: which look of a programme this is; its rows may join evaluations with different champions. None: the
-    verdict stands alone, and says so.
+    ``look``: which look of a programme this is. None: the verdict stands alone, and says so.
     Raises DataError when the rows break the contract.
     """
     programme_facts, nominal = programme.as_dict(look, gate), gate
     if look is not None:
         gate = gate.model_copy(update={"alpha": look.alpha(gate)})
-    rows = check_evaluation(evaluation, rivals_answer_all=look is None)
+    rows = check_evaluation(evaluation)
     answers = answers_of(rows)
     candidate, reference = answers["candidate"], answers["reference"]
     equal = criteria.equal_length(reference, candidate, reference, gate, curve=True)

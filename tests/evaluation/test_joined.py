@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from kellet.errors import DataError
 from kellet.evaluation.file import check_evaluation
 from kellet.evaluation.joined import join
 from tests.helpers.evaluations import evaluation
@@ -16,7 +17,13 @@ def drawn(seed=0, prompts=12, **settings):
 
 
 def joined(*evaluations):
-    return check_evaluation(join(evaluations), rivals_answer_all=False)
+    return check_evaluation(join(evaluations))
+
+
+def assert_same(both, rows):
+    """No answer is added or lost; all are of the first draw."""
+    pd.testing.assert_frame_equal(both.drop(columns="draw"), rows)
+    assert set(both["draw"]) == {1}
 
 
 def test_one_evaluation_stays_as_it_is():
@@ -42,7 +49,7 @@ def test_the_same_answers_count_once_and_prompts_of_either_file_are_kept():
     whole = drawn(prompts=12)
     ids = sorted(set(whole["prompt_id"]))
     early, late = (whole[whole["prompt_id"].isin(part)] for part in (ids[:8], ids[4:]))
-    pd.testing.assert_frame_equal(joined(early, late), whole)
+    assert_same(joined(early, late), whole)
 
 
 def test_dropping_bad_answers_from_the_second_file_does_not_help():
@@ -51,12 +58,12 @@ def test_dropping_bad_answers_from_the_second_file_does_not_help():
     candidate = whole["system"] == "candidate"
     best = whole[candidate].groupby("prompt_id")["reward"].transform("max")
     kept = whole[~candidate | (whole["reward"] == best.reindex(whole.index))]
-    pd.testing.assert_frame_equal(joined(whole, kept), whole)
+    assert_same(joined(whole, kept), whole)
 
 
 def test_more_samples_of_the_same_answers_continue_them():
     more = drawn(samples=4)
-    pd.testing.assert_frame_equal(joined(more[more["sample"] < 2], more), more)
+    assert_same(joined(more[more["sample"] < 2], more), more)
 
 
 def test_verdicts_of_people_are_added_to_the_answers_they_belong_to():
@@ -64,7 +71,7 @@ def test_verdicts_of_people_are_added_to_the_answers_they_belong_to():
     human = judged["judge_human"]
     half = judged["prompt_id"] < "p000006"
     first, second = judged.assign(judge_human=human.where(half)), judged.assign(judge_human=human.where(~half))
-    pd.testing.assert_frame_equal(joined(judged.drop(columns="judge_human"), first, second), judged)
+    assert_same(joined(judged.drop(columns="judge_human"), first, second), judged)
 
 
 def test_other_reference_answers_to_the_same_candidate_answers_are_kept():
@@ -90,7 +97,7 @@ def test_a_reward_on_another_scale_is_not_mixed_with_the_first():
 def test_the_same_answers_scored_by_another_reward_model_take_its_rewards():
     rows = drawn()
     again = rows.assign(reward=rows["reward"] * 10 + 5)
-    pd.testing.assert_frame_equal(joined(rows, again), again)
+    assert_same(joined(rows, again), again)
     part = again[again["sample"] == 0]  # only half of them: the two scales are kept apart
     both = joined(rows, part)
     assert len(both) == len(rows) + len(part)
@@ -120,3 +127,21 @@ def test_a_cluster_that_one_file_lacks_is_taken_from_the_other(swapped):
     assert (both["cluster"] == both["prompt_id"].str[-1]).all()
     assert len(both) == len(rows)
     assert (joined(rows, labelled, drawn(1))["cluster"] != "").all()
+
+
+def test_joined_evaluations_can_be_joined_again():
+    first, second, third = drawn(0), drawn(1), drawn(2)
+    both = joined(first, second)
+    pd.testing.assert_frame_equal(joined(both, third), joined(first, second, third))
+    pd.testing.assert_frame_equal(joined(third, both), joined(third, first, second))
+    pd.testing.assert_frame_equal(joined(first, both), both)
+
+
+def test_only_a_joined_file_may_lack_answers_of_the_champion():
+    rows = drawn(champion_gain=0.0)
+    some = rows[(rows["system"] != "champion") | (rows["prompt_id"] < "p000006")]
+    with pytest.raises(DataError, match="a prompt that 'champion' has not answered"):
+        check_evaluation(some)
+    assert len(check_evaluation(some.assign(draw=1))) == len(some)
+    with pytest.raises(DataError, match="a prompt that 'reference' has not answered"):
+        check_evaluation(rows[(rows["system"] != "reference") | (rows["prompt_id"] < "p000006")].assign(draw=1))

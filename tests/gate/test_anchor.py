@@ -91,7 +91,7 @@ def test_a_champion_that_answered_some_prompts_is_compared_on_these():
     rows = evaluation(200, gain=1.0, champion_gain=0.5)
     first = rows["prompt_id"] < "p000100"
     some = rows[first | (rows["system"] != "champion")]
-    answers = answers_of(check_evaluation(some, rivals_answer_all=False))
+    answers = answers_of(check_evaluation(some.assign(draw=1)))
     half = answers_of(check_evaluation(rows[first]))
     expected, comparison = against_anchor(half, Gate()), against_anchor(answers, Gate())
     assert comparison.shown_better.estimate.value == pytest.approx(expected.shown_better.estimate.value)
