@@ -16,8 +16,8 @@ from kellet.policy.metrics import IterationMetrics
 class Training:
     """Everything that changes while a policy is trained. The reference is no part of it: it stays the base model."""
 
-    model: Any
-    """The trunk; its adapter ``default`` is the policy, the only one that requires a gradient."""
+    trunk: Any
+    """Causal LM (kellet/models/trunk.py); of its adapters only ``default``, the policy, requires a gradient."""
     value_head: nn.Linear
     """Hidden width H -> 1."""
     optimizer: torch.optim.Optimizer
@@ -56,5 +56,5 @@ class Training:
         self.baseline = tuple(baseline) if baseline else None
 
     def _weights(self) -> dict[str, Tensor]:
-        policy = {f"policy.{name}": weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+        policy = {f"policy.{name}": weight for name, weight in self.trunk.named_parameters() if weight.requires_grad}
         return policy | {f"value_head.{name}": weight for name, weight in self.value_head.named_parameters()}

@@ -226,7 +226,7 @@ def sample_queries(config: Config, training: Training, tokenizer: Any, prompts: 
 
 def collect(config: Config, training: Training, raw_score: RawScore, queries: Queries) -> tuple[Rollout, float]:
     """Sample and score the responses of this process; its rollout, and the time at which sampling was done."""
-    trunk, tokenizer, limit = training.model, raw_score.tokenizer, config.text.max_response_tokens
+    trunk, tokenizer, limit = training.trunk, raw_score.tokenizer, config.text.max_response_tokens
     batch, states = sample_states(trunk, tokenizer, queries.ids, limit, queries.uniforms)
     reference = None
     if queries.reference_uniforms is not None:

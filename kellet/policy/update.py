@@ -21,7 +21,7 @@ from kellet.policy.ppo import explained_variance, gae, masked_mean, penalised_re
 from kellet.policy.rollout import Rollout
 from kellet.policy.state import Training
 
-OF = {"ppo/policy/clipfrac_positive": "positive", "ppo/policy/clipfrac_negative": "negative"}
+MEAN_OVER = {"ppo/policy/clipfrac_positive": "positive", "ppo/policy/clipfrac_negative": "negative"}
 """Metrics that are means over the tokens of positive or of negative advantage; all others are over all tokens."""
 
 
@@ -91,7 +91,7 @@ def _step(settings: Policy, training: Training, rollout: Rollout, targets: Targe
         with devices.syncing(last):
             loss, of_part = devices.run(partial(_loss, settings, training, rollout, targets, part))
             devices.backward(loss * share["all"])
-        metrics = {name: metrics.get(name, 0.0) + share[OF.get(name, "all")] * of_part[name] for name in of_part}
+        metrics = {name: metrics.get(name, 0.0) + share[MEAN_OVER.get(name, "all")] * of_part[name] for name in of_part}
     metrics = devices.sum(metrics)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     metrics["ppo/grad_norm"] = devices.clip(weights, settings.max_grad_norm)
@@ -125,7 +125,7 @@ def _loss(
     settings: Policy, training: Training, rollout: Rollout, targets: Targets, rows: Tensor
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of the responses ``rows``, a scalar, and its parts as metrics."""
-    model, value_head = training.model, training.value_head
+    model, value_head = training.trunk, training.value_head
     device = device_of(value_head)
     batch = rollout.batch.rows(rows).to(device)
     mask = batch.response_mask
@@ -163,7 +163,7 @@ def _loss(
 @torch.no_grad()
 def _kl_of_update(training: Training, rollout: Rollout) -> float:
     """Full KL(π_old ‖ π_new) on responses of the old policy, nats per response."""
-    model = training.model
+    model = training.trunk
     batch = rollout.batch.rows(torch.arange(len(rollout.states))).to(device_of(model))
     old = rollout.states[:, : batch.response_mask.shape[1]].to(batch.input_ids.device)
     new = all_response_states(model, batch)

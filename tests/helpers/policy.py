@@ -1,4 +1,4 @@
-"""A policy at play on the tiny trunk, against scores that are easy to raise."""
+"""PPO on the tiny trunk with a score that is easy to raise."""
 
 from kellet.models.trunk import scalar_head
 from kellet.policy.train import PPOModels, ppo
@@ -6,7 +6,7 @@ from tests.helpers import tiny
 
 
 class Likes:
-    """A stub of a scorer: the share of a response's tokens that are this one, ten times."""
+    """A stub of a scorer: ten times the share of a response's tokens that equal ``token``."""
 
     def __init__(self, token):
         self.token = token
@@ -16,6 +16,7 @@ class Likes:
 
 
 def play(trunk, scorer, **policy):
+    """Train with these settings of ``policy``; the history and the value head."""
     config = tiny.config(policy=policy)
     head = scalar_head(16, 0)
     return ppo(config, PPOModels(*trunk, scorer, head), list(tiny.pairs()["prompt"][:32])), head

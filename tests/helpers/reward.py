@@ -7,7 +7,7 @@ from tests.helpers import tiny
 
 
 def train(out, table=None, seed=0, **settings):
-    """Train on ``table`` (the tiny pairs unless given); the card."""
+    """Train on ``table``, by default the tiny pairs; return the card."""
     config = tiny.config(seed=seed, reward_model=settings)
     path = tiny.folder() / "preferences.parquet"
     if table is not None:
@@ -19,13 +19,13 @@ def train(out, table=None, seed=0, **settings):
 RESUMED = {"checkpoint_every": 3, "lora": {"rank": 4, "dropout": 0.3}, "ensemble": {"members": 2}}
 
 
-def resumable(out, at=print, **settings):
-    """Train two members of eight steps, calling ``at`` with the number of steps that this process has made."""
-    made = []
+def resumable(out, after_step=print, **settings):
+    """Train two members of eight steps; ``after_step`` is called with the number of steps of this process so far."""
+    steps = []
 
     def progress(done, total, metrics):
-        made.append(done)
-        at(len(made))
+        steps.append(done)
+        after_step(len(steps))
 
     config = tiny.config(reward_model={**RESUMED, **settings})
     train_reward(config, out.parent / "p.parquet", out.parent / "base", out, progress)

@@ -10,7 +10,7 @@ from tests.helpers.tiny import perturb
 
 @pytest.fixture
 def trunk(tmp_path):
-    """A fresh policy beside an adapter named ``reward``, which is not the identity."""
+    """A trunk with a fresh policy and an adapter ``reward`` that is not the identity, and its tokenizer."""
     model, tokenizer = tiny.base()
     model = add_adapter(model, Lora(rank=2), 0)
     save_adapter(model, tmp_path / "reward")

@@ -1,4 +1,4 @@
-"""Each alarm on a history that should set it off, and on one that just should not."""
+"""Each alarm on a history that must set it off, and on one just short of that."""
 
 import logging
 
@@ -27,7 +27,7 @@ CONFIG = tiny.config(policy={"alarm_patience": 4})
 
 
 def history(**last):
-    """Four calm iterations, and then four in which these figures are given, each by its values."""
+    """Four calm iterations, then four in which the metrics of ``last`` have the values given."""
     changed = {name.replace("__", "/"): values for name, values in last.items()}
     return [CALM] * 4 + [{**CALM, **{name: values[n] for name, values in changed.items()}} for n in range(4)]
 
@@ -63,9 +63,9 @@ def test_a_calm_history_has_none():
     ],
 )
 def test_each_is_set_off_by_what_it_names_and_by_nothing_less(name, setting_off, just_not):
-    found = alarms(history(**setting_off), CONFIG)
-    assert list(found) == [name]
-    assert len(found[name].split()) > 4  # words, not a code
+    ringing = alarms(history(**setting_off), CONFIG)
+    assert list(ringing) == [name]
+    assert len(ringing[name].split()) > 4  # words, not a code
     assert alarms(history(**just_not), CONFIG) == {}
 
 
@@ -74,12 +74,12 @@ def test_a_fixed_coefficient_is_never_at_its_clip():
     assert alarms(fixed, CONFIG) == {}
 
 
-def test_it_is_said_once_while_it_lasts(trunk, caplog):
+def test_an_alarm_is_logged_once_while_it_lasts(trunk, caplog):
     with caplog.at_level(logging.WARNING):
         play(trunk, Likes(70), iterations=6, alarm_patience=3, kl={"controller": "adaptive", "target": 1000.0})
-    said = [record.getMessage() for record in caplog.records if "controller_at_clip" in record.getMessage()]
-    assert len(said) == 1
-    assert said[0].startswith("iteration 3, controller_at_clip: β moves as fast as it may")
+    messages = [record.getMessage() for record in caplog.records if "controller_at_clip" in record.getMessage()]
+    assert len(messages) == 1
+    assert messages[0].startswith("iteration 3, controller_at_clip: β moves as fast as it may")
 
 
 def test_stop_on_ends_with_a_checkpoint_from_which_it_can_go_on(trunk, tmp_path):
@@ -90,11 +90,11 @@ def test_stop_on_ends_with_a_checkpoint_from_which_it_can_go_on(trunk, tmp_path)
         "kl": {"controller": "adaptive", "target": 1000.0},
     }
     prompts, head = list(tiny.pairs()["prompt"][:32]), scalar_head(16, 0)
-    kept = Checkpoints(tmp_path / "policy", {})
+    store = Checkpoints(tmp_path / "policy", {})
     config = tiny.config(policy={**settings, "stop_on": ["controller_at_clip"]})
     for _ in range(2):  # the second time at once
         with pytest.raises(TrainingStopped, match=r"policy\.stop_on after iteration 3: controller_at_clip: β moves"):
-            ppo(config, PPOModels(*trunk, Likes(70), head), prompts, checkpoints=kept)
-        assert kept.newest().step == 3
-    history = ppo(tiny.config(policy=settings), PPOModels(*trunk, Likes(70), head), prompts, checkpoints=kept)
+            ppo(config, PPOModels(*trunk, Likes(70), head), prompts, checkpoints=store)
+        assert store.newest().step == 3
+    history = ppo(tiny.config(policy=settings), PPOModels(*trunk, Likes(70), head), prompts, checkpoints=store)
     assert [row["iteration"] for row in history] == [1, 2, 3, 4, 5]

@@ -45,7 +45,7 @@ def test_adaptive_holds_a_kl_that_falls_as_the_coefficient_rises():
     assert 1 / controller.value == pytest.approx(3.0, rel=0.01)
 
 
-def test_whether_the_error_was_cut_is_said():
+def test_whether_the_error_was_clipped_is_recorded():
     adaptive = AdaptiveKLController(0.1, target=5.5, horizon=320)
     flags = []
     for kl in (6.05, 55.0, 5.0, 0.0):
@@ -66,7 +66,7 @@ def test_adaptive_agrees_with_the_code_of_the_papers_authors():
 
 
 @pytest.mark.parametrize(
-    ("current", "value", "cut"),
+    ("current", "value", "clipped"),
     [
         (4.0, 0.1 * math.e**0.2, False),  # twice the target: e = 1, and n/horizon = 0.2
         (40.0, 0.1 * math.e**0.2, False),  # no more than that
@@ -75,11 +75,11 @@ def test_adaptive_agrees_with_the_code_of_the_papers_authors():
         (0.0, 0.1 * math.e**-0.2, False),
     ],
 )
-def test_dual_by_hand(current, value, cut):
+def test_dual_by_hand(current, value, clipped):
     controller = DualKLController(0.1, target=2.0, horizon=320, bounds=(0.01, 1.0))
     controller.update(current, 64)
     assert controller.value == pytest.approx(value)
-    assert controller.at_clip == cut
+    assert controller.at_clip == clipped
 
 
 def test_dual_does_not_wind_up_at_its_bounds():

@@ -1,7 +1,7 @@
-"""PPO ends at the policy that is known to be the best: π*(y) ∝ π_ref(y) exp(r(y)/β) (Ziegler et al. 2019, section 2).
+"""PPO ends at the optimal policy, which is known: π*(y) ∝ π_ref(y) exp(r(y)/β) (Ziegler et al. 2019, section 2).
 
-The language model is small enough to write down: a query, then none, one or two of three words, each by a table of
-logits that depends on the token before. Every distribution over its 13 answers of at most two tokens is within reach.
+The language model is small enough to write down: a query, then none, one or two of three words, whose logits depend on
+the token before by a table. It can represent every distribution over its 13 answers of at most two tokens.
 """
 
 import contextlib
@@ -20,33 +20,33 @@ VOCABULARY = 6
 ANSWERS = [(EOS,), *((word, EOS) for word in WORDS), *itertools.product(WORDS, WORDS)]
 REWARDS = torch.tensor([0.0, 1.5, -1.0, 0.5, -0.5, 2.0, 0.0, 1.0, -2.0, 0.5, 1.0, -1.0, 2.5])
 TOLERANCE = 0.03
-"""Total variation from π*; the reference's is at least eight times as much for every β here."""
+"""Total variation from π*; that of the reference is at least eight times as large for every β here."""
 
 
 class Decoder(nn.Module):
-    """Its final states are the logits, and beside them which token it read last, for the value head."""
+    """Its final states are the logits, followed by the last token as one-hot vector, for the value head."""
 
     def __init__(self, owner):
         super().__init__()
-        self.owner = (owner,)  # in a tuple, so that it is not a part of this one
+        self.owner = (owner,)  # in a tuple, so that it does not become a submodule
 
     def forward(self, input_ids, **_):
         (owner,) = self.owner
         logits = owner.table[input_ids] + (owner.adapter[input_ids] if owner.on else 0.0)
         states = torch.cat([logits, nn.functional.one_hot(input_ids, VOCABULARY)], dim=-1)
-        cache = SimpleNamespace(reorder_cache=lambda _: None)  # a token depends on the one before alone
+        cache = SimpleNamespace(reorder_cache=lambda _: None)  # a token depends on the one before only
         return SimpleNamespace(last_hidden_state=states, past_key_values=cache)
 
 
 class ValueHead(nn.Linear):
-    """Reads the token and not the logits, so that the values do not move the policy."""
+    """Reads the token and not the logits, so that learning values does not change the policy."""
 
     def forward(self, states):
         return super().forward(states[..., VOCABULARY:])
 
 
 class TableLM(nn.Module):
-    """What the trainer uses of a trunk: ``table`` is the reference, ``adapter`` the policy's difference from it."""
+    """As much of a trunk as the trainer uses: ``table`` is the reference, ``adapter`` the policy's difference from it."""
 
     def __init__(self):
         super().__init__()

@@ -101,12 +101,12 @@ def test_the_score_comes_at_the_last_token_that_counts():
 )
 def test_the_clipped_surrogate_by_hand(ratio, advantage, loss, clipped):
     new, old = torch.tensor([[ratio]]).log() - 1, torch.tensor([[-1.0]])
-    found = policy_loss(new, old, torch.tensor([[advantage]]), torch.tensor([[True]]), 0.2)
-    assert float(found.loss) == pytest.approx(loss, abs=1e-5)
-    assert float(found.clipfrac) == clipped
+    surrogate = policy_loss(new, old, torch.tensor([[advantage]]), torch.tensor([[True]]), 0.2)
+    assert float(surrogate.loss) == pytest.approx(loss, abs=1e-5)
+    assert float(surrogate.clipfrac) == clipped
 
 
-def test_there_is_no_gradient_where_the_clip_is_in_force():
+def test_no_gradient_where_the_clip_is_active():
     for ratio, advantage, moves in ((1.5, 1.0, False), (0.5, 1.0, True), (0.5, -1.0, False), (1.5, -1.0, True)):
         new = torch.tensor([[ratio]]).log().requires_grad_()
         policy_loss(new, torch.zeros(1, 1), torch.tensor([[advantage]]), torch.tensor([[True]]), 0.2).loss.backward()
@@ -114,16 +114,16 @@ def test_there_is_no_gradient_where_the_clip_is_in_force():
 
 
 def test_approximate_kl_of_one_ratio_by_hand():
-    found = policy_loss(rows((2.0,)).log(), rows((0.0,)), rows((1.0,)), rows((True,)), 0.2)
-    assert float(found.approxkl) == pytest.approx(0.306853, abs=1e-6)  # 2 - 1 - log 2
+    surrogate = policy_loss(rows((2.0,)).log(), rows((0.0,)), rows((1.0,)), rows((True,)), 0.2)
+    assert float(surrogate.approxkl) == pytest.approx(0.306853, abs=1e-6)  # 2 - 1 - log 2
 
 
 def test_tokens_that_do_not_count_are_not_in_the_policy_loss():
     mask = rows((True, True, False))
-    kept = policy_loss(rows((-1.0, -2.0, 0.0)), rows((-1.5, -2.0, -3.0)), rows((1.0, -1.0, 50.0)), mask, 0.2)
+    masked = policy_loss(rows((-1.0, -2.0, 0.0)), rows((-1.5, -2.0, -3.0)), rows((1.0, -1.0, 50.0)), mask, 0.2)
     alone = policy_loss(rows((-1.0, -2.0)), rows((-1.5, -2.0)), rows((1.0, -1.0)), mask[:, :2], 0.2)
-    assert [float(x) for x in kept] == pytest.approx([float(x) for x in alone])
-    assert float(kept.loss) == pytest.approx(-0.1)  # mean of -1.2 and 1
+    assert [float(x) for x in masked] == pytest.approx([float(x) for x in alone])
+    assert float(masked.loss) == pytest.approx(-0.1)  # mean of -1.2 and 1
 
 
 @pytest.mark.parametrize(
@@ -131,19 +131,21 @@ def test_tokens_that_do_not_count_are_not_in_the_policy_loss():
     [
         (1.1, 0.405),  # inside the clip: (1.1 - 2)²/2
         (1.5, 0.32),  # clipped to 1.2, which is the worse: (1.2 - 2)²/2
-        (0.0, 2.0),  # clipped to 0.8, but 0 is the worse: 2²/2
-        (2.0, 0.32),  # right, yet held back: (1.2 - 2)²/2
+        (0.0, 2.0),  # clipped to 0.8, but 0 is worse: 2²/2
+        (2.0, 0.32),  # right, yet clipped to 1.2: (1.2 - 2)²/2
     ],
 )
 def test_the_clipped_value_loss_by_hand(value, loss):
-    found = value_loss(rows((value, 9.0)), rows((1.0, 9.0)), rows((2.0, -9.0)), rows((True, False)), 0.2)
-    assert float(found) == pytest.approx(loss)
+    computed = value_loss(rows((value, 9.0)), rows((1.0, 9.0)), rows((2.0, -9.0)), rows((True, False)), 0.2)
+    assert float(computed) == pytest.approx(loss)
 
 
 def test_explained_variance():
     returns, mask = random(10, 5), torch.ones(10, 5, dtype=torch.bool)
     assert explained_variance(returns, returns, mask) == pytest.approx(1)
-    assert explained_variance(returns + 7, returns, mask) == pytest.approx(1, abs=1e-5)  # as in every PPO, bias is free
+    assert explained_variance(returns + 7, returns, mask) == pytest.approx(
+        1, abs=1e-5
+    )  # a constant error is not counted, as in every PPO
     assert explained_variance(torch.full_like(returns, 3.0), returns, mask) == pytest.approx(0, abs=1e-6)
     assert explained_variance(-returns, returns, mask) == pytest.approx(-3, abs=1e-5)  # Var(2R)/Var(R) = 4
     mask[:, 2:] = False
@@ -151,5 +153,5 @@ def test_explained_variance():
     assert explained_variance(wrong_outside, returns, mask) == pytest.approx(1)
 
 
-def test_a_masked_mean_forgets_the_rest():
+def test_a_masked_mean_ignores_the_rest():
     assert float(masked_mean(rows((1.0, 2.0, 99.0)), rows((True, True, False)))) == 1.5

@@ -1,4 +1,4 @@
-"""A policy whose training is killed and started again is the one of the training that was left alone, to the byte."""
+"""A policy whose training is killed and started again ends in the same bytes as one whose training was left alone."""
 
 import json
 import os
@@ -24,7 +24,7 @@ POLICY = {
 SETTINGS = tiny.config(policy=POLICY).model_dump(mode="json")
 PARTS = ("adapter", "value_head.safetensors", "samples.jsonl")
 KILLS = [
-    ("kellet.policy.train", "sample_states", 1),  # before there is any checkpoint
+    ("kellet.policy.train", "sample_states", 1),  # before the first checkpoint
     ("kellet.policy.train", "sample_states", 4),
     ("kellet.policy.update", "policy_loss", 2 * 4 * 2 + 3),  # in the fifth of 2 epochs of 2 minibatches
     ("kellet.files", "_flush", 5),  # in the second checkpoint: one file is flushed, the folder not yet renamed
@@ -56,43 +56,43 @@ def same(left, right):
     assert untimed[0] == untimed[1]
 
 
-def left_over(out):
+def leftovers(out):
     return sorted(path.name for path in out.parent.iterdir() if path != out)
 
 
 @pytest.mark.parametrize(("module", "function", "call"), KILLS)
-def test_killed_there_and_continued_it_ends_in_the_same_bytes(inputs, alone, tmp_path, module, function, call):
+def test_killed_in_a_function_and_continued_it_ends_in_the_same_bytes(inputs, alone, tmp_path, module, function, call):
     out = tmp_path / "policy"
     end = killed.run(killed.kill_in, module, function, call, killed.train, SETTINGS, *inputs, out)
     assert end == -signal.SIGKILL
     assert not out.exists()
     assert killed.run(killed.train, SETTINGS, *inputs, out) == 0
     same(out, alone)
-    assert [name for name in left_over(out) if not name.startswith(".policy.")] == []
+    assert [name for name in leftovers(out) if not name.startswith(".policy.")] == []
 
 
 def test_it_goes_on_and_does_not_begin_again(inputs, tmp_path):
-    out, seen = tmp_path / "policy", []
+    out, iterations = tmp_path / "policy", []
     killed.run(killed.kill_in, "kellet.policy.train", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
-    train_policy(tiny.config(policy=POLICY), *inputs, out, lambda *step: seen.append(step[0]))
-    assert seen == [3, 4, 5]
+    train_policy(tiny.config(policy=POLICY), *inputs, out, lambda *step: iterations.append(step[0]))
+    assert iterations == [3, 4, 5]
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(inputs, alone, tmp_path, pytestconfig):
-    out, chance = tmp_path / "policy", random.Random(0)
+    out, generator = tmp_path / "policy", random.Random(0)
     for _ in range(pytestconfig.getoption("--kills")):
         process = killed.start(killed.train, SETTINGS, *inputs, out)
-        process.join(chance.uniform(0, 2.5))
+        process.join(generator.uniform(0, 2.5))
         process.kill()
         process.join()
-        if out.exists():  # it was through before
+        if out.exists():  # it had ended before the kill
             same(out, alone)
             shutil.rmtree(out)
     assert killed.run(killed.train, SETTINGS, *inputs, out) == 0
     same(out, alone)
 
 
-def test_told_to_end_it_saves_and_goes_on_from_there(inputs, alone, tmp_path):
+def test_on_sigterm_it_saves_and_the_next_start_goes_on_from_there(inputs, alone, tmp_path):
     out = tmp_path / "policy"
     process = killed.start(killed.train, SETTINGS, *inputs, out)
     while not out.with_name("policy.checkpoints").exists():
@@ -122,4 +122,4 @@ def test_checkpoints_of_other_parameters_or_data_are_refused(inputs, tmp_path):
     with pytest.raises(InputError, match=r"content\.reward_model\.head\.safetensors: checkpoint"):
         train_policy(tiny.config(policy=POLICY), *inputs[:2], other, out)
     assert not out.exists()
-    train_policy(tiny.config(policy={**POLICY, "checkpoint_every": 1}), *inputs, out)  # how often is free
+    train_policy(tiny.config(policy={**POLICY, "checkpoint_every": 1}), *inputs, out)  # checkpoint_every may change

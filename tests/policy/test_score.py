@@ -1,4 +1,4 @@
-"""From raw scores to what PPO maximises, by hand; and a score that is a function of the user's."""
+"""From raw scores to PPO's objective, by hand; and the user's own score function."""
 
 import sys
 
@@ -28,34 +28,34 @@ def test_by_default_nothing_is_done():
 
 
 def test_standardised_by_hand():
-    found = shape_scores(Score(shaping="standardised"), RAW, None, (-1.0, 2.0))
-    assert found.tolist() == [1.0, -0.5, 0.5]
+    shaped = shape_scores(Score(shaping="standardised"), RAW, None, (-1.0, 2.0))
+    assert shaped.tolist() == [1.0, -0.5, 0.5]
 
 
 def test_gain_is_the_sigmoid_over_the_references_answer_to_the_same_prompt():
-    found = shape_scores(Score(shaping="gain"), RAW, torch.tensor([1.0, -3.0, 1.0]), None)
-    assert found.tolist() == pytest.approx([0.5, 0.731059, 0.268941], abs=1e-6)
+    shaped = shape_scores(Score(shaping="gain"), RAW, torch.tensor([1.0, -3.0, 1.0]), None)
+    assert shaped.tolist() == pytest.approx([0.5, 0.731059, 0.268941], abs=1e-6)
 
 
 def test_the_clip_comes_after_shaping():
     assert shape_scores(Score(clip=0.5), RAW, None, None).tolist() == [0.5, -0.5, 0.0]
-    found = shape_scores(Score(shaping="standardised", clip=0.7), RAW, None, (0.0, 0.5))
-    assert found.tolist() == pytest.approx([0.7, -0.7, 0.0])
+    shaped = shape_scores(Score(shaping="standardised", clip=0.7), RAW, None, (0.0, 0.5))
+    assert shaped.tolist() == pytest.approx([0.7, -0.7, 0.0])
 
 
 def test_the_overlong_ramp_by_hand():
     # 10 tokens at most, ramp of 4: nothing up to 6, half at 8, all at 10
-    found = subtract_penalties(Score(overlong_tokens=4, overlong_penalty=2.0), torch.zeros(3), MASK, ENDED, 10)
-    assert found.tolist() == [0.0, -1.0, -2.0]
+    scores = subtract_penalties(Score(overlong_tokens=4, overlong_penalty=2.0), torch.zeros(3), MASK, ENDED, 10)
+    assert scores.tolist() == [0.0, -1.0, -2.0]
 
 
-def test_a_missing_end_costs_what_it_says():
+def test_a_missing_end_costs_its_penalty():
     assert subtract_penalties(Score(missing_eos_penalty=1.5), RAW, MASK, ENDED, 10).tolist() == [1.0, -2.0, -1.5]
 
 
 @pytest.fixture
 def rules(tmp_path, monkeypatch):
-    """A module of the working folder."""
+    """A module in the working folder."""
     (tmp_path / "my_rules.py").write_text(
         "def words(prompts, responses):\n"
         "    return [len(response.split()) + 100 * len(prompt) for prompt, response in zip(prompts, responses)]\n"
@@ -70,7 +70,7 @@ def rules(tmp_path, monkeypatch):
 def scored(**settings):
     tokenizer = tiny.base()[1]
     text = tiny.config().text
-    batch = pad([[1]] * 2, [encode_response(tokenizer, said, text) for said in ("yes yes", "no")], 0)
+    batch = pad([[1]] * 2, [encode_response(tokenizer, response, text) for response in ("yes yes", "no")], 0)
     return RawScore(Score(**settings), lambda _: torch.tensor([0.25, 0.5]), tokenizer)(batch, ["a", "bb"])
 
 
@@ -107,9 +107,9 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):
     raw_score = RawScore(Score(), liked, tokenizer)
     queries, text = [[1, 40], [1, 41, 42]] * 8, tiny.config().text
     uniforms = draw_uniforms(16, text.max_response_tokens, torch.Generator().manual_seed(3))
-    found = reference_scores(model, raw_score, queries, ["x"] * 16, uniforms)
+    scores = reference_scores(model, raw_score, queries, ["x"] * 16, uniforms)
     batch = sample(base, tokenizer, queries, text.max_response_tokens, uniforms)
-    assert torch.equal(found, liked(batch))
+    assert torch.equal(scores, liked(batch))
     prompts = list(tiny.pairs()["prompt"][:20])
     mean, deviation = reference_baseline(model, raw_score, prompts, text, 0)
     assert (mean, deviation) == reference_baseline(model, raw_score, prompts, text, 0)
@@ -121,18 +121,18 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):
 
 
 @pytest.mark.parametrize("shaping", ["standardised", "gain"])
-def test_a_shaped_score_is_what_is_learned_and_the_raw_one_is_told(trunk, shaping):
+def test_the_shaped_score_is_learned_and_the_raw_one_is_logged(trunk, shaping):
     common = trunk[1]("yes", add_special_tokens=False)["input_ids"][0]
     history, _ = play(trunk, Likes(common), iterations=2, score={"shaping": shaping, "clip": 3.0})
     assert all(row["objective/score"] != row["objective/reward"] for row in history)
-    if shaping == "gain":  # of a policy that is the reference nobody wins
+    if shaping == "gain":  # at first the policy is the reference, so neither answer is better
         assert history[0]["objective/score"] == pytest.approx(0.5, abs=0.25)
     assert all(abs(row["objective/score"]) <= 3 for row in history)
 
 
 def test_a_training_can_do_without_the_reward_model(trunk, rules):
     def never(batch):
-        raise AssertionError("the reward model was asked")
+        raise AssertionError("the reward model was called")
 
     config = tiny.config(policy={"iterations": 1, "score": {"function": "my_rules:words", "reward_weight": 0}})
     prompts = list(tiny.pairs()["prompt"][:32])

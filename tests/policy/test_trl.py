@@ -1,9 +1,9 @@
 """Agreement with the PPO of trl 1.10.0, the last that had one, on random inputs (``pip install -e '.[bench]'``).
 
-Its equations stand in the middle of ``PPOTrainer.train``; they are taken out of its source here and run on our tensors.
-Two differences are its own. It whitens with the unbiased variance, where lm-human-preferences and we have the biased
-one. And it pays the score one position after the end of sequence, at a value that belongs to no token
-(``padding_mask_p1``), where we pay at the end itself: the mask of tokens is given to it for that one too.
+Its equations stand in the middle of ``PPOTrainer.train``; here they are cut out of its source and run on our tensors.
+It differs in two points. It whitens with the unbiased variance; lm-human-preferences and we use the biased one. And it
+pays the score one position after the end of sequence, at a value that belongs to no token (``padding_mask_p1``); we pay
+at the end itself, so its ``padding_mask_p1`` gets the mask of tokens here.
 """
 
 import ast
@@ -111,5 +111,5 @@ def test_clipped_losses(seed):
     assert float(ours.loss) == pytest.approx(float(theirs.pg_loss), abs=1e-5)
     clipped = trainer.masked_mean((theirs.pg_losses2 > theirs.pg_losses).float(), mask)
     assert float(ours.clipfrac) == pytest.approx(float(clipped), abs=1e-6)
-    found = value_loss(predicted, values, returns, mask, ARGS.cliprange_value)
-    assert float(found) == pytest.approx(float(theirs.vf_loss), abs=1e-5)
+    critic = value_loss(predicted, values, returns, mask, ARGS.cliprange_value)
+    assert float(critic) == pytest.approx(float(theirs.vf_loss), abs=1e-5)
