@@ -23,7 +23,7 @@ def test_a_file_is_replaced_when_all_went_well(tmp_path):
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_while_a_file_is_written_the_old_one_is_there(tmp_path):
+def test_while_a_file_is_written_the_old_one_stays(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with atomic_file(path) as temporary:

@@ -19,10 +19,10 @@ def test_plain_lines_with_samples_per_second_and_time_left(clock, capsys):
     report = progress.lines("policy", ("objective/kl",))
     for done in (11, 12, 13):  # goes on from a checkpoint of 10
         report(done, 20, {"objective/kl": 1.5, "episodes": 64 * done})
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 3
     # two iterations of 64 in 20 s, and seven more to go at 10 s each
-    assert said[-1] == "policy: 13/20  objective/kl 1.500  6.4 samples/s  70 s left"
+    assert shown[-1] == "policy: 13/20  objective/kl 1.500  6.4 samples/s  70 s left"
 
 
 def test_on_a_terminal_one_line_is_written_over(clock, capsys, monkeypatch):
@@ -30,12 +30,12 @@ def test_on_a_terminal_one_line_is_written_over(clock, capsys, monkeypatch):
     report = progress.lines("x")
     for done in (1, 2):
         report(done, 2, {})
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.count("\r") == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.count("\r") == 2
 
 
-def test_often_reported_steps_are_not_often_said(monkeypatch, capsys):
+def test_steps_in_quick_succession_are_not_all_printed(monkeypatch, capsys):
     monkeypatch.setattr(progress.time, "monotonic", lambda: 5.0)
     report = progress.lines("x")
     for done in range(1, 101):

@@ -37,7 +37,7 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path, written, nearest):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("policy.kl.target=0", "greater than 0, got 0"),
         ("policy.kl.target=-3", "greater than 0, got -3"),
@@ -53,8 +53,8 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path, written, nearest):
         ("data.files=[]", "data.files"),
     ],
 )
-def test_values_out_of_range_are_refused(tmp_path, override, said):
-    with pytest.raises(ConfigError, match=said):
+def test_values_out_of_range_are_refused(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, ""), (override,))
 
 
@@ -66,7 +66,7 @@ def test_an_override_wins_over_the_file_and_is_read_as_yaml(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("policy.iterations", "section.key=value"),
         ("=3", "section.key=value"),
@@ -75,8 +75,8 @@ def test_an_override_wins_over_the_file_and_is_read_as_yaml(tmp_path):
         ("policy.itertions=3", "did you mean 'policy.iterations'"),
     ],
 )
-def test_what_set_cannot_read_is_said(tmp_path, override, said):
-    with pytest.raises(ConfigError, match=said):
+def test_what_set_cannot_read_is_refused(tmp_path, override, message):
+    with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, "name: here"), (override,))
 
 
@@ -119,9 +119,9 @@ def test_a_circle_of_extends_is_refused(tmp_path):
         load_config(write(tmp_path, "extends: self.yaml\n", "self.yaml"))
 
 
-@pytest.mark.parametrize(("text", "said"), [("- 1\n", "got list"), ("a: [", "not valid YAML")])
-def test_a_file_of_another_shape_is_refused(tmp_path, text, said):
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("text", "message"), [("- 1\n", "got list"), ("a: [", "not valid YAML")])
+def test_a_file_of_another_shape_is_refused(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, text))
 
 

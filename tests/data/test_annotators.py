@@ -27,9 +27,9 @@ def settled(tmp_path: Path, how: Any, shuffled: bool = False) -> tuple[pd.DataFr
         random.Random(1).shuffle(rows)  # noqa: S311
     path = write_jsonl(tmp_path / "x.jsonl", rows)
     data = Data(validation=LOOSE, split=Split(validation=0, test=0), disagreement=how)
-    found = examine([("x", path)], data, tmp_path)
-    assert found.report.failed == ()
-    return *(pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("preferences", "quarantine")), found.summary
+    result = examine([("x", path)], data, tmp_path)
+    assert result.report.failed == ()
+    return *(pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("preferences", "quarantine")), result.summary
 
 
 def accepted(table: pd.DataFrame) -> list[tuple[str, str]]:

@@ -21,8 +21,8 @@ PROMPT = '[{"role": "user", "content": "Where is it?"}]'
 
 def read(tmp_path: Path, *rows: dict[str, Any], **columns: str) -> tuple[list[list[Any]], list[str]]:
     """([prompt, chosen, rejected] of each row, reasons of the refused ones)."""
-    found, refused = read_file(write_jsonl(tmp_path / "x.jsonl", rows), columns=columns)
-    return found[["prompt", "chosen", "rejected"]].to_numpy().tolist(), refused["reason"].tolist()
+    rows, refused = read_file(write_jsonl(tmp_path / "x.jsonl", rows), columns=columns)
+    return rows[["prompt", "chosen", "rejected"]].to_numpy().tolist(), refused["reason"].tolist()
 
 
 CONVERSATIONS = {
@@ -48,9 +48,9 @@ def test_each_form_of_a_conversation_is_the_same_pair(tmp_path: Path, name: str)
 
 def test_a_conversation_in_parquet_is_read_alike(tmp_path: Path) -> None:
     pd.DataFrame([{"prompt": [SYSTEM, USER], "chosen": [YES], "rejected": [NO]}]).to_parquet(tmp_path / "x.parquet")
-    found, _ = read_file(tmp_path / "x.parquet")
-    assert found.loc[0, "prompt"] == to_prompt([SYSTEM, USER])
-    assert found.loc[0, "chosen"] == "On its way."
+    rows, _ = read_file(tmp_path / "x.parquet")
+    assert rows.loc[0, "prompt"] == to_prompt([SYSTEM, USER])
+    assert rows.loc[0, "chosen"] == "On its way."
 
 
 @pytest.mark.parametrize(
@@ -73,16 +73,16 @@ def test_a_conversation_that_is_no_pair_is_refused(tmp_path: Path, row: dict[str
     assert reason in reasons[0]
 
 
-def test_sides_that_had_another_conversation_before_can_be_told(tmp_path: Path) -> None:
+def test_sides_with_different_conversations_have_different_prompts(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "x.jsonl", [{"chosen": [USER, YES], "rejected": [SYSTEM, USER, NO]}])
-    found, _ = read_file(path)
-    assert found.loc[0, "prompt"] != found.loc[0, "rejected_prompt"]
+    rows, _ = read_file(path)
+    assert rows.loc[0, "prompt"] != rows.loc[0, "rejected_prompt"]
 
 
 def test_a_conversation_is_written_out_as_hh_rlhf_does() -> None:
     prompt = to_prompt([SYSTEM, USER, NO, USER])
-    told = "Be brief.\n\nHuman: Where is it?\n\nAssistant: No idea.\n\nHuman: Where is it?\n\nAssistant:"
-    assert as_text(prompt) == told
+    written_out = "Be brief.\n\nHuman: Where is it?\n\nAssistant: No idea.\n\nHuman: Where is it?\n\nAssistant:"
+    assert as_text(prompt) == written_out
     assert as_text("a plain [prompt]") == "a plain [prompt]"
 
 
@@ -112,9 +112,9 @@ LABEL_STUDIO = [
 def test_a_csv_export_of_label_studio_is_read_without_a_map(tmp_path: Path) -> None:
     with (tmp_path / "x.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows(LABEL_STUDIO)
-    found, refused = read_file(tmp_path / "x.csv")
+    rows, refused = read_file(tmp_path / "x.csv")
     kept = ["prompt", "chosen", "rejected", "annotator", "created_at", "tie"]
-    assert found[kept].to_numpy().tolist() == [
+    assert rows[kept].to_numpy().tolist() == [
         ["p1", "long one", "short", "ann@x.org", "2026-01-31T09:00:00Z", False],
         ["p1", "short", "long one", "bob@x.org", "2026-01-31T09:10:00Z", False],
         ["p2", "one", "two", "ann@x.org", "2026-01-31T09:20:00Z", True],
@@ -137,27 +137,27 @@ def test_an_export_of_argilla_gives_a_row_for_each_annotator(tmp_path: Path, as_
     if as_csv:
         path = tmp_path / "x.csv"
         pd.DataFrame(rows).to_csv(path, index=False)
-    found, refused = read_file(path)
-    assert found[["chosen", "rejected", "annotator", "tie"]].to_numpy().tolist() == [
+    rows, refused = read_file(path)
+    assert rows[["chosen", "rejected", "annotator", "tie"]].to_numpy().tolist() == [
         ["one", "two", "u1", False],
         ["two", "one", "u2", False],
         ["two", "one", "u1", False],
         ["one", "two", "u2", True],
     ]
     assert len(refused) == 1
-    assert set(found["prompt"]) == {"p"}
+    assert set(rows["prompt"]) == {"p"}
 
 
 @pytest.mark.parametrize(
     ("preferred", "winner"),
     [("A", "a"), ("right", "b"), (2, "b"), (1.0, "a"), ("two", "b"), ("better", "a"), ("both", None)],
 )
-def test_who_won_may_be_told_in_several_ways(tmp_path: Path, preferred: Any, winner: str | None) -> None:
+def test_the_winner_may_be_written_in_several_ways(tmp_path: Path, preferred: Any, winner: str | None) -> None:
     row = {"q": "p", "better": "one", "other": "two", "vote": preferred}
     names = {"prompt": "q", "answer_a": "better", "answer_b": "other", "preferred": "vote"}
-    found, _ = read_file(write_jsonl(tmp_path / "x.jsonl", [row]), columns=names)
-    assert found.loc[0, "tie"] == (winner is None)
-    assert found.loc[0, "chosen"] == ("two" if winner == "b" else "one")
+    rows, _ = read_file(write_jsonl(tmp_path / "x.jsonl", [row]), columns=names)
+    assert rows.loc[0, "tie"] == (winner is None)
+    assert rows.loc[0, "chosen"] == ("two" if winner == "b" else "one")
 
 
 def test_a_vote_that_is_not_understood_is_refused(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_vote_that_is_not_understood_is_refused(tmp_path: Path) -> None:
     assert [reason[:18] for reason in reasons] == ["preferred is '0', ", "preferred is 'perh"]
 
 
-def test_mapped_columns_are_read_and_a_wrong_map_says_what_there_is(tmp_path: Path) -> None:
+def test_mapped_columns_are_read_and_a_wrong_map_lists_the_columns(tmp_path: Path) -> None:
     row = {"question": "p", "good": "x", "bad": "y"}
     pairs, _ = read(tmp_path, row, chosen="good", rejected="bad")
     assert pairs == [["p", "x", "y"]]

@@ -28,29 +28,29 @@ def test_auc_is_mann_whitneys_share_and_its_variance_is_delongs() -> None:
     assert variance == pytest.approx(by_hand)
 
 
-def test_prompts_drawn_alike_are_told_apart_as_often_as_the_level_says() -> None:
+def test_prompts_of_one_distribution_are_flagged_as_often_as_the_level_says() -> None:
     """A binomial law: 300 tests at 5% reject 15 on average; 4 standard deviations are 15."""
     rng = np.random.default_rng(1)
-    found = [prompt_drift(prompts(rng, 60), prompts(rng, 60), seed) for seed in range(300)]
-    assert sum(each["p_value"] < 0.05 for each in found) <= 30
-    assert np.mean([each["auc"] for each in found]) == pytest.approx(0.5, abs=0.02)
-    covered = np.mean([each["interval"][0] <= 0.5 <= each["interval"][1] for each in found])
+    result = [prompt_drift(prompts(rng, 60), prompts(rng, 60), seed) for seed in range(300)]
+    assert sum(each["p_value"] < 0.05 for each in result) <= 30
+    assert np.mean([each["auc"] for each in result]) == pytest.approx(0.5, abs=0.02)
+    covered = np.mean([each["interval"][0] <= 0.5 <= each["interval"][1] for each in result])
     assert covered > 0.9
 
 
 def test_prompts_about_other_things_are_seen_with_their_words() -> None:
     rng = np.random.default_rng(2)
-    found = prompt_drift(prompts(rng, 200), prompts(rng, 200, shift=0.5))
-    assert found["auc"] > 0.8
-    assert found["interval"][0] > 0.5
-    assert found["p_value"] < 1e-6
-    assert set(found["words"]) <= set(WORDS[:10])
+    result = prompt_drift(prompts(rng, 200), prompts(rng, 200, shift=0.5))
+    assert result["auc"] > 0.8
+    assert result["interval"][0] > 0.5
+    assert result["p_value"] < 1e-6
+    assert set(result["words"]) <= set(WORDS[:10])
 
 
 def test_few_prompts_are_not_judged_and_repeated_ones_count_once() -> None:
     rng = np.random.default_rng(3)
-    found = prompt_drift(prompts(rng, 100), prompts(rng, 5) * 20)
-    assert (found["auc"], found["prompts"][1]) == (None, 5)
+    result = prompt_drift(prompts(rng, 100), prompts(rng, 5) * 20)
+    assert (result["auc"], result["prompts"][1]) == (None, 5)
 
 
 def judged(source: str, longer: int, shorter: int, start: int) -> list[dict[str, str]]:
@@ -64,11 +64,11 @@ def judged(source: str, longer: int, shorter: int, start: int) -> list[dict[str,
 def test_the_difference_of_length_bias_has_newcombes_interval() -> None:
     """Newcombe 1998, Statistics in Medicine 17, 873, table II (a), method 10: 56/70 - 48/80 = 0.2 [0.0524, 0.3339]."""
     table = pd.DataFrame(judged("new", 56, 14, 0) + judged("old", 48, 32, 1000))
-    found = batch_vs_data(table, "new")
-    assert found["rows"] == {"current": 80, "batch": 70}
-    assert found["longer_preferred"]["difference"]["value"] == pytest.approx(0.2)
-    assert found["longer_preferred"]["difference"]["interval"] == pytest.approx([0.0524, 0.3339], abs=5e-5)
-    assert found["new_prompts"] == 70
+    result = batch_vs_data(table, "new")
+    assert result["rows"] == {"current": 80, "batch": 70}
+    assert result["longer_preferred"]["difference"]["value"] == pytest.approx(0.2)
+    assert result["longer_preferred"]["difference"]["interval"] == pytest.approx([0.0524, 0.3339], abs=5e-5)
+    assert result["new_prompts"] == 70
 
 
 def test_agreement_counts_pairs_of_answers_that_were_judged_again() -> None:
@@ -77,11 +77,11 @@ def test_agreement_counts_pairs_of_answers_that_were_judged_again() -> None:
         {"prompt": "p", "chosen": "a", "rejected": "b", "source": "new"},
         {"prompt": "q", "chosen": "b", "rejected": "a", "source": "new"},
     ]
-    found = batch_vs_data(pd.DataFrame(old + new), "new")
-    assert found["agreement"]["current"]["value"] is None
-    assert found["agreement"]["with_batch"]["value"] == 0.5
-    assert found["agreement"]["with_batch"]["pairs"] == 2
-    assert found["new_prompts"] == 0
-    said = describe(found)
-    assert "before not known (no such pair), with the batch 50.0%" in said[2]
-    assert "cannot be told: 3 and 2 distinct prompts" in said[3]
+    result = batch_vs_data(pd.DataFrame(old + new), "new")
+    assert result["agreement"]["current"]["value"] is None
+    assert result["agreement"]["with_batch"]["value"] == 0.5
+    assert result["agreement"]["with_batch"]["pairs"] == 2
+    assert result["new_prompts"] == 0
+    sentences = describe(result)
+    assert "before not known (no such pair), with the batch 50.0%" in sentences[2]
+    assert "cannot be told: 3 and 2 distinct prompts" in sentences[3]

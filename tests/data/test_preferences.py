@@ -125,7 +125,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, name: str) -> None:
     assert file in str(error.value)
 
 
-def test_a_missing_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_have_different_messages(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         read_file(tmp_path / "x.jsonl")
     with pytest.raises(DataError, match="is a folder"):

@@ -129,10 +129,10 @@ def test_a_refused_table_names_what_failed_and_leaves_the_old_folder(tmp_path: P
     write_jsonl(tmp_path / "raw.jsonl", [row(n) for n in range(40)] + [row(n, chosen="") for n in range(40, 60)])
     with pytest.raises(DataError) as error:
         prepare(data(), tmp_path, tmp_path / "out", tmp_path / "docs")
-    told = str(error.value)
-    assert "expect_quarantined_share_at_most: wanted at most 0.2" in told
-    assert "got 0.3333 (20 of 60 rows)" in told
-    assert "20 × chosen is empty (first: raw.jsonl line 41)" in told
+    message = str(error.value)
+    assert "expect_quarantined_share_at_most: wanted at most 0.2" in message
+    assert "got 0.3333 (20 of 60 rows)" in message
+    assert "20 × chosen is empty (first: raw.jsonl line 41)" in message
     assert "cannot be used" in (tmp_path / "docs/index.html").read_text()
     assert content(tmp_path / "out") == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "out", "raw.jsonl"]
@@ -156,8 +156,10 @@ def test_rows_in_many_small_parts_are_prepared_alike(tmp_path: Path, monkeypatch
     whole = prepare(data(), tmp_path, tmp_path / "whole", tmp_path / "docs/whole")
     monkeypatch.setattr(stage, "read_preferences", functools.partial(read_preferences, size=7))
     monkeypatch.setattr("kellet.data.spill.GROUP", 16)
-    told: list[float] = []
-    parts = prepare(data(), tmp_path, tmp_path / "parts", tmp_path / "docs/parts", lambda *step: told.append(step[0]))
+    percents: list[float] = []
+    parts = prepare(
+        data(), tmp_path, tmp_path / "parts", tmp_path / "docs/parts", lambda *step: percents.append(step[0])
+    )
     assert whole == parts
     assert whole["reasons"] == {
         "chosen is empty": 1,
@@ -169,9 +171,9 @@ def test_rows_in_many_small_parts_are_prepared_alike(tmp_path: Path, monkeypatch
         one, other = (pd.read_parquet(tmp_path / f"{folder}/{name}.parquet") for folder in ("whole", "parts"))
         pd.testing.assert_frame_equal(one, other)
     assert pq.ParquetFile(tmp_path / "parts/preferences.parquet").num_row_groups == 4
-    assert told == sorted(told)
-    assert told[-1] == 100
-    assert len(told) == 10
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
+    assert len(percents) == 10
     for page in ("rows", "pairs", "table"):
         texts = [(tmp_path / f"docs/{folder}/{page}.html").read_text() for folder in ("whole", "parts")]
         assert "unexpected" in texts[0] or page != "rows"
@@ -192,7 +194,7 @@ def test_a_folder_stands_for_its_preference_files(tmp_path: Path) -> None:
         prepare(data("empty"), tmp_path, tmp_path / "out")
 
 
-def test_near_copies_share_a_split_by_setting_and_are_told_about_without(tmp_path: Path) -> None:
+def test_near_copies_share_a_split_by_setting_and_give_a_warning_without(tmp_path: Path) -> None:
     variants = [("Where is parcel {}?", 0), ("where is  PARCEL {}?\n", 40)]
     rows = [row(n + more, prompt=text.format(n)) for n in range(40) for text, more in variants]
     write_jsonl(tmp_path / "raw.jsonl", rows)

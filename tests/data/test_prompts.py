@@ -65,8 +65,8 @@ def test_line_breaks_count_as_white_space_in_conversations_too(tmp_path: Path) -
 def test_a_text_may_be_what_a_user_says_first(tmp_path: Path) -> None:
     data = files(tmp_path, ["Hi", [{"role": "user", "content": "Lost"}]], ["Fee?"], conversation=True)
     prepare(data, tmp_path, tmp_path / "out")
-    told = set(prompts_of(tmp_path / "out/preferences.parquet", "train"))
-    assert told == {'[{"role": "user", "content": "Hi"}]', '[{"role": "user", "content": "Lost"}]'}
+    prompts = set(prompts_of(tmp_path / "out/preferences.parquet", "train"))
+    assert prompts == {'[{"role": "user", "content": "Hi"}]', '[{"role": "user", "content": "Lost"}]'}
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def reasons(tmp_path: Path, *rows: dict[str, Any], **limits: Any) -> dict[int, s
     """Row number -> reason, by the whole suite."""
     read, _ = read_file(write_jsonl(tmp_path / "x.jsonl", rows))
     first = check_rows(read, Validation(**limits)).reasons
-    found = first.combine_first(check_pairs(row_keys(read, prompt_key)).reasons)
-    return {int(index): reason for index, reason in found.items()}
+    result = first.combine_first(check_pairs(row_keys(read, prompt_key)).reasons)
+    return {int(index): reason for index, reason in result.items()}
 
 
 def test_each_bad_row_gets_its_reason_and_sound_ones_none(tmp_path: Path) -> None:
@@ -42,27 +42,27 @@ def test_each_bad_row_gets_its_reason_and_sound_ones_none(tmp_path: Path) -> Non
         (row(9, prompt="Where\x00?"), "prompt has encoding trouble"),
     ]
     sound = [row(10, chosen="Façade\tin\r\nSÃO PAULO, 20 °C – “yes” 👍 naïve"), row(11, prompt="p" * 50)]
-    found = reasons(tmp_path, *(each for each, _ in bad), *sound, max_prompt_chars=50, max_answer_chars=60)
-    assert found == {number: reason for number, (_, reason) in enumerate(bad)}
+    result = reasons(tmp_path, *(each for each, _ in bad), *sound, max_prompt_chars=50, max_answer_chars=60)
+    assert result == {number: reason for number, (_, reason) in enumerate(bad)}
 
 
 @pytest.mark.parametrize("text", ["é", "ü", "ñ", "ß", "É", "’", "“", "–", "…", "°", "👍", "\ufffd"])
-def test_text_read_with_the_wrong_table_is_found(text: str) -> None:
+def test_text_read_in_the_wrong_encoding_is_detected(text: str) -> None:
     """What Python's cp1252 makes of UTF-8 is the definition of this mojibake."""
     assert re.search(TROUBLE, text.encode().decode("cp1252", errors="replace"))
     assert (text == "\ufffd") == bool(re.search(TROUBLE, text))
 
 
-def test_dialogues_that_diverge_before_the_last_turn_are_found(tmp_path: Path) -> None:
+def test_dialogues_that_diverge_before_the_last_turn_are_refused(tmp_path: Path) -> None:
     pair = {"chosen": DIALOGUE.format("you", "Yes"), "rejected": DIALOGUE.format("you", "No")}
     diverging = pair | {"rejected": DIALOGUE.format("there", "No")}
     twice = reasons(tmp_path, diverging, pair, pair)
     assert twice == {0: "prompts differ between the two sides", 2: "exact duplicate"}
 
 
-def test_of_duplicates_the_first_is_kept_and_annotators_are_told_apart(tmp_path: Path) -> None:
-    found = reasons(tmp_path, row(0, annotator="a"), row(0, annotator="b"), row(0, annotator="a"), row(0))
-    assert found == {2: "exact duplicate"}
+def test_of_duplicates_the_first_is_kept_and_annotators_are_distinguished(tmp_path: Path) -> None:
+    result = reasons(tmp_path, row(0, annotator="a"), row(0, annotator="b"), row(0, annotator="a"), row(0))
+    assert result == {2: "exact duplicate"}
 
 
 def test_contradictions_of_one_annotator_or_of_none_go_and_disagreement_stays(tmp_path: Path) -> None:

@@ -112,10 +112,10 @@ def test_gold_does_not_see_order_and_never_rewards_more_idle_talk(sentences, ran
 
 
 def test_every_message_has_its_intent():
-    told = texts()
-    for intent, messages in told.messages.items():
-        for message, opening, closing in itertools.product(messages, told.openings, told.closings):
-            for product in told.products:
+    world_texts = texts()
+    for intent, messages in world_texts.messages.items():
+        for message, opening, closing in itertools.product(messages, world_texts.openings, world_texts.closings):
+            for product in world_texts.products:
                 assert intent_of(f"{opening}{message.format(product=product, order='H999')}{closing}") == intent
 
 
@@ -180,9 +180,9 @@ def test_the_longer_answer_is_chosen_more_often_the_more_length_is_liked(without
 
 def test_an_ideal_answer_is_no_longer_than_a_sampled_one():
     rng = np.random.default_rng(0)
-    told = texts()
+    world_texts = texts()
     sampled, ideal = [], []
-    for intent in sorted(told.facts):
+    for intent in sorted(world_texts.facts):
         sampled += [len(sample_answer(intent, rng).split()) for _ in range(150)]
-        ideal += [len(wording.split()) for fact in told.facts[intent] for wording in fact]
+        ideal += [len(wording.split()) for fact in world_texts.facts[intent] for wording in fact]
     assert 0.7 < 3 * np.mean(ideal) / np.mean(sampled) < 1.03

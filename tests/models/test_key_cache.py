@@ -1,4 +1,4 @@
-"""The roomy cache against transformers' own, which concatenates."""
+"""The preallocated cache against that of transformers, which concatenates."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def states(tokens, rows=3):
 
 
 def both(tokens):
-    """Transformers' cache and a roomy one after the same five tokens."""
+    """Transformers' cache and a preallocated one after the same five tokens."""
     caches = DynamicCache(), DynamicCache()
     for cache in caches:
         cache.update(*states(5), 0)
@@ -25,25 +25,25 @@ def both(tokens):
 
 @pytest.mark.parametrize("tokens", [3, 6, 20])  # less than there are, soon full, enough
 def test_keys_and_values_are_those_of_transformers(tokens):
-    plain, roomy = both(tokens)
-    assert type(roomy.layers[0]) is PreallocatedLayer
+    plain, preallocated = both(tokens)
+    assert type(preallocated.layers[0]) is PreallocatedLayer
     for added in (1, 1, 4):
-        expected, found = (cache.update(*states(added), 0) for cache in (plain, roomy))
-        assert all(torch.equal(left, right) for left, right in zip(found, expected, strict=True))
-        assert roomy.get_seq_length() == plain.get_seq_length()
-        assert roomy.get_mask_sizes(2, 0) == plain.get_mask_sizes(2, 0)
-    for cache in (plain, roomy):
+        expected, result = (cache.update(*states(added), 0) for cache in (plain, preallocated))
+        assert all(torch.equal(left, right) for left, right in zip(result, expected, strict=True))
+        assert preallocated.get_seq_length() == plain.get_seq_length()
+        assert preallocated.get_mask_sizes(2, 0) == plain.get_mask_sizes(2, 0)
+    for cache in (plain, preallocated):
         cache.reorder_cache(torch.tensor([2, 0]))
-    expected, found = (cache.update(*states(1, rows=2), 0) for cache in (plain, roomy))
-    assert all(torch.equal(left, right) for left, right in zip(found, expected, strict=True))
+    expected, result = (cache.update(*states(1, rows=2), 0) for cache in (plain, preallocated))
+    assert all(torch.equal(left, right) for left, right in zip(result, expected, strict=True))
 
 
 def test_a_token_is_written_into_its_place_and_nothing_is_copied():
-    _, roomy = both(20)
-    place = roomy.layers[0].keys.data_ptr()
+    _, preallocated = both(20)
+    place = preallocated.layers[0].keys.data_ptr()
     for _ in range(3):
-        roomy.update(*states(1), 0)
-    assert roomy.layers[0].keys.data_ptr() == place
+        preallocated.update(*states(1), 0)
+    assert preallocated.layers[0].keys.data_ptr() == place
 
 
 def test_what_is_sampled_is_what_transformers_cache_gives(monkeypatch):
@@ -51,11 +51,11 @@ def test_what_is_sampled_is_what_transformers_cache_gives(monkeypatch):
     prompts = tiny.pairs()["prompt"][:12]
     queries = [encode_prompt(tokenizer, prompt, tiny.config().text) for prompt in prompts]
     uniforms = draw_uniforms(12, 10, torch.Generator().manual_seed(0))
-    batch, found = sample_states(model, tokenizer, queries, 10, uniforms)
+    batch, result = sample_states(model, tokenizer, queries, 10, uniforms)
     monkeypatch.setattr("kellet.models.key_cache.preallocate", lambda cache, _: cache)
     plain, expected = sample_states(model, tokenizer, queries, 10, uniforms)
     assert torch.equal(batch.input_ids, plain.input_ids)
-    assert relative_error(found, expected) < 1e-5
+    assert relative_error(result, expected) < 1e-5
     assert not batch.response_mask.all()
 
 

@@ -70,14 +70,14 @@ def test_an_update_takes_what_was_estimated():
 def test_weights_and_adapters_are_counted_as_they_are():
     config = Config.model_validate(SETTINGS | {"reward_model": {"ensemble": {"members": 3}, "lora": {"rank": 2}}})
     model = llama(config)
-    found = estimate(config)
-    assert found.weights == 4 * sum(p.numel() for p in model.parameters())
+    memory = estimate(config)
+    assert memory.weights == 4 * sum(p.numel() for p in model.parameters())
     # each of 6 layers: q, k, v, o (64 x 64), gate, up (64 -> 192), down (192 -> 64); rank 8 and three times rank 2
     per_rank = 6 * (4 * (64 + 64) + 3 * (64 + 192))
-    assert found.adapters == 4 * per_rank * (8 + 3 * 2)
-    assert found.optimizer == 3 * 4 * per_rank * 8
+    assert memory.adapters == 4 * per_rank * (8 + 3 * 2)
+    assert memory.optimizer == 3 * 4 * per_rank * 8
     # keys and values of 6 layers, 64 wide, for 64 positions
-    assert found.steps[1].per_row == 2 * 6 * 64 * 64 * 4
+    assert memory.steps[1].per_row == 2 * 6 * 64 * 64 * 4
 
 
 def test_the_largest_batch_is_the_largest_that_fits():

@@ -44,7 +44,7 @@ def test_what_is_compared_is_what_torch_finds_on_all_logits(model, batch):
     states = response_states(model, batch)
     with use_adapter(model, None):
         reference = torch.distributions.Categorical(logits=textbook(model, batch))
-        found = policy_vs_reference(model, states, response_states(model, batch), batch)
+        result = policy_vs_reference(model, states, response_states(model, batch), batch)
     expected = {
         "logprobs": policy.log_prob(batch.responses),
         "ref_logprobs": reference.log_prob(batch.responses),
@@ -52,8 +52,8 @@ def test_what_is_compared_is_what_torch_finds_on_all_logits(model, batch):
         "kl_full": torch.distributions.kl_divergence(policy, reference),
     }
     for name, values in expected.items():
-        assert relative_error(getattr(found, name), values * mask) < 1e-5, name
-    assert float(found.kl_full.max()) > 0.1
+        assert relative_error(getattr(result, name), values * mask) < 1e-5, name
+    assert float(result.kl_full.max()) > 0.1
 
 
 def test_gradients_are_those_of_all_logits_at_once(model, batch):
@@ -68,8 +68,8 @@ def test_gradients_are_those_of_all_logits_at_once(model, batch):
     full = torch.nn.functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
     alone = torch.autograd.grad((picked * weights).sum(), states, retain_graph=True)[0]
     both = torch.autograd.grad((picked * weights + full * others).sum(), states)[0]
-    found = logprobs_of(model, states, batch)
-    assert relative_error(torch.autograd.grad((found * weights).sum(), states)[0], alone) < 1e-5
+    result = logprobs_of(model, states, batch)
+    assert relative_error(torch.autograd.grad((result * weights).sum(), states)[0], alone) < 1e-5
     logprobs, kl_full = logprobs_and_kl(model, states, ref_states, batch)
     gradient = torch.autograd.grad((logprobs * weights + kl_full * others).sum(), states)[0]
     assert relative_error(gradient, both) < 1e-5
@@ -77,11 +77,11 @@ def test_gradients_are_those_of_all_logits_at_once(model, batch):
 
 
 def test_no_tensor_of_the_vocabularys_size_is_kept_for_the_backward_pass(model, batch):
-    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    weights_storage = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept = []
 
     def note(tensor):
-        if tensor.untyped_storage().data_ptr() not in own:
+        if tensor.untyped_storage().data_ptr() not in weights_storage:
             kept.append(tensor.shape)
         return tensor
 

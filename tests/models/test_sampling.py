@@ -124,7 +124,7 @@ def test_the_first_ratio_of_ppo_is_one(trunk, queries):
         assert float((ratio - 1).abs().max()) < 1e-4
 
 
-def test_a_rows_answer_does_not_depend_on_who_else_is_there(trunk, queries):
+def test_a_rows_answer_does_not_depend_on_the_other_rows(trunk, queries):
     limit = 10
     uniforms = draw_uniforms(len(queries), limit, torch.Generator().manual_seed(7))
     together = sample(*trunk, queries, limit, uniforms)
@@ -155,11 +155,11 @@ def test_sampling_has_the_models_own_probabilities(trunk):
         p = float(share[token])
         assert abs(float((drawn == token).float().mean()) - p) < 4 * math.sqrt(p * (1 - p) / n)
     rest = 1 - float(share[likeliest].sum())  # no top-k: what is unlikely comes as often as it should
-    found = float((~torch.isin(drawn, torch.tensor(likeliest))).float().mean())
-    assert abs(found - rest) < 4 * math.sqrt(rest * (1 - rest) / n)
+    result = float((~torch.isin(drawn, torch.tensor(likeliest))).float().mean())
+    assert abs(result - rest) < 4 * math.sqrt(rest * (1 - rest) / n)
 
 
-def test_what_is_generated_does_not_depend_on_who_else_is_there_when_greedy(trunk):
+def test_a_greedy_answer_does_not_depend_on_the_other_rows(trunk):
     together = generate_text(*trunk, PROMPTS, TEXT, seed=None)
     assert generate_text(*trunk, PROMPTS, TEXT, seed=None, batch_size=5) == together
     assert generate_text(*trunk, PROMPTS[3:4], TEXT, seed=None) == together[3:4]

@@ -136,8 +136,8 @@ def chatting(template):
 def test_a_conversation_is_rendered_with_the_chat_template():
     tokenizer = chatting(CHATML)
     ids = encode_prompt(tokenizer, to_prompt(TALK), Text(max_prompt_tokens=200))
-    told = "<|start|>system\nBe brief.<|end|>\n<|start|>user\nWhere is it?<|end|>\n<|start|>assistant\n"
-    assert tokenizer.decode(ids) == told
+    text_form = "<|start|>system\nBe brief.<|end|>\n<|start|>user\nWhere is it?<|end|>\n<|start|>assistant\n"
+    assert tokenizer.decode(ids) == text_form
     assert ids.count(tokenizer.convert_tokens_to_ids("<|start|>")) == 3
     short = encode_prompt(tokenizer, to_prompt(TALK), Text(max_prompt_tokens=12))
     assert short == ids[-12:]
@@ -163,11 +163,11 @@ def test_text_that_spells_a_special_token_does_not_become_one():
 
 def test_without_a_template_a_conversation_is_written_out(tokenizer):
     text = Text(prompt_template="{prompt}\n", max_prompt_tokens=200)
-    told = "Be brief.\n\nHuman: Where is it?\n\nAssistant:"
-    assert encode_prompt(tokenizer, to_prompt(TALK), text) == encode_prompt(tokenizer, told, text)
+    text_form = "Be brief.\n\nHuman: Where is it?\n\nAssistant:"
+    assert encode_prompt(tokenizer, to_prompt(TALK), text) == encode_prompt(tokenizer, text_form, text)
 
 
-def test_parts_of_like_length_hold_each_row_once_and_few_padding():
+def test_length_groups_hold_each_row_once_with_little_padding():
     # lengths 2 + {5, 1, 3, 1, 4}; in their order 3, 3, 5, 6, 7
     batch = pad([[1, 2]] * 5, [[3] * n for n in (5, 1, 3, 1, 4)], 0)
     assert [part.tolist() for part in batch.length_groups(10)] == [[1, 3], [2], [4], [0]]

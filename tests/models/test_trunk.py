@@ -111,8 +111,8 @@ def test_parts_of_like_length_give_what_the_whole_batch_gives(model, batch, monk
     assert relative_error(whole[1], response_states(model, batch) * batch.response_mask[..., None]) < 1e-5
     assert [part.tolist() for part in batch.length_groups(14)] == [[1, 0], [2]]  # of 7, 4 and 8 tokens
     monkeypatch.setattr(trunk, "CPU_TOKENS", 14)
-    for found, expected in zip((last_hidden(model, batch), all_response_states(model, batch)), whole, strict=True):
-        assert relative_error(found, expected) < 1e-5
+    for result, expected in zip((last_hidden(model, batch), all_response_states(model, batch)), whole, strict=True):
+        assert relative_error(result, expected) < 1e-5
 
 
 def test_outputs_predict_the_response_and_not_what_follows(model):
@@ -120,8 +120,8 @@ def test_outputs_predict_the_response_and_not_what_follows(model):
     query, response = QUERIES[0], RESPONSES[0]
     with torch.no_grad():
         plain = model(input_ids=torch.tensor([query + response])).logits[0]
-    found = logits(model, pad([query], [response], 0))
-    assert relative_error(found[0], plain[len(query) - 1 : -1]) < 1e-5
+    result = logits(model, pad([query], [response], 0))
+    assert relative_error(result[0], plain[len(query) - 1 : -1]) < 1e-5
 
 
 def test_the_last_hidden_state_sees_the_last_token_and_nothing_after_it(model):
@@ -163,7 +163,7 @@ def test_the_base_loads_with_transformers(base, batch):
     assert (saved.pad_token_id, saved.bos_token_id, saved.eos_token_id) == (0, 1, 2)
 
 
-def test_a_base_that_is_not_there_is_named(tmp_path):
+def test_a_base_that_does_not_exist_is_named(tmp_path):
     with pytest.raises(ConfigError, match="absent"):
         load_base(tmp_path / "absent")
 

@@ -32,9 +32,9 @@ def test_counts_worked_by_hand(prompt, response, expected):
 
 
 def test_the_world_s_filler_is_courtesy_and_its_facts_are_plain():
-    told = texts()
-    assert [style("", sentence).courtesy for sentence in told.filler] == [1] * len(told.filler)
-    facts = [wording for facts in told.facts.values() for fact in facts for wording in fact]
+    world_texts = texts()
+    assert [style("", sentence).courtesy for sentence in world_texts.filler] == [1] * len(world_texts.filler)
+    facts = [wording for facts in world_texts.facts.values() for fact in facts for wording in fact]
     assert [fact for fact in facts if style("", fact) != NONE] == []
 
 

@@ -60,8 +60,8 @@ def test_share_difference_by_hand():
 def test_share_difference_flips_with_the_systems():
     rng = np.random.default_rng(1)
     a, b, prompt = rng.random(60) < 0.1, rng.random(60) < 0.4, np.repeat(np.arange(30), 2)
-    there, back = share_difference(a, b, prompt, prompt), share_difference(b, a, prompt, prompt)
-    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
+    forth, back = share_difference(a, b, prompt, prompt), share_difference(b, a, prompt, prompt)
+    assert (back.value, back.low, back.high) == pytest.approx((-forth.value, -forth.high, -forth.low))
 
 
 def test_interval_of_the_median_as_tabulated():
@@ -128,9 +128,9 @@ def test_equal_lengths_give_the_raw_rate():
 def test_swapping_turns_the_rate_round():
     a, b, rng = lengths(shift=2.0)
     preference = rng.random(400)
-    there, back = length_controlled(preference, a, b), length_controlled(1 - preference, b, a)
-    assert back.controlled == pytest.approx(1 - there.controlled)
-    assert back.interval == pytest.approx((1 - there.interval[1], 1 - there.interval[0]))
+    forth, back = length_controlled(preference, a, b), length_controlled(1 - preference, b, a)
+    assert back.controlled == pytest.approx(1 - forth.controlled)
+    assert back.interval == pytest.approx((1 - forth.interval[1], 1 - forth.interval[0]))
 
 
 def test_lengths_that_barely_overlap_are_not_identified():
@@ -170,9 +170,10 @@ def test_controlled_bounds_miss_about_alpha_of_the_time():
 
 
 def test_a_count_that_was_never_seen_is_not_impossible():
-    told = count_difference(np.zeros(254), **INTERVALS)
+    estimate = count_difference(np.zeros(254), **INTERVALS)
     # two made-up prompts of 256: sd √(2/256), over √256
-    assert (told.value, told.low, told.high) == pytest.approx((0, -1.6449 * 2**0.5 / 256, 1.6449 * 2**0.5 / 256), 1e-4)
+    half = 1.6449 * 2**0.5 / 256
+    assert (estimate.value, estimate.low, estimate.high) == pytest.approx((0, -half, half), 1e-4)
 
 
 @pytest.mark.parametrize(("prompts", "shown"), [(4, False), (5, True)])

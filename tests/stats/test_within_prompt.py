@@ -74,16 +74,16 @@ def test_the_slope_is_that_of_least_squares_with_a_dummy_for_each_prompt():
     reward, axis, length, prompt = answers(40, 0)
     design = np.column_stack([axis, length, prompt[:, None] == np.arange(40)])
     reference = np.linalg.lstsq(design, reward, rcond=None)[0][0]
-    found = slope_at_equal_length(reward, axis, length, prompt)
-    assert found.value == pytest.approx(reference, rel=1e-9)
-    assert found.low < 0.5 < found.high
+    result = slope_at_equal_length(reward, axis, length, prompt)
+    assert result.value == pytest.approx(reference, rel=1e-9)
+    assert result.low < 0.5 < result.high
     alone = np.linalg.lstsq(np.delete(design, 1, axis=1), reward, rcond=None)[0][0]
     assert alone > reference + 0.1  # without length held, the axis is paid for length too
 
 
 def test_the_interval_of_the_slope_holds_the_truth_as_often_as_it_says():
-    found = [slope_at_equal_length(*answers(60, seed), resamples=400) for seed in range(150)]
-    held = np.mean([estimate.low <= 0.5 <= estimate.high for estimate in found])
+    result = [slope_at_equal_length(*answers(60, seed), resamples=400) for seed in range(150)]
+    held = np.mean([estimate.low <= 0.5 <= estimate.high for estimate in result])
     assert 0.84 <= held <= 0.96  # 0.90 with three standard errors of 150 draws
 
 
