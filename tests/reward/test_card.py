@@ -1,4 +1,4 @@
-"""The reward model's card: its fields, its intervals, its warnings, and how it reads."""
+"""The reward model's card: its fields, its intervals, its warnings, and its text."""
 
 import json
 
@@ -33,17 +33,17 @@ def test_the_card_has_every_field_with_its_interval(trained):
     for name in (*measured, "truncation_probe"):
         low, high = card[name]["interval"]
         assert low <= card[name]["value"] <= high, name
-    # a quarter of the pairs each: short/short, long/short, short/long, long/long
+    # short/short, long/short, short/long, long/long: a quarter of the pairs for each
     assert card["length_baseline"]["value"] == 0.5
     assert card["accuracy_longer_rejected"]["pairs"] == 8
     assert card["length_slope"]["unit"] == "reward per token, within pair"
-    found = card["calibration"]
-    assert {"log_loss", "temperature", "log_loss_at_temperature", "overconfidence", "reliability"} < set(found)
-    assert found["temperature"]["interval"][0] <= found["temperature"]["value"]
-    assert found["log_loss_at_temperature"] <= found["log_loss"] + 1e-9
-    low, high = found["expected_error"]["interval"]
-    assert 0 <= low <= found["expected_error"]["value"] <= high
-    assert sum(row["pairs"] for row in found["reliability"]) == 32
+    calibration = card["calibration"]
+    assert {"log_loss", "temperature", "log_loss_at_temperature", "overconfidence", "reliability"} < set(calibration)
+    assert calibration["temperature"]["interval"][0] <= calibration["temperature"]["value"]
+    assert calibration["log_loss_at_temperature"] <= calibration["log_loss"] + 1e-9
+    low, high = calibration["expected_error"]["interval"]
+    assert 0 <= low <= calibration["expected_error"]["value"] <= high
+    assert sum(row["pairs"] for row in calibration["reliability"]) == 32
     assert set(card["style_slopes"]) == {"courtesy", "structure", "hedging", "certainty", "echo", "repetition"}
     assert (card["temperature"], card["disagreement"]) == (1.0, None)
     assert isinstance(card["warnings"], list)
@@ -58,7 +58,7 @@ def test_what_cannot_be_measured_is_null_in_the_card(tmp_path):
     assert "NaN" not in written
 
 
-def test_what_was_saved_scores_as_the_card_says(trained):
+def test_the_saved_model_scores_as_its_card_says(trained):
     out, card = trained
     model, tokenizer = tiny.base()
     loaded = load_scorer(add_adapter(model, Lora(rank=2), 5), out, tokenizer.eos_token_id)
@@ -81,13 +81,13 @@ def test_style_slopes_find_what_is_paid():
         lengths.append(len(answers[-1].split()))
         rewards.append(0.5 * thanks + 0.02 * lengths[-1])
     table = pd.DataFrame({"prompt": "Where is it?", "chosen": answers[:60], "rejected": answers[60:]})
-    found = style_slopes(table, np.array(rewards), np.array(lengths, dtype=float), np.tile(np.arange(60), 2))
-    assert found["courtesy"]["value"] == pytest.approx(0.5)
-    assert {axis for axis, slope in found.items() if slope is not None} == {"courtesy"}
+    slopes = style_slopes(table, np.array(rewards), np.array(lengths, dtype=float), np.tile(np.arange(60), 2))
+    assert slopes["courtesy"]["value"] == pytest.approx(0.5)
+    assert {axis for axis, slope in slopes.items() if slope is not None} == {"courtesy"}
 
 
 def quiet_card(**change):
-    """A card without anything to warn of."""
+    """A card that gives no warning."""
 
     def figure(value, low, high):
         return {"value": value, "interval": [low, high]}
@@ -121,7 +121,7 @@ def quiet_card(**change):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "warning"),
     [
         ({"filler_probe": {"value": 0.2, "interval": [0.1, 0.3]}}, "courtesy sentence that adds nothing"),
         ({"truncation_probe": {"value": 0.2, "interval": [0.1, 0.3]}}, "leaving out the last sentence"),
@@ -131,10 +131,10 @@ def quiet_card(**change):
         ({"calibration": {"expected_error": {"value": 0.1, "interval": [0.02, 0.2]}}}, "10 points off"),
     ],
 )
-def test_each_warning_is_given_for_its_own_figure(change, said):
+def test_each_warning_is_given_for_its_own_figure(change, warning):
     assert warnings_of(quiet_card()) == []
-    (warning,) = warnings_of(quiet_card(**change))
-    assert pd.Series([warning]).str.contains(said).all(), warning
+    (text,) = warnings_of(quiet_card(**change))
+    assert pd.Series([text]).str.contains(warning).all(), text
 
 
 def test_the_card_reads_with_its_warnings_first_and_no_nan():
@@ -158,7 +158,7 @@ def card_with(value, low, high):
 
 
 @pytest.mark.parametrize("low", [-0.02, 0.0, None])
-def test_no_lift_is_said_with_its_numbers_and_exit_code_3(low):
+def test_no_lift_is_an_error_with_its_numbers_and_exit_code_3(low):
     with pytest.raises(NoLift, match=r"\+1\.2 points.*\+4\.0.*400 held-out pairs.*61\.2% against 60\.0%") as caught:
         require_lift(card_with(0.012, low, 0.04))
     assert caught.value.exit_code == 3

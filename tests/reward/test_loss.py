@@ -1,4 +1,4 @@
-"""Losses worked by hand, and laws that they keep."""
+"""Losses worked by hand, and laws that they obey."""
 
 import math
 
@@ -30,14 +30,14 @@ def test_smoothing_expects_a_share_of_wrong_labels():
     assert float(gaps[losses.argmin()]) == pytest.approx(LOG3, abs=0.01)  # best where σ(gap) = 1 - ε
 
 
-def test_swapping_the_sides_of_every_pair_turns_the_gradient():
+def test_swapping_the_sides_of_every_pair_mirrors_the_gradient():
     gap = torch.tensor([0.3, -1.2, 2.0], requires_grad=True)
-    (there,) = torch.autograd.grad(preference_loss(gap), gap)
-    (back,) = torch.autograd.grad(preference_loss(-gap), gap)
+    (forward,) = torch.autograd.grad(preference_loss(gap), gap)
+    (swapped,) = torch.autograd.grad(preference_loss(-gap), gap)
     # -log σ(x) + log σ(-x) = -x: together the two gradients are -1/P and +1/P apart
-    assert torch.allclose(there - back, torch.full((3,), -1 / 3), atol=1e-6)
-    assert bool((there < 0).all())
-    assert bool((back > 0).all())
+    assert torch.allclose(forward - swapped, torch.full((3,), -1 / 3), atol=1e-6)
+    assert bool((forward < 0).all())
+    assert bool((swapped > 0).all())
 
 
 def test_centring_by_hand():

@@ -1,4 +1,4 @@
-"""The reward model as a scorer: laws of its scores, ensembles, and that what is written is what is read."""
+"""The reward model as a scorer: laws of its scores, ensembles, and that it is read as it was written."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ from tests.helpers.tiny import perturb
 
 @pytest.fixture
 def scorer():
-    """A reward model of chance weights."""
+    """A reward model of random weights."""
     model, tokenizer = tiny.base()
     model = perturb(add_adapter(model, Lora(rank=2), 0).eval())
     return Scorer(model, [Member(scalar_head(16, 1))], tokenizer.eos_token_id)
@@ -33,7 +33,7 @@ def scorer():
 
 @pytest.fixture
 def three():
-    """Three members of chance weights, the second with γ and a length slope, the third with a length head."""
+    """Three members of random weights, the second with γ and a length slope, the third with a length head."""
     model, tokenizer = tiny.base()
     members = []
     for number, name in enumerate((POLICY, "default_1", "default_2")):
@@ -52,13 +52,13 @@ def pairs():
 
 def test_swapping_chosen_and_rejected_flips_every_difference(scorer, pairs):
     swapped = pairs._replace(chosen=pairs.rejected, rejected=pairs.chosen)
-    there, back = score_all(scorer, pairs, 0), score_all(scorer, swapped, 0)
-    assert float((there[0] - there[1]).abs().max()) > 0.01
-    assert torch.allclose(there[0] - there[1], -(back[0] - back[1]), atol=1e-5)
+    scores, swapped_scores = score_all(scorer, pairs, 0), score_all(scorer, swapped, 0)
+    assert float((scores[0] - scores[1]).abs().max()) > 0.01
+    assert torch.allclose(scores[0] - scores[1], -(swapped_scores[0] - swapped_scores[1]), atol=1e-5)
     assert torch.equal(pairs.length_difference(), -swapped.length_difference())
 
 
-def test_scores_do_not_depend_on_the_company(scorer, pairs):
+def test_scores_do_not_depend_on_the_rest_of_the_batch(scorer, pairs):
     together = score_all(scorer, pairs, 0)
     for row in (0, 17):
         alone = score_all(scorer, pairs.take([row]), 0)
@@ -89,13 +89,13 @@ def test_the_length_slope_is_taken_off_for_every_ten_tokens(scorer):
 
 
 def test_an_ensemble_by_hand():
-    each = torch.tensor([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
-    assert aggregate(each, Ensemble(members=3)).tolist() == [3.0, 5.0]
-    assert aggregate(each, Ensemble(members=3, score="minimum")).tolist() == [1.0, 5.0]
+    rewards = torch.tensor([[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]])
+    assert aggregate(rewards, Ensemble(members=3)).tolist() == [3.0, 5.0]
+    assert aggregate(rewards, Ensemble(members=3, score="minimum")).tolist() == [1.0, 5.0]
     # deviations -2, -1, 3: variance 14/2
-    held = aggregate(each, Ensemble(members=3, score="mean_minus_std", std_coef=2.0))
-    assert held.tolist() == pytest.approx([3 - 2 * 7**0.5, 5.0], abs=1e-5)
-    assert aggregate(each[:1], Ensemble(score="mean_minus_std")).tolist() == [1.0, 5.0]
+    cautious = aggregate(rewards, Ensemble(members=3, score="mean_minus_std", std_coef=2.0))
+    assert cautious.tolist() == pytest.approx([3 - 2 * 7**0.5, 5.0], abs=1e-5)
+    assert aggregate(rewards[:1], Ensemble(score="mean_minus_std")).tolist() == [1.0, 5.0]
 
 
 def test_an_ensemble_scores_as_its_members_do_one_by_one(three, pairs):
@@ -117,8 +117,8 @@ def test_what_is_dropped_when_scoring_is_part_of_the_prediction(three, pairs):
     assert torch.allclose(apart, 0.07 * pairs.length_difference(), atol=1e-5)
     chosen, _ = scores_of_pairs(third, pairs, 0)
     swapped = Member(third.members[0].length_head, third.members[0].adapter)
-    beside, _ = scores_of_pairs(Scorer(three.model, [swapped], three.eos_token_id), pairs, 0)
-    assert torch.allclose(chosen.preference - chosen.reward, beside.reward, atol=1e-5)
+    length_head, _ = scores_of_pairs(Scorer(three.model, [swapped], three.eos_token_id), pairs, 0)
+    assert torch.allclose(chosen.preference - chosen.reward, length_head.reward, atol=1e-5)
 
 
 def test_a_temperature_divides_rewards_their_spread_and_the_prediction(three, pairs):
@@ -127,10 +127,10 @@ def test_a_temperature_divides_rewards_their_spread_and_the_prediction(three, pa
     after = three.scores(pairs.batch(0))
     for name in ("reward", "std", "preference"):
         assert torch.allclose(getattr(after, name) * 4, getattr(before, name), atol=1e-5), name
-    assert preference_gap(three, pairs, 0) * 4 == pytest.approx(gap, abs=1e-5)
+    assert preference_gap(three, pairs, 0) * 4 == pytest.approx(gap, rel=1e-5, abs=1e-5)
 
 
-def test_what_was_written_is_read_on_another_trunk(three, pairs, tmp_path):
+def test_a_saved_ensemble_is_read_on_another_trunk(three, pairs, tmp_path):
     three.ensemble, three.temperature = Ensemble(members=3, score="minimum"), 1.5
     for number, member in enumerate(three.members):
         save_member(three.model, member, tmp_path, number)
