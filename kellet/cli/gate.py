@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -91,7 +91,7 @@ def evaluate(
 @click.option(
     "--candidate", help="Its name in the programme: judged again, it keeps its answers. Without it, FILE is a new one."
 )
-@path_option("--out", "RUN/gate.json without FILE; with FILE nothing is written")
+@path_option("--out", "RUN/gate.json of what 'kellet evaluate' wrote; of FILE and of a flow's run nothing is written")
 def gate(
     config: "Config",
     file: Path | None,
@@ -125,7 +125,9 @@ def gate(
         decision = judge(programme, rows, config.gate, facts, candidate)
     else:
         decision = stage.decide(rows, config.gate, card=facts)
-    out = out or (None if file else folder / "gate.json")
+    published = evaluation.parent == folder  # by the flow, with the verdict that the registry knows
+    if out is None and not file and not published:
+        out = folder / "gate.json"
     if out is not None:
         decision.write(out)
     if as_json:
@@ -148,25 +150,32 @@ def gate(
 @click.option("--prompts", default="64,256", show_default=True, help="Numbers of prompts, with commas.")
 @click.option("--replicates", default=1000, show_default=True, help="Evaluations drawn of each population and size.")
 @click.option("--population", "names", multiple=True, help="Only this one; may be given several times.")
+@click.option(
+    "--year", is_flag=True, help="Judge 52 candidates one after another; --population then names a kind of year."
+)
 @click.option("--workers", default=1, show_default=True, help="Processes at once; the result does not depend on it.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def gate_power(
-    config: "Config", prompts: str, replicates: int, names: tuple[str, ...], workers: int, as_json: bool
+    config: "Config", prompts: str, replicates: int, names: tuple[str, ...], year: bool, workers: int, as_json: bool
 ) -> None:
     """Simulate policies whose true gain is known, and say how often the gate errs with these settings."""
-    from kellet.gate import power as stage
-    from kellet.gate.populations import chosen
-
     try:
         sizes = [int(text) for text in prompts.split(",")]
     except ValueError as error:
         raise ConfigError(f"--prompts got {prompts!r}; it takes numbers with commas, such as 64,256") from error
     if min(*sizes, replicates, workers) < 1:
         raise ConfigError("--prompts, --replicates and --workers take numbers from 1 on")
-    result = stage.measure(
-        config.gate, chosen(names), sizes, replicates, workers=workers, progress=lambda text: click.echo(text, err=True)
-    )
-    if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
+    settings: dict[str, Any] = {"workers": workers, "progress": lambda text: click.echo(text, err=True)}
+    if year:
+        from kellet.gate import year as stage
+
+        years = stage.measure(config.gate, stage.chosen(names), sizes, replicates, **settings)
+        output: Any = [item.to_dict() for item in years] if as_json else stage.year_table(years)
     else:
-        click.echo(f"{stage.verdict_table(result.rates)}\n\n{stage.coverage_table(result.coverages)}".rstrip())
+        from kellet.gate import power
+        from kellet.gate.populations import chosen
+
+        result = power.measure(config.gate, chosen(names), sizes, replicates, **settings)
+        tables = (power.verdict_table(result.rates), power.coverage_table(result.coverages))
+        output = result.to_dict() if as_json else "\n\n".join(tables).rstrip()
+    click.echo(json.dumps(output, indent=2, ensure_ascii=False) if as_json else output)

@@ -21,47 +21,21 @@ import numpy as np
 import pandas as pd
 
 from kellet.config.judgement import Gate
-from kellet.evaluation.answers import Answers, answered_by, answers_of, intervals, win_rate_by
+from kellet.evaluation.answers import answers_of, win_rate_by
 from kellet.evaluation.file import check_evaluation, evaluation_hash
 from kellet.files import write_json
 from kellet.gate import criteria, degeneration, programme
 from kellet.gate import style_shift as styles
 from kellet.gate.anchor import AnchorComparison, against_anchor
-from kellet.gate.checks import Criterion, GateCheck, Threshold, check_threshold
+from kellet.gate.champion import ChampionComparison, against_champion
+from kellet.gate.checks import Criterion
 from kellet.gate.judge import independent_judge
 from kellet.gate.length_evidence import LengthEvidence, length_evidence
 from kellet.gate.programme import Look
-from kellet.stats.bootstrap import Estimate, mean_difference
+from kellet.stats.bootstrap import Estimate
 from kellet.stats.format import in_words, number
 
 Verdict = Literal["promote", "block", "inconclusive"]
-
-
-@dataclass(frozen=True)
-class ChampionComparison:
-    """The candidate against the champion, which a promoted candidate would replace.
-
-    The candidate need not be shown better, or weekly retraining on little new data could never be promoted. A candidate
-    that is shown worse, in reward at equal length or by the judge, is blocked.
-    """
-
-    reward_gain: GateCheck
-    """Information; it does not decide."""
-    checks: tuple[GateCheck, ...]
-    """The checks that decide: passed is False when the candidate is shown worse."""
-
-    @property
-    def shown_worse(self) -> bool:
-        """Whether the whole interval of a deciding check lies below its threshold; being equal is not worse."""
-        return any(c.passed is False and c.estimate is not None and c.estimate.high < c.threshold for c in self.checks)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in gate.json."""
-        return {
-            "shown_worse": self.shown_worse,
-            "reward_gain": self.reward_gain.to_dict(),
-            "checks": [check.to_dict() for check in self.checks],
-        }
 
 
 @dataclass(frozen=True)
@@ -161,7 +135,7 @@ def decide(
         styles.criterion(style, "" if equal.model.identified else equal.model.reason, gate),
     )
     # A smaller level makes a promotion harder; what speaks against one counts at the level that was asked for.
-    versus = _against_champion(answers, nominal) if "champion" in answers else None
+    versus = against_champion(answers, nominal) if "champion" in answers else None
     anchor = against_anchor(answers, gate)
     verdict = _verdict(decided, versus, anchor)
     facts = {
@@ -187,30 +161,6 @@ def _verdict(
     if False in values or (versus is not None and versus.shown_worse):
         return "block"
     return "inconclusive" if None in values else "promote"
-
-
-def _against_champion(answers: Mapping[str, Answers], gate: Gate) -> ChampionComparison:
-    """Compare reward, reward at equal length and ``gate.judge``; only the last two decide.
-
-    The length slope is the reference's here too. Where lengths do not overlap, equal length decides nothing.
-    """
-    champion = answers["champion"]
-    candidate, reference = (answered_by(answers[name], champion) for name in ("candidate", "reference"))
-    sides = champion.reward, candidate.reward, champion.prompt, candidate.prompt
-    gain = mean_difference(*sides, **intervals(champion, gate))
-    threshold = Threshold("reward_gain", 0.0, "above", "reward")
-    over = check_threshold(threshold, "mean reward gain over the champion", gain, gate.alpha)
-    by_name = {
-        check.name: check
-        for check in criteria.controlled_gain(criteria.equal_length(champion, candidate, reference, gate), gate).checks
-    }
-    # The straight line has the smaller interval; without two answers to a prompt there is none.
-    checks = [by_name[name] for name in ("equal_length_gain", "matched_length_gain") if name in by_name][:1]
-    rate = win_rate_by(champion, candidate, gate.judge, gate).get("win_rate")
-    if rate is not None:
-        threshold = Threshold("judge_win_rate", 0.5, "above", "win rate")
-        checks.append(check_threshold(threshold, f"win rate over the champion by {gate.judge}", rate, gate.alpha))
-    return ChampionComparison(over, tuple(checks))
 
 
 def _headline(

@@ -17,8 +17,7 @@ Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 
 Bootstrap Methods and their Application (1997), section 5.2.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,20 +27,16 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from kellet.errors import DataError
+from kellet.stats.resampling import Floats as Floats
+from kellet.stats.resampling import resampled_means
 
-Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.uint8]
 Function = Callable[[Floats], Floats]
 
-CHUNK = 4_000_000
-"""Weights (resamples x prompts) in use at a time: 32 MB."""
 VANISHED = 1e-3
 """A resample's standard error below this share of the sample's counts as zero: its prompts are all alike."""
 RESOLVED = 20
 """Resamples that must lie beyond a quantile: at 2,000 resamples, levels from 0.01 on."""
-KEPT = 64_000_000
-"""Up to this many weights are cached as bytes for the next statistic of the same prompts and resamples."""
 
 
 @dataclass(frozen=True)
@@ -199,30 +194,6 @@ def _tail(t: Floats, share: float) -> float:
         return float(np.quantile(t, share))
     resolved = float(np.quantile(t, least if share < 0.5 else 1 - least))
     return resolved * float(norm.ppf(level) / norm.ppf(least))
-
-
-def resampled_means(rows: Floats, resamples: int, seed: int) -> Iterator[Floats]:
-    """Means of ``rows`` ``(n, k)`` over ``resamples`` draws of n rows with replacement, in chunks ``(b, k)``."""
-    n = len(rows)
-    drawn = _kept(n, resamples, seed, CHUNK) if n * resamples <= KEPT else _drawn(n, resamples, seed, CHUNK)
-    for counts in drawn:
-        yield counts.astype(np.float64) @ rows / n
-
-
-def _drawn(n: int, resamples: int, seed: int, chunk: int) -> Iterator[Counts]:
-    """How often each of n rows is drawn, ``(b, n)``; a byte suffices: 256 draws of one row are too unlikely."""
-    rng = np.random.default_rng(seed)
-    size = max(1, chunk // n)
-    for start in range(0, resamples, size):
-        b = min(size, resamples - start)
-        rows = rng.integers(0, n, size=(b, n), dtype=np.int64)
-        rows += np.arange(b, dtype=np.int64)[:, None] * n
-        yield np.bincount(rows.ravel(), minlength=b * n).reshape(b, n).astype(np.uint8)
-
-
-@functools.lru_cache(maxsize=4)
-def _kept(n: int, resamples: int, seed: int, chunk: int) -> Iterable[Counts]:
-    return tuple(_drawn(n, resamples, seed, chunk))
 
 
 def mean(values: Floats, *, alpha: float, resamples: int, seed: int, groups: Codes | None = None) -> Estimate:

@@ -15,7 +15,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from scipy.stats import norm
 
-from kellet.stats.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean, resampled_means
+from kellet.stats.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean
+from kellet.stats.resampling import resampled_means
 from kellet.stats.win_rate import win_rate
 
 BINS = 10

@@ -249,13 +249,16 @@ def test_gate_and_report_chain_by_the_run_folder(project: Path) -> None:
     assert "<html" in (run / "report.html").read_text()
 
 
-def test_gate_reads_a_folder_of_the_flow(project: Path) -> None:
+def test_gate_reads_a_folder_of_the_flow_and_leaves_its_verdict(project: Path) -> None:
     run = Path("runs/run")
     run.mkdir(parents=True)
     evaluation(run / "evaluation.parquet", 1.0)
     (run / "card.json").write_text(json.dumps({"lift": {"value": 0.1, "interval": [0.05, 0.2], "prompts": 60}}))
+    (run / "gate.json").write_text("the verdict that the registry knows")
     assert kellet("gate").exit_code == 0
-    decision = json.loads((run / "gate.json").read_text())
+    assert (run / "gate.json").read_text() == "the verdict that the registry knows"
+    assert kellet("gate", "--out", "again.json").exit_code == 0
+    decision = json.loads(Path("again.json").read_text())
     lift = next(item for item in decision["criteria"] if item["name"] == "reward_trust")
     assert (decision["verdict"], lift["value"]) == ("promote", 0.1)
 
