@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --quiet
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --override $(VENV)/overrides.txt
 QUIETLY := 2>&1 | { grep -v "^WARNING: Location .* is ignored" || true; }
 
-.PHONY: help setup demo test check bench
+.PHONY: help setup demo test check docs bench
 
 help:  ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +40,9 @@ check: setup  ## Lint, format and types: what CI checks before the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+docs: setup  ## The documentation as a site, in site/; a broken link or anchor is an error
+	@$(BIN)/zensical build --strict --clean
 
 bench: setup  ## Every benchmark with its defaults: hours; some ask for arguments (see their heads)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from kellet.errors import DataError
-from kellet.stats import bootstrap
+from kellet.stats import bootstrap, resampling
 from kellet.stats.bootstrap import mean, mean_difference, ratio_of_means
 
 SETTINGS = {"alpha": 0.05, "resamples": 400, "seed": 0}
@@ -59,8 +59,8 @@ def test_each_bound_misses_about_alpha_of_the_time(clusters):
 def test_swapping_the_systems_flips_the_sign():
     rng = np.random.default_rng(3)
     a, b, prompt = rng.normal(size=80), rng.gamma(2, size=80), np.repeat(np.arange(40), 2)
-    there, back = (mean_difference(x, y, prompt, prompt, **SETTINGS) for x, y in ((a, b), (b, a)))
-    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
+    forth, back = (mean_difference(x, y, prompt, prompt, **SETTINGS) for x, y in ((a, b), (b, a)))
+    assert (back.value, back.low, back.high) == pytest.approx((-forth.value, -forth.high, -forth.low))
 
 
 def test_order_of_rows_does_not_matter_and_the_seed_does():
@@ -78,7 +78,7 @@ def test_order_of_rows_does_not_matter_and_the_seed_does():
 def test_chunks_do_not_change_the_draws(monkeypatch):
     values = np.random.default_rng(5).normal(size=50)
     whole = mean(values, **SETTINGS)
-    monkeypatch.setattr(bootstrap, "CHUNK", 50 * 7)
+    monkeypatch.setattr(resampling, "CHUNK", 50 * 7)
     split = mean(values, **SETTINGS)
     assert (split.low, split.high) == pytest.approx((whole.low, whole.high), rel=1e-12)
 
