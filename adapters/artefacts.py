@@ -38,6 +38,7 @@ SECTIONS = {
     "policy": ("seed", "text", "base_model", "policy"),
     "judge": ("seed", "text", "base_model", "reward_model"),
     "evaluation": ("seed", "text", "base_model", "data", "reward_model", "policy", "evaluation"),
+    "answers": (),
     "gate": ("gate",),
     "diagnosis": ("reward_model", "policy", "evaluation", "gate"),
     "report": tuple(Config.model_fields),
@@ -52,6 +53,7 @@ MODULES = {
     "policy": "policy.train",
     "judge": "reward.judge_model",
     "evaluation": "evaluation.evaluate",
+    "answers": "evaluation.joined",
     "gate": "gate.verdict",
     "diagnosis": "diagnosis.diagnose",
     "report": "report.page",
@@ -60,7 +62,7 @@ MODULES = {
 }
 """The module of kellet in which each stage starts, as ROOM.FILE."""
 
-RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "gate", "diagnosis", "report")
+RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "answers", "gate", "diagnosis", "report")
 """The stages of a retraining; the others belong to flows/remedies.py and flows/regate.py."""
 
 NEUTRAL = {"config", "errors", "files", "progress"}

@@ -13,7 +13,7 @@ from adapters.artefacts import Artefact
 from adapters.data_history import restore
 from adapters.dvc import Dataset, read_dataset
 from adapters.log import logger
-from adapters.mlflow_client import client, run_parameters
+from adapters.mlflow_client import client, run_file
 from kellet.config.file import load_config
 from kellet.config.run import Config
 from kellet.errors import ConfigError, InputError
@@ -135,7 +135,7 @@ def _parameters(config: Config, version: "ModelVersion") -> Config | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        return load_config(run_parameters(config.tracking.uri, version.run_id))
+        return load_config(run_file(config.tracking.uri, version.run_id, "params.yaml"))
     except (MlflowException, ConfigError) as error:
         logger().warning("the parameters of %s/%s cannot be read: %s", version.name, version.version, error)
         return None

@@ -28,8 +28,8 @@ def is_missing(uri: str) -> bool:
     return file != uri and not Path(file).is_file()
 
 
-def run_parameters(uri: str, run_id: str) -> Path:
-    """A local copy of a run's params.yaml. Raises MlflowException where the run or the file is gone."""
+def run_file(uri: str, run_id: str, name: str) -> Path:
+    """A local copy of a file that was logged to a run. Raises MlflowException where the run or the file is gone."""
     from mlflow.artifacts import download_artifacts
 
-    return Path(download_artifacts(run_id=run_id, artifact_path="params.yaml", tracking_uri=uri))
+    return Path(download_artifacts(run_id=run_id, artifact_path=name, tracking_uri=uri))

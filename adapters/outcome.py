@@ -26,6 +26,8 @@ class Outcome(BaseModel):
     headline: str
     reasons: str
     """The criteria that did not pass."""
+    programme: str = ""
+    """Which look of the programme this was, or that it stands alone."""
     model: str
     """The registered version, as NAME/VERSION."""
     folder: Path
@@ -51,6 +53,7 @@ class Outcome(BaseModel):
                 f"{self.name}: {self.verdict.upper()}{unchanged}",
                 f"  {self.headline}",
                 f"  not passed: {self.reasons}",
+                *([f"  {self.programme}"] if self.programme else []),
                 f"  model {self.model}; report {self.folder / 'report.html'}",
             )
         )
@@ -87,6 +90,7 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
         verdict=version.tags["verdict"],
         headline=version.tags["headline"],
         reasons=version.tags["reasons"],
+        programme=read_json(report.path / "gate.json").get("programme", {}).get("sentence", ""),
         model=f"{version.name}/{version.version}",
         folder=folder,
         reused=reused,

@@ -1,10 +1,12 @@
 """The MLflow model registry: every candidate becomes a version, and only a promoted one gets the alias ``champion``.
 
+The alias ``anchor`` is on the champion that was last shown better than the anchor before it (kellet/gate/anchor.py).
 Everything here may be repeated after a kill at any moment: a version is found again by its ``retraining_key``, and the
 alias ``champion`` moves last.
 """
 
 import warnings
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -15,7 +17,8 @@ import yaml
 import adapters
 from adapters.artefacts import Artefact
 from adapters.log import logger
-from adapters.mlflow_client import aliases, client, run_parameters
+from adapters.mlflow_client import aliases, client, run_file
+from adapters.programme import Taken, keep_look, looks_of
 from adapters.registered import CHAMPION, fetch
 from kellet.config.run import Config, Tracking
 from kellet.errors import InputError, KelletError
@@ -24,7 +27,9 @@ from kellet.files import read_json
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-PREVIOUS = "previous"
+PREVIOUS, ANCHOR = "previous", "anchor"
+COMPARED = {CHAMPION: "compared_with", ANCHOR: "compared_with_anchor"}
+"""The tags of a version that name the versions it was compared with."""
 SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
 """What the registered model needs to run, at the installed versions."""
 
@@ -41,42 +46,51 @@ def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | Non
     return versions[0] if versions else None
 
 
-def find_champion(config: Config, origin: dict[str, str], base: Artefact) -> Artefact | None:
-    """The policy to compare with: the champion, or the one that this very retraining was compared with before.
+def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[str, Artefact]:
+    """The policies to compare with, by alias: champion, and anchor where that is another version.
 
-    None without a champion, or when the champion's adapter belongs to another base model (which is logged).
+    They are those of now, or those that this very retraining was compared with before. One that belongs to another base
+    model, or that Kellet did not register, is left out, which is logged.
     """
-    version = _rival(config, origin)
-    if version is None:
-        return None
-    if version.tags["base_hash"] != base.hash:
-        logger().warning("the champion (version %s) has another base model; it is not compared with", version.version)
-        return None
-    path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
-    return Artefact(stage="champion", path=path, hash=version.tags["policy_hash"])
+    versions = {alias: _rival(config, origin, alias) for alias in COMPARED}
+    champion, anchor = versions[CHAMPION], versions[ANCHOR]
+    if champion and anchor and champion.version == anchor.version:
+        del versions[ANCHOR]
+    rivals = {}
+    for alias, version in versions.items():
+        if version is None:
+            continue
+        if version.tags.get("base_hash") != base.hash:
+            why = "has another base model" if "base_hash" in version.tags else "was not registered by Kellet"
+            logger().warning("the %s (version %s) %s; it is not compared with", alias, version.version, why)
+            continue
+        path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
+        rivals[alias] = Artefact(stage=alias, path=path, hash=version.tags["policy_hash"])
+    return rivals
 
 
 def describe_champion(config: Config, origin: dict[str, str], champion: Artefact | None) -> dict[str, Any] | None:
     """What the report says about ``champion``: its name, the parameters of its run and where it came from."""
     from mlflow.exceptions import MlflowException
 
-    version = _rival(config, origin) if champion else None
+    version = _rival(config, origin, CHAMPION) if champion else None
     if version is None:
         return None
     lineage = {key: version.tags.get(key) for key in origin}
     description = {"name": f"{version.name}/{version.version}", "lineage": lineage}
     try:
-        params = run_parameters(config.tracking.uri, version.run_id)
+        params = run_file(config.tracking.uri, version.run_id, "params.yaml")
     except MlflowException as error:
         logger().warning("the champion's parameters are not in MLflow any more; the report leaves them out: %s", error)
         return description
     return description | {"config": yaml.safe_load(params.read_text(encoding="utf-8"))}
 
 
-def _rival(config: Config, origin: dict[str, str]) -> "ModelVersion | None":
-    """The champion, or the version that this very retraining was compared with before; None where there is none."""
+def _rival(config: Config, origin: dict[str, str], alias: str) -> "ModelVersion | None":
+    """The version with this alias, or the one that this very retraining was compared with; None where there is none."""
     earlier = find_version(config.tracking, origin["retraining_key"])
-    number = earlier.tags["compared_with"] if earlier else aliases(config.tracking).get(CHAMPION, "none")
+    tags = earlier.tags if earlier else {}
+    number = tags.get(COMPARED[alias], "none") if earlier else aliases(config.tracking).get(alias, "none")
     if number == "none":
         return None
     return client(config.tracking.uri).get_model_version(config.tracking.registered_model, number)
@@ -89,17 +103,20 @@ def register(
     base: Artefact,
     policy: Artefact,
     report: Artefact,
-    champion: Artefact | None,
+    rivals: Mapping[str, Artefact],
+    taken: Taken,
 ) -> "ModelVersion":
-    """Register the candidate with its verdict, reasons and lineage as tags, once for each retraining."""
+    """Register the candidate with its verdict, reasons, lineage and look as tags, once for each retraining."""
     if version := find_version(config.tracking, origin["retraining_key"]):
         return version
+    current, hashes = aliases(config.tracking), {alias: rival.hash for alias, rival in rivals.items()}
     tags = {
         **origin,
         **_verdict(report),
         "base_hash": base.hash,
         "policy_hash": policy.hash,
-        "compared_with": aliases(config.tracking).get(CHAMPION, "none") if champion else "none",
+        **{tag: current.get(alias, "none") if alias in rivals else "none" for alias, tag in COMPARED.items()},
+        **keep_look(config.tracking, run_id, [], taken, report.path, hashes),
     }
     version = _create_version(config, run_id, base, policy, tags)
     for name in ("verdict", "reasons", "headline"):
@@ -111,15 +128,22 @@ def register(
 def promote(tracking: Tracking, version: "ModelVersion") -> None:
     """Give a version that the gate promotes the alias ``champion``, and the champion before it ``previous``.
 
-    Other versions stay without an alias. A version that was champion once (tag ``promoted_at``) does not become
-    champion again: what replaced it came later.
+    It gets ``anchor`` too when it was shown better than the anchor so far; else that stays where it is, or, where no
+    version has it yet, goes to the champion before. The tag ``anchor`` of a version names the anchor of its time. Other
+    versions stay without an alias. A version that was champion once (tag ``promoted_at``) does not become champion
+    again: what replaced it came later.
     """
     if version.tags["verdict"] != "promote" or "promoted_at" in version.tags:
         return
     registry, name, number = client(tracking.uri), version.name, str(version.version)
-    champion = aliases(tracking).get(CHAMPION)
+    current = aliases(tracking)
+    champion = current.get(CHAMPION)
     if champion not in (None, number):
         registry.set_registered_model_alias(name, PREVIOUS, champion)
+    better = version.tags.get("becomes_anchor") == "true"
+    anchor = number if better else current.get(ANCHOR, champion or number)
+    registry.set_registered_model_alias(name, ANCHOR, anchor)
+    registry.set_model_version_tag(name, number, ANCHOR, anchor)
     registry.set_registered_model_alias(name, CHAMPION, number)
     registry.set_model_version_tag(name, number, "promoted_at", _now())
     logger().info("%s version %s is now %s", name, number, CHAMPION)
@@ -149,8 +173,10 @@ def require_current(tracking: Tracking, version: "ModelVersion") -> None:
     )
 
 
-def judge_anew(tracking: Tracking, version: "ModelVersion", run_id: str, report: Artefact) -> "ModelVersion":
-    """Tag a registered version with the verdict of another report.
+def judge_anew(
+    tracking: Tracking, version: "ModelVersion", run_id: str, report: Artefact, taken: Taken
+) -> "ModelVersion":
+    """Tag a registered version with the verdict of another report, and with the look that it was.
 
     The run keeps the files, because people's verdicts cannot be computed again as other artefacts can. The tag
     ``report`` is written last: where it exists, everything else does.
@@ -158,8 +184,9 @@ def judge_anew(tracking: Tracking, version: "ModelVersion", run_id: str, report:
     registry, name, number = client(tracking.uri), version.name, str(version.version)
     for file in ("evaluation.parquet", "gate.json", "report.html"):
         registry.log_artifact(run_id, str(report.path / file))
-    verdict = _verdict(report)
-    for key, value in {"regate_run": run_id, "regated_at": _now(), **verdict}.items():
+    verdict, looks = _verdict(report), looks_of(version)
+    look = keep_look(tracking, run_id, looks, taken, report.path, looks[-1].rivals if looks else {})
+    for key, value in {**look, "regate_run": run_id, "regated_at": _now(), **verdict}.items():
         registry.set_model_version_tag(name, number, key, value)
     for key in ("verdict", "reasons", "headline"):
         registry.set_tag(run_id, key, verdict[key])
@@ -172,8 +199,10 @@ def judge_anew(tracking: Tracking, version: "ModelVersion", run_id: str, report:
 def roll_back(tracking: Tracking, reason: str, number: int | None = None, force: bool = False) -> str:
     """Give ``champion`` to the version that has ``previous``, or to ``number``, and say what was done.
 
-    Both versions keep the reason as a tag. Raises InputError for a version that is not registered, and for one that
-    the gate did not promote unless ``force``.
+    ``anchor`` goes back to the version that had it while that one was champion: were it to stay on the version that is
+    taken back, every later candidate would be held to one that proved bad. A version that never was champion by the
+    gate is its own anchor. Both versions keep the reason as a tag. Raises InputError for a version that is not
+    registered, and for one that the gate did not promote unless ``force``.
     """
     from mlflow.exceptions import MlflowException
 
@@ -194,9 +223,21 @@ def roll_back(tracking: Tracking, reason: str, number: int | None = None, force:
     registry.set_model_version_tag(name, target, "rolled_back_to", f"{now}, from version {before}: {reason}")
     if champion:
         registry.set_model_version_tag(name, champion, "rolled_back", f"{now}, to version {target}: {reason}")
+    registry.set_registered_model_alias(name, ANCHOR, _anchor_of(tracking, version))
     registry.set_registered_model_alias(name, CHAMPION, target)
     logger().info("%s version %s is %s again: %s", name, target, CHAMPION, reason)
     return f"{name}/{target} is {CHAMPION} in place of version {before}: {reason}"
+
+
+def _anchor_of(tracking: Tracking, version: "ModelVersion") -> str:
+    """The anchor of the time when a version was champion; itself where none is known or that was deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        number = version.tags.get(ANCHOR, str(version.version))
+        return str(client(tracking.uri).get_model_version(version.name, number).version)
+    except MlflowException:
+        return str(version.version)
 
 
 def _verdict(report: Artefact) -> dict[str, str]:
@@ -206,6 +247,7 @@ def _verdict(report: Artefact) -> dict[str, str]:
         "verdict": decision["verdict"],
         "reasons": ", ".join(row["name"] for row in decision["criteria"] if not row["passed"]) or "none",
         "headline": decision["headline"],
+        "becomes_anchor": str(decision.get("becomes_anchor", False)).lower(),
         "report": str(report.path),
     }
 

@@ -11,6 +11,7 @@ from flows.cli import run_regate
 from kellet.evaluation.verdicts import Verdicts, by_people
 from tasks.cleanup import clean_up
 from tasks.outcome import publish
+from tasks.programme import take_look_again
 from tasks.regate import earlier_verdict, find_candidate, restore_data, take_verdicts
 from tasks.registry import describe_champion, judge_anew, promote, require_current
 from tasks.stages import decide, diagnose, write_report
@@ -29,7 +30,7 @@ def regate(
     Reads: parameter file and overrides as the retraining had them, its newest version in the registry (or version
     ``number``) with the report it was judged from, its data out of DVC, filled sheets or a judged evaluation.
     Writes: artifacts/verdicts, gate, diagnosis and report, a run in MLflow below the retraining's, the version's tags,
-    runs/NAME. Trains and samples nothing. The gate's judge is judge_human; every threshold stays.
+    runs/NAME. Trains and samples nothing. The gate's judge is judge_human; every threshold stays. It is one more look.
     Promotes: alias ``champion``, when every criterion passes and the champion is still the one it was compared with.
     Repeats: the same verdicts again give the same outcome and change nothing. Killed at any moment, the same command
     completes it.
@@ -48,11 +49,12 @@ def regate(
         origin, reward, policy = candidate.origin, candidate.reward, candidate.policy
         with tracked(config, data, candidate.run_tags, "regate") as run_id:
             track(config.tracking, run_id, evaluation)
-            gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
+            taken = take_look_again(config, candidate.version, evaluation)
+            gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin, taken.look))
             diagnosis = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
             rival = describe_champion(config, origin, candidate.champion)
             report = write_report(config, data, reward, policy, evaluation, gate, diagnosis, origin, rival)
-            version = judge_anew(config.tracking, candidate.version, run_id, report)
+            version = judge_anew(config.tracking, candidate.version, run_id, report, taken)
             promote(config.tracking, version)
             return publish(config, version, report)
 

@@ -12,7 +12,8 @@ from adapters.tracking import lineage
 from flows.cli import run_remedies
 from tasks.cleanup import clean_up
 from tasks.data import prepare_data
-from tasks.registry import find_champion
+from tasks.programme import begin_look
+from tasks.registry import find_rivals
 from tasks.remedies import compare_arms, publish, rescore_all, run_arm, run_arms
 from tasks.stages import base_model
 
@@ -23,7 +24,8 @@ def remedies(params: str = "params.yaml", overrides: tuple[str, ...] = (), paral
 
     Reads: the parameter file, ``section.key=value`` overrides, and the raw data through DVC.
     Writes: artifacts/STAGE/KEY and runs/NAME-remedies: remedies.html, remedies.json, diagnosis.json with the measured
-    effects, a folder for each arm, and next.yaml when the gate promotes an arm. Registers and promotes nothing.
+    effects, a folder for each arm, and next.yaml when the gate promotes an arm. Registers and promotes nothing; its
+    verdicts are no looks of the programme.
     Parallel: the arms go to the flow's task runner (``--workers``, ``--runner``), or run one after another.
     Repeats: a stage whose inputs, parameters and code are unchanged is not computed again, the baseline's of an earlier
     retraining included. Killed at any moment, the same command completes it.
@@ -35,10 +37,10 @@ def remedies(params: str = "params.yaml", overrides: tuple[str, ...] = (), paral
         data = prepare_data(config)
         origin = lineage(config, data)
         base = base_model(config, data)
-        champion = find_champion(config, origin, base)
-        baseline = run_arm(plan_baseline(config), data, base, champion)
+        rivals, asked = find_rivals(config, origin, base), begin_look(config, origin)
+        baseline = run_arm(plan_baseline(config), data, base, rivals, asked)
         plans = plan_arms(baseline, params, overrides)
-        arms = [baseline, *run_arms(plans, data, base, champion, parallel)]
+        arms = [baseline, *run_arms(plans, data, base, rivals, asked, parallel)]
         scores = rescore_all(config, base, arms)
         return publish(config, compare_arms(config, arms, scores, origin), arms)
 

@@ -12,7 +12,8 @@ from flows.cli import run
 from tasks.cleanup import clean_up
 from tasks.data import prepare_data
 from tasks.outcome import earlier_outcome, publish
-from tasks.registry import describe_champion, find_champion, promote, register
+from tasks.programme import begin_look, take_look
+from tasks.registry import describe_champion, find_rivals, promote, register
 from tasks.stages import base_model, decide, diagnose, evaluate, train_judge, train_policy, train_reward, write_report
 from tasks.tracking import track, tracked
 
@@ -23,7 +24,7 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
 
     Reads: the parameter file, ``section.key=value`` overrides, and the raw data through DVC.
     Writes: data/prepared, artifacts/STAGE/KEY, the DVC remote, MLflow runs and one model version, runs/NAME at the end.
-    Promotes: alias ``champion``, when every criterion of the gate passes.
+    Promotes: alias ``champion``, when every criterion of the gate passes at the level that is left for this look.
     Repeats: a stage whose inputs, parameters and code are unchanged is not computed again; a retraining in which
     nothing has changed gives its earlier verdict. Killed at any moment, the same command completes it.
     Raises: InputError (2) for bad parameters or data, NoLift (3) when the reward model has learned only length.
@@ -35,21 +36,24 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
         origin = lineage(config, data)
         if outcome := earlier_outcome(config, origin):
             return outcome
+        asked = begin_look(config, origin)
         with tracked(config, data, origin) as run_id:
             base = track(config.tracking, run_id, base_model(config, data))
             reward = track(config.tracking, run_id, train_reward(config, data, base))
             require_lift(config, reward)
             policy = track(config.tracking, run_id, train_policy(config, data, base, reward))
-            champion = find_champion(config, origin, base)
+            rivals = find_rivals(config, origin, base)
             judge = train_judge(config, data, base) if config.evaluation.judge else None
             if judge:
                 track(config.tracking, run_id, judge)
-            evaluation = track(config.tracking, run_id, evaluate(config, data, base, reward, policy, champion, judge))
-            gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin))
+            drawn = evaluate(config, data, base, reward, policy, rivals, judge, asked)
+            evaluation, look = taken = take_look(config, origin, policy, drawn, rivals)
+            track(config.tracking, run_id, evaluation)
+            gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin, look))
             diagnosis = track(config.tracking, run_id, diagnose(config, data, reward, policy, evaluation, origin))
-            rival = describe_champion(config, origin, champion)
+            rival = describe_champion(config, origin, rivals.get("champion"))
             report = write_report(config, data, reward, policy, evaluation, gate, diagnosis, origin, rival)
-            version = register(config, origin, run_id, base, policy, report, champion)
+            version = register(config, origin, run_id, base, policy, report, rivals, taken)
             promote(config.tracking, version)
             return publish(config, version, report)
 

@@ -6,6 +6,7 @@ from prefect import task
 
 from adapters import registry
 from adapters.artefacts import Artefact
+from adapters.programme import Taken
 from adapters.registry import is_fault
 from kellet.config.run import Config, Tracking
 
@@ -19,10 +20,10 @@ def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | Non
     return registry.find_version(tracking, retraining_key)
 
 
-@task(name="find-champion", retries=3, retry_delay_seconds=2)
-def find_champion(config: Config, origin: dict[str, str], base: Artefact) -> Artefact | None:
-    """The policy to compare with; None without a champion on this base model."""
-    return registry.find_champion(config, origin, base)
+@task(name="find-rivals", retries=3, retry_delay_seconds=2)
+def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[str, Artefact]:
+    """The policies on this base model to compare with: champion and anchor, as far as there are any."""
+    return registry.find_rivals(config, origin, base)
 
 
 @task(name="describe-champion", retries=3, retry_delay_seconds=2)
@@ -39,10 +40,11 @@ def register(
     base: Artefact,
     policy: Artefact,
     report: Artefact,
-    champion: Artefact | None,
+    rivals: dict[str, Artefact],
+    taken: Taken,
 ) -> "ModelVersion":
-    """Register the candidate with its verdict, once for each retraining."""
-    return registry.register(config, origin, run_id, base, policy, report, champion)
+    """Register the candidate with its verdict and its look, once for each retraining."""
+    return registry.register(config, origin, run_id, base, policy, report, rivals, taken)
 
 
 @task(name="promote", retries=3, retry_delay_seconds=2)
@@ -58,9 +60,11 @@ def require_current(tracking: Tracking, version: "ModelVersion") -> None:
 
 
 @task(name="judge-anew", retries=3, retry_delay_seconds=2)
-def judge_anew(tracking: Tracking, version: "ModelVersion", run_id: str, report: Artefact) -> "ModelVersion":
-    """Tag a registered version with the verdict of another report."""
-    return registry.judge_anew(tracking, version, run_id, report)
+def judge_anew(
+    tracking: Tracking, version: "ModelVersion", run_id: str, report: Artefact, taken: Taken
+) -> "ModelVersion":
+    """Tag a registered version with the verdict of another report, and with one more look."""
+    return registry.judge_anew(tracking, version, run_id, report, taken)
 
 
 @task(name="roll-back", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)

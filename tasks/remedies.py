@@ -21,8 +21,10 @@ from tasks.stages import decide, diagnose, evaluate, train_judge, train_policy, 
 
 
 @task(name="arm", task_run_name="arm-{plan.name}")
-def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None) -> ArmRun:
-    """One retraining without registration. A 'no' on the way (no lift, an alarm) is this arm's result.
+def run_arm(plan: Plan, data: Dataset, base: Artefact, rivals: dict[str, Artefact], look: int | None) -> ArmRun:
+    """One retraining without registration, on the prompts of look ``look`` where the looks' prompts differ.
+
+    A 'no' on the way (no lift, an alarm) is this arm's result. Its verdict stands alone, as no look of the programme.
 
     Arms in one process, as threads of a worker are, wait for each other (adapters/parallel.py says why).
     """
@@ -37,7 +39,7 @@ def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None
                 require_lift(read_json(reward.path / "card.json"))
             policy = stages["policy"] = train_policy(config, data, base, reward)
             judge = train_judge(config, data, base) if config.evaluation.judge else None
-            evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, champion, judge)
+            evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, rivals, judge, look)
             stages["gate"] = decide(config, reward, evaluation, origin)
             stages["diagnosis"] = diagnose(config, data, reward, policy, evaluation, origin)
         except NotPromoted as error:
@@ -47,13 +49,18 @@ def run_arm(plan: Plan, data: Dataset, base: Artefact, champion: Artefact | None
 
 
 def run_arms(
-    plans: Sequence[Plan], data: Dataset, base: Artefact, champion: Artefact | None, parallel: bool
+    plans: Sequence[Plan],
+    data: Dataset,
+    base: Artefact,
+    rivals: dict[str, Artefact],
+    look: int | None,
+    parallel: bool,
 ) -> list[ArmRun]:
     """Run the arms, through the flow's task runner all at once, or one after another in this process."""
     if not parallel:
-        return [run_arm(plan, data, base, champion) for plan in plans]
+        return [run_arm(plan, data, base, rivals, look) for plan in plans]
     with one_server():
-        futures = [run_arm.submit(plan, data, base, champion) for plan in plans]
+        futures = [run_arm.submit(plan, data, base, rivals, look) for plan in plans]
         return [future.result() for future in futures]
 
 

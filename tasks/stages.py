@@ -15,6 +15,7 @@ from adapters.dvc import Dataset
 from adapters.log import logger, progress
 from kellet.config.run import Config
 from kellet.files import atomic_folder, content_hash, read_json, write_json
+from kellet.gate.programme import Look
 
 
 def base_model(config: Config, data: Dataset) -> Artefact:
@@ -84,33 +85,41 @@ def evaluate(
     base: Artefact,
     reward: Artefact,
     policy: Artefact,
-    champion: Artefact | None,
+    rivals: dict[str, Artefact],
     judge: Artefact | None = None,
+    look: int | None = None,
 ) -> Artefact:
-    """Sample answers of candidate, reference and champion to the held-out prompts; score them, also by the judge."""
+    """Sample answers of candidate, reference and rivals to the held-out prompts; score them, also by the judge.
+
+    ``look``: the number of the look, where it decides which prompts are asked.
+    """
     from kellet.evaluation import evaluate as stage
 
-    inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "champion": champion, "judge": judge}
-    optional = (artefact.path if artefact else None for artefact in (champion, judge))
-    models, report = stage.Models(base.path, reward.path, policy.path, *optional), progress("evaluation")
-    path = folder("evaluation", config, inputs)
-    return make(path, lambda out: stage.evaluate(config, data.preferences, models, out, report))
+    inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "rivals": rivals, "judge": judge}
+    optional = (rivals.get("champion"), judge, rivals.get("anchor"))
+    paths = (artefact.path if artefact else None for artefact in optional)
+    models, report = stage.Models(base.path, reward.path, policy.path, *paths), progress("evaluation")
+    path = folder("evaluation", config, {**inputs, "look": look})
+    return make(path, lambda out: stage.evaluate(config, data.preferences, models, out, report, look or 1))
 
 
 @task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
-def decide(config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str]) -> Artefact:
-    """Decide by the evaluation: promote, block or inconclusive (gate.json)."""
+def decide(
+    config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str], look: Look | None = None
+) -> Artefact:
+    """Decide by the evaluation: promote, block or inconclusive (gate.json). Without a look it stands alone."""
     from kellet.evaluation.file import read_evaluation
     from kellet.gate import verdict as stage
 
     def write(out: Path) -> None:
         rows = read_evaluation(evaluation.path / "evaluation.parquet")
         facts = {**origin, "evaluation": evaluation.hash}
-        decision = stage.decide(rows, config.gate, facts, read_json(reward.path / "card.json"))
+        decision = stage.decide(rows, config.gate, facts, read_json(reward.path / "card.json"), look)
         with atomic_folder(out) as temporary:
             write_json(temporary / "gate.json", decision.to_dict())
 
-    return make(folder("gate", config, {"reward": reward, "evaluation": evaluation, "origin": origin}), write)
+    inputs = {"reward": reward, "evaluation": evaluation, "origin": origin, "look": look}
+    return make(folder("gate", config, inputs), write)
 
 
 @task(name="diagnosis", cache_key_fn=cache_key, persist_result=True, result_serializer="json")

@@ -19,10 +19,12 @@ their reuse is counted and told. The bound before the first promotion does not n
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import zeta
 
 from kellet.config.judgement import Gate
+from kellet.evaluation.file import prompt_id
 
 EXPONENT = 1.6
 """γ_t falls as t^-1.6, as in Ramdas, Zrnic, Wainwright and Jordan, SAFFRON (2018). The first 52 looks are given 93% of
@@ -151,6 +153,12 @@ class Programme(_Record):
         """The programme after a look at these prompts was decided."""
         used = {prompt: self.prompts.get(prompt, 0) + 1 for prompt in set(prompts)}
         return self.model_copy(update={"looks": (*self.looks, past), "prompts": {**self.prompts, **used}})
+
+
+def counted(rows: pd.DataFrame) -> tuple[int, list[str]]:
+    """How many different answers the candidate has in checked rows, and the hashes of the prompts' texts."""
+    answers = rows.loc[rows["system"] == "candidate", ["prompt", "sample", "response"]].drop_duplicates()
+    return len(answers), [prompt_id(prompt) for prompt in rows["prompt"].unique()]
 
 
 def as_dict(look: Look | None, gate: Gate) -> dict[str, Any]:

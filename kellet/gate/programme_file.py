@@ -16,10 +16,10 @@ from pydantic import ValidationError
 
 from kellet.config.judgement import Gate
 from kellet.errors import InputError
-from kellet.evaluation.file import SYSTEMS, check_evaluation, evaluation_hash, prompt_id
+from kellet.evaluation.file import SYSTEMS, check_evaluation, evaluation_hash
 from kellet.evaluation.joined import join
 from kellet.files import atomic_file, value_hash, write_json
-from kellet.gate.programme import PastLook, Programme
+from kellet.gate.programme import PastLook, Programme, counted
 from kellet.gate.verdict import GateDecision, decide
 
 PATIENCE = 600.0
@@ -47,12 +47,13 @@ def judge(
             return _repeat(state, programme, again, gate, card, candidate)
         name = candidate or f"unnamed-{evidence[:8]}"
         judged = _answers(state, programme, name, rows)
-        look = programme.next_look(name, *_counts(judged))
+        answers, prompts = counted(judged)
+        look = programme.next_look(name, answers, prompts)
         decision = decide(judged, gate, card=card, look=look)
         past = PastLook(look=look, verdict=decision.verdict, evidence=evidence, rows=evaluation_hash(rows))
         with atomic_file(_file(state, look.number)) as temporary:
             rows.to_parquet(temporary, index=False)
-        write(state, programme.with_look(past, _counts(judged)[1]))
+        write(state, programme.with_look(past, prompts))
     return decision
 
 
@@ -147,12 +148,6 @@ def _lost(file: Path, past: PastLook, problem: str) -> str:
         f"{file} {problem}: it holds the answers that look {look.number} judged {look.candidate!r} by, and they count "
         "whenever it is judged again; put the file back, or judge under another --candidate name"
     )
-
-
-def _counts(rows: pd.DataFrame) -> tuple[int, list[str]]:
-    """The candidate's different answers, and the hashes of the prompts' texts."""
-    answers = rows.loc[rows["system"] == "candidate", ["prompt", "sample", "response"]].drop_duplicates()
-    return len(answers), [prompt_id(prompt) for prompt in rows["prompt"].unique()]
 
 
 def _file(state: Path, number: int) -> Path:

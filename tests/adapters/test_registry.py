@@ -1,5 +1,6 @@
 """Registration and promotion on a real MLflow registry in SQLite, each step repeated as after a kill."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from mlflow import MlflowClient
 
 from adapters import registered, registry
 from adapters.artefacts import Artefact
+from adapters.programme import Taken
 from kellet.config.run import Config
 from kellet.errors import InputError
 
@@ -65,27 +67,48 @@ def test_only_a_promoted_version_becomes_champion(config, client, add, aliases, 
 
 def test_the_champion_before_becomes_previous(config, client, add, aliases):
     registry.promote(config.tracking, add("a"))
-    assert aliases() == {"champion": "1"}
+    assert aliases() == {"champion": "1", "anchor": "1"}
     registry.promote(config.tracking, add("b"))
-    assert aliases() == {"champion": "2", "previous": "1"}
+    assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}
 
 
-def test_promotion_repeated_after_a_kill_at_any_point(config, client, add, aliases):
+@pytest.mark.parametrize("better", ["true", "false"])
+def test_promotion_repeated_after_a_kill_at_any_point(config, client, add, aliases, monkeypatch, better):
+    """Champion moves last, and the tag that says so after it."""
     registry.promote(config.tracking, add("a"))
-    version = add("b")
-    client.set_registered_model_alias(config.tracking.registered_model, "previous", "1")  # killed after the first alias
-    registry.promote(config.tracking, version)
-    assert aliases() == {"champion": "2", "previous": "1"}
-    client.delete_model_version_tag(config.tracking.registered_model, "2", "promoted_at")  # killed after the second
+    name = config.tracking.registered_model
+    add("b")
+    client.set_model_version_tag(name, "2", "becomes_anchor", better)
+    monkeypatch.setattr(registry, "client", lambda _: client)
+    writes = ("set_registered_model_alias", "set_model_version_tag")
+    originals = {write: getattr(client, write) for write in writes}
+    for done in range(5):
+        left = iter(range(done))
+
+        def die(*given, write, left=left):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            originals[write](*given)
+
+        for write in writes:
+            monkeypatch.setattr(client, write, functools.partial(die, write=write))
+        with pytest.raises(KeyboardInterrupt):
+            registry.promote(config.tracking, registry.find_version(config.tracking, "b"))
+        assert aliases()["champion"] == ("2" if done == 4 else "1")
+    for write in writes:
+        monkeypatch.setattr(client, write, originals[write])
     registry.promote(config.tracking, registry.find_version(config.tracking, "b"))
-    assert aliases() == {"champion": "2", "previous": "1"}
+    anchor = {"true": "2", "false": "1"}[better]
+    assert aliases() == {"champion": "2", "previous": "1", "anchor": anchor}
+    assert client.get_model_version(name, "2").tags["anchor"] == anchor
+    assert "promoted_at" in client.get_model_version(name, "2").tags
 
 
 def test_a_version_that_was_replaced_does_not_come_back(config, client, add, aliases):
     registry.promote(config.tracking, add("a"))
     registry.promote(config.tracking, add("b"))
     registry.promote(config.tracking, registry.find_version(config.tracking, "a"))
-    assert aliases() == {"champion": "2", "previous": "1"}
+    assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}
 
 
 def test_a_retraining_is_found_by_its_key(config, add):
@@ -98,16 +121,17 @@ def test_the_same_retraining_is_registered_once(config, client, add, aliases, tm
     add("a")
     artefact = Artefact(stage="policy", path=tmp_path, hash="h")
     (tmp_path / "gate.json").write_text(json.dumps({"verdict": "block", "headline": "", "criteria": []}))
-    version = registry.register(config, {"retraining_key": "a"}, "run", artefact, artefact, artefact, None)
+    taken = Taken(artefact, None)
+    version = registry.register(config, {"retraining_key": "a"}, "run", artefact, artefact, artefact, {}, taken)
     assert int(version.version) == 1
     assert len(client.search_model_versions(f"name = '{config.tracking.registered_model}'")) == 1
 
 
 def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, client, add, aliases):
     base = Artefact(stage="base_model", path="x", hash="other")
-    assert registry.find_champion(config, {"retraining_key": "z"}, base) is None
+    assert registry.find_rivals(config, {"retraining_key": "z"}, base) == {}
     registry.promote(config.tracking, add("a"))
-    assert registry.find_champion(config, {"retraining_key": "z"}, base) is None
+    assert registry.find_rivals(config, {"retraining_key": "z"}, base) == {}
 
 
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
@@ -124,7 +148,7 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
     registry.promote(config.tracking, registry._create_version(config, run_id, base, policy, tags))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    champion = registry.find_champion(config, {"retraining_key": "z"}, base)
+    (champion,) = registry.find_rivals(config, {"retraining_key": "z"}, base).values()  # which is the anchor too
     assert (champion.path / "adapter/weights").read_text() == "policy"
     assert champion.hash == "policy"
     found = registered.find(f"{config.tracking.registered_model}@champion", config.tracking.uri)
@@ -140,7 +164,7 @@ def test_a_retraining_is_always_compared_with_the_same_champion(config, client, 
     """Not with itself, when it is repeated after its own promotion."""
     registry.promote(config.tracking, add("a"))
     base = Artefact(stage="base_model", path="x", hash="b")
-    assert registry.find_champion(config, {"retraining_key": "a"}, base) is None
+    assert registry.find_rivals(config, {"retraining_key": "a"}, base) == {}
 
 
 def test_the_report_learns_the_champions_parameters(config, client, add, tmp_path):
@@ -209,7 +233,7 @@ def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_pat
     version = add("a", "inconclusive")
     monkeypatch.setattr(registry, "client", lambda _: client)
     original = client.set_model_version_tag
-    for done in range(6):
+    for done in range(7):
         left = iter(range(done))
 
         def die(*given, left=left):
@@ -219,10 +243,10 @@ def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_pat
 
         monkeypatch.setattr(client, "set_model_version_tag", die)
         with pytest.raises(KeyboardInterrupt):
-            registry.judge_anew(config.tracking, version, run, people)
+            registry.judge_anew(config.tracking, version, run, people, Taken(people, None))
         assert "report" not in client.get_model_version(name, "1").tags
     monkeypatch.setattr(client, "set_model_version_tag", original)
-    tags = registry.judge_anew(config.tracking, version, run, people).tags
+    tags = registry.judge_anew(config.tracking, version, run, people, Taken(people, None)).tags
     assert (tags["verdict"], tags["reasons"], tags["headline"]) == ("promote", "kl_price", "h")
     assert (tags["report"], tags["regate_run"]) == (str(people.path), run)
     assert client.get_run(run).data.tags["verdict"] == "promote"
@@ -240,11 +264,79 @@ def test_a_rollback_gives_champion_back_with_its_reason(config, client, add, ali
         registry.roll_back(config.tracking, "why", 3)
     with pytest.raises(InputError, match=r"/9 is not registered"):
         registry.roll_back(config.tracking, "why", 9)
-    assert aliases() == {"champion": "2", "previous": "1"}
+    assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}
     assert registry.roll_back(config.tracking, "too long").endswith("/1 is champion in place of version 2: too long")
-    assert aliases() == {"champion": "1", "previous": "1"}
+    assert aliases() == {"champion": "1", "previous": "1", "anchor": "1"}
     assert client.get_model_version(name, "2").tags["rolled_back"].endswith(", to version 1: too long")
     assert client.get_model_version(name, "1").tags["rolled_back_to"].endswith(", from version 2: too long")
     assert "nothing was changed" in registry.roll_back(config.tracking, "too long")
     registry.roll_back(config.tracking, "drill", 3, force=True)
-    assert aliases() == {"champion": "3", "previous": "1"}
+    assert aliases() == {"champion": "3", "previous": "1", "anchor": "3"}  # no champion by the gate: its own anchor
+
+
+def test_the_anchor_is_the_champion_of_an_older_registry_until_something_is_shown_better(config, client, add, aliases):
+    """Version 1 became champion before there were anchors."""
+    name = config.tracking.registered_model
+    add("a")
+    client.set_registered_model_alias(name, "champion", "1")
+    registry.promote(config.tracking, add("b"))
+    assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}
+    registry.promote(config.tracking, add("c"))
+    assert aliases() == {"champion": "3", "previous": "2", "anchor": "1"}
+    add("d")
+    client.set_model_version_tag(name, "4", "becomes_anchor", "true")
+    registry.promote(config.tracking, client.get_model_version(name, "4"))
+    assert aliases() == {"champion": "4", "previous": "3", "anchor": "4"}
+
+
+def test_a_rollback_takes_the_anchor_of_that_time_back(config, client, add, aliases):
+    name = config.tracking.registered_model
+    registry.promote(config.tracking, add("a"))
+    registry.promote(config.tracking, add("b"))  # not shown better: the anchor is version 1
+    add("c")
+    client.set_model_version_tag(name, "3", "becomes_anchor", "true")
+    registry.promote(config.tracking, client.get_model_version(name, "3"))
+    assert aliases() == {"champion": "3", "previous": "2", "anchor": "3"}
+    registry.roll_back(config.tracking, "bad")
+    assert aliases() == {"champion": "2", "previous": "2", "anchor": "1"}
+    registry.roll_back(config.tracking, "no, it was good", 3)
+    assert aliases() == {"champion": "3", "previous": "2", "anchor": "3"}
+    client.delete_model_version(name, "1")
+    registry.roll_back(config.tracking, "bad after all")
+    assert aliases() == {"champion": "2", "previous": "2", "anchor": "2"}  # that of its time was deleted
+
+
+def rivals(config, monkeypatch, key="z", base="b"):
+    monkeypatch.setattr(registry, "fetch", lambda _name, number, _uri: {"policy": f"folder-{number}"})
+    found = registry.find_rivals(config, {"retraining_key": key}, Artefact(stage="base_model", path="x", hash=base))
+    return {alias: (artefact.stage, str(artefact.path), artefact.hash) for alias, artefact in found.items()}
+
+
+def test_the_anchor_is_compared_with_where_it_is_not_the_champion(config, client, add, monkeypatch):
+    registry.promote(config.tracking, add("a"))
+    assert rivals(config, monkeypatch) == {"champion": ("champion", "folder-1", "a")}
+    registry.promote(config.tracking, add("b"))
+    expected = {"champion": ("champion", "folder-2", "b"), "anchor": ("anchor", "folder-1", "a")}
+    assert rivals(config, monkeypatch) == expected
+    assert rivals(config, monkeypatch, base="other") == {}
+
+
+def test_a_retraining_is_always_compared_with_the_same_anchor(config, client, add, monkeypatch):
+    name = config.tracking.registered_model
+    for key in "abc":
+        registry.promote(config.tracking, add(key))
+    client.set_model_version_tag(name, "3", "compared_with", "2")
+    client.set_model_version_tag(name, "3", "compared_with_anchor", "1")
+    client.set_registered_model_alias(name, "anchor", "3")
+    expected = {"champion": ("champion", "folder-2", "b"), "anchor": ("anchor", "folder-1", "a")}
+    assert rivals(config, monkeypatch, "c") == expected
+
+
+def test_a_champion_that_kellet_did_not_register_is_not_compared_with(config, client, monkeypatch, tmp_path, caplog):
+    name = config.tracking.registered_model
+    client.create_registered_model(name)
+    client.create_model_version(name, str(tmp_path))
+    client.set_registered_model_alias(name, "champion", "1")
+    client.set_registered_model_alias(name, "anchor", "1")
+    assert rivals(config, monkeypatch) == {}
+    assert "the champion (version 1) was not registered by Kellet; it is not compared with" in caplog.text

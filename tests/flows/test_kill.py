@@ -48,7 +48,9 @@ def test_one_version_and_its_verdict(killed):
     (version,) = client.search_model_versions("name = 'kellet-smoke'")
     decision = json.loads((killed / "runs/smoke/gate.json").read_text())
     assert version.tags["verdict"] == decision["verdict"]
-    expected = {"champion": 1} if decision["promote"] else {}
+    looks = [item["past"]["look"]["number"] for item in json.loads(version.tags["looks"])]
+    assert looks == [1]  # whoever was killed, it is one look
+    expected = {"champion": 1, "anchor": 1} if decision["promote"] else {}
     assert {
         alias: int(number) for alias, number in client.get_registered_model("kellet-smoke").aliases.items()
     } == expected

@@ -62,7 +62,7 @@ def waiting(smoke, tmp_path_factory):
     root = tmp_path_factory.mktemp("regate") / "kellet"
     shutil.copytree(smoke.root, root)
     assert project.run(root, *JUDGED).returncode == 3
-    honest = evaluation(128, gain=1.0)
+    honest = evaluation(200, gain=1.0)  # as many as a third look needs
     for place in (root / tags(root, 2)["report"], root / "runs/smoke"):
         honest.to_parquet(place / "evaluation.parquet", index=False)
         card = json.loads((place / "card.json").read_text())
@@ -97,7 +97,7 @@ def test_verdicts_on_other_answers_change_nothing(waiting):
 def test_the_registered_version_becomes_champion_with_the_verdict_of_people(killed):
     assert killed.code == 0, killed.output
     assert "smoke: PROMOTE" in killed.output
-    assert aliases(killed.root) == {"champion": 2}
+    assert aliases(killed.root) == {"champion": 2, "anchor": 2}
     version = tags(killed.root, 2)
     assert version["verdict"] == "promote"
     assert "independent_judge" not in version["reasons"]
@@ -110,6 +110,10 @@ def test_the_registered_version_becomes_champion_with_the_verdict_of_people(kill
     ).read_bytes()
     rows = pd.read_parquet(killed.root / "runs/smoke/evaluation.parquet")
     assert rows["judge_human"].notna().sum() == 120
+    looks = [(item["past"]["look"]["number"], item["past"]["verdict"]) for item in json.loads(version["looks"])]
+    assert looks == [(2, "inconclusive"), (3, "promote")]  # one more, however often it was killed
+    assert decision["programme"]["sentence"].startswith("Look 3 of this programme, level 0.0038 ")
+    assert decision["programme"]["sentence"] in killed.output
     assert len(registry(killed.root).search_model_versions("name = 'kellet-smoke'")) == 2
 
 
@@ -162,7 +166,9 @@ def test_a_comparison_with_another_champion_is_refused_and_what_is_advised_works
     assert tags(root, 3)["compared_with"] == "2"
     old, new = (pd.read_parquet(root / tags(root, number)["report"] / "evaluation.parquet") for number in (1, 3))
     responses = [table[table["system"] == "candidate"]["response"].tolist() for table in (old, new)]
-    assert responses[0] == responses[1]
+    assert set(responses[0]) < set(responses[1])  # and those that the same policy was judged by as version 2
+    looks = json.loads(tags(root, 3)["looks"])
+    assert (looks[0]["past"]["look"]["number"], looks[0]["past"]["look"]["judged_before"]) == (4, 3)
     given = ask(root, "strict", 0.0)
     blocked = project.run(root, *project.SMOKE, "--set", "gate.seed=1", *given, module="flows.regate")
     assert blocked.returncode == 3, blocked.stdout
@@ -170,7 +176,7 @@ def test_a_comparison_with_another_champion_is_refused_and_what_is_advised_works
     assert "smoke: BLOCK" in blocked.stdout
     assert tags(root, 3)["verdict"] == "block"
     assert "independent_judge" in tags(root, 3)["reasons"]
-    assert aliases(root) == {"champion": 2}
+    assert aliases(root) == {"champion": 2, "anchor": 2}
 
 
 def test_a_rollback_needs_a_version_that_passed(killed):
@@ -180,9 +186,9 @@ def test_a_rollback_needs_a_version_that_passed(killed):
     refused = project.run(root, *given, "--to", "3", module="flows.rollback")
     assert refused.returncode == 2
     assert "error: the gate said block of kellet-smoke/3" in refused.stdout
-    assert aliases(root) == {"champion": 2}
+    assert aliases(root) == {"champion": 2, "anchor": 2}
     done = project.run(root, *given, "--to", "3", "--force", module="flows.rollback")
     assert done.returncode == 0
     assert "kellet-smoke/3 is champion in place of version 2: complaints about refunds" in done.stdout
-    assert aliases(root) == {"champion": 3}
+    assert aliases(root) == {"champion": 3, "anchor": 3}
     assert tags(root, 2)["rolled_back"].endswith("to version 3: complaints about refunds")
