@@ -6,7 +6,6 @@ Legend: n = prompts. ``alpha`` is one-sided; coverage is of two-sided intervals 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, NamedTuple
@@ -54,7 +53,7 @@ class OperatingCharacteristics(NamedTuple):
         """As `kellet gate-power --json` prints it."""
         rates = [
             {
-                **asdict(rate.population),
+                **rate.population.to_dict(),
                 "prompts": rate.prompts,
                 "replicates": rate.replicates,
                 "promoted": rate.promoted.to_dict(),

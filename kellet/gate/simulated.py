@@ -13,7 +13,8 @@ Legend: n = prompts, N = answers of one system.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -101,6 +102,15 @@ class Population:
     """Parameters of the gate that a team with such a file has set."""
     coverage: bool = False
     """Whether the coverage of the intervals is measured on it too."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields; prices and laws by name, with their parameters."""
+
+        def plain(value: Any) -> Any:
+            return getattr(value, "__name__", repr(value)) if callable(value) else value
+
+        fields = {field.name: plain(getattr(self, field.name)) for field in fields_of(self)}
+        return {**fields, "judges": [asdict(judge) for judge in self.judges], "settings": dict(self.settings)}
 
 
 class Prompts(NamedTuple):
@@ -196,6 +206,7 @@ def truths(population: Population) -> dict[str, float]:
     """
     style = population.courtesy * population.courtesy_pay
     values: dict[str, float | None] = {
+        "matched_length_gain": population.gain + style,
         "mean_kl": population.kl,
         "tail_kl": float(gamma.ppf(0.95, population.kl / KL_SCALE, scale=KL_SCALE)),
         "win_rate": population.judges[0].prefers if population.judges else None,

@@ -170,10 +170,19 @@ def test_a_judge_that_nobody_named_prefers_the_candidate_never() -> None:
         assert settings(BY_NAME[name], Gate()) == Gate()
 
 
+def test_a_model_sees_much_of_what_people_see() -> None:
+    population = BY_NAME["model judge, honest"]
+    people = replace(population.judges[0], prompts=None)
+    table = draw(replace(population, judges=(people, population.judges[1])), 5000, 0)
+    reference = table[table["system"] == "reference"]
+    assert np.corrcoef(reference["judge_human"], reference["judge_model"])[0, 1] == pytest.approx(0.81, abs=0.02)
+    assert settings(population, Gate()).model_judge == "judge_model"
+
+
 def test_truths_by_hand() -> None:
     values = truths(BY_NAME["length hack, small"])
     assert values["mean_gain"] == pytest.approx(0.30)  # 2 tokens at 0.15
-    assert values["equal_length_gain"] == values["equal_style_gain"] == 0.0
+    assert values["matched_length_gain"] == values["equal_length_gain"] == values["equal_style_gain"] == 0.0
     assert values["length_ratio"] == pytest.approx(32 / 30)
     assert values["equal_length_win_rate"] == pytest.approx(0.5, abs=0.006)
     assert values["gain_per_nat"] == pytest.approx(0.1)
