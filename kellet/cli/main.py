@@ -4,6 +4,8 @@ Without folder options a verb reads what the one before it wrote (kellet/cli/opt
 Exit codes: 0 ok or promoted, 3 not promoted, 2 bad usage or input, 1 failure (kellet/errors.py).
 """
 
+import os
+
 import click
 
 from kellet import __version__
@@ -22,6 +24,7 @@ def main() -> None:
 
     Exit codes: 0 ok or promoted, 3 not promoted, 2 bad usage or input, 1 failure.
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded: docs/measured/speed.md
 
 
 for verb in (
