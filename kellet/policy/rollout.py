@@ -79,15 +79,16 @@ def score_rollout(
         ref_states = all_response_states(model, batch)
     with use_adapter(model, REWARD):
         raw_scores = raw_score(batch)
-    measured, mask = policy_vs_reference(model, states, ref_states, batch), batch.response_mask
-    columns = (
-        measured.logprobs,
-        value_head(states.float()).squeeze(-1) * mask,
-        raw_scores,
-        raw_scores,
-        kl.k1(measured.logprobs, measured.ref_logprobs),
-        measured.kl_full,
-        measured.entropy,
-        states[:UPDATE_KL_RESPONSES].clone(),
+    measured = policy_vs_reference(model, states, ref_states, batch)
+    values = value_head(states.float()).squeeze(-1) * batch.response_mask
+    return Rollout(
+        batch=batch.to(torch.device("cpu")),
+        logprobs=measured.logprobs.cpu(),
+        values=values.cpu(),
+        raw_scores=raw_scores.cpu(),
+        objective=raw_scores.cpu(),
+        kl_k1=kl.k1(measured.logprobs, measured.ref_logprobs).cpu(),
+        kl_full=measured.kl_full.cpu(),
+        entropy=measured.entropy.cpu(),
+        states=states[:UPDATE_KL_RESPONSES].clone().cpu(),
     )
-    return Rollout(batch.to(torch.device("cpu")), *(column.cpu() for column in columns))

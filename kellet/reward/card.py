@@ -69,8 +69,8 @@ def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Con
         "calibration": calibration(preference_gap, prompts, alpha=CARD_ALPHA, resamples=RESAMPLES, seed=0),
         "disagreement": disagreement(chosen, rejected, prompts),
     }
-    if (longer < 0).any():
-        rejected_longer = longer < 0
+    rejected_longer = longer < 0
+    if rejected_longer.any():
         accuracy = win_rate(_wins(reward_gap)[rejected_longer], prompts[rejected_longer], alpha=CARD_ALPHA)
         card["accuracy_longer_rejected"] = accuracy.to_dict() | {"pairs": int(rejected_longer.sum())}
     return card | {"warnings": warnings_of(card)}
