@@ -10,6 +10,7 @@ from kellet.report import svg
 from kellet.report.compare import NOTHING, Row, cell, differing, filled, notes, summary
 from kellet.report.figures import colour, overlaid
 from kellet.report.html import write_page
+from kellet.report.judgements import interval_level
 from kellet.report.run import Run
 from kellet.stats.format import number, percent, rounded
 
@@ -32,7 +33,7 @@ def write_comparison(out: Path, runs: Sequence[Run]) -> None:
         ("report.css", "compare.css"),
         runs=[(run.name, colour(number), run.decision) for number, run in enumerate(runs)],
         names=[(run.name, colour(number)) for number, run in enumerate(runs)],
-        level="/".join(f"{100 * (1 - 2 * alpha):g}%" for alpha in sorted(alphas)),
+        level="/".join(interval_level(alpha) for alpha in sorted(alphas)),
         notes=notes(runs),
         summary=summary(runs),
         criteria=_criteria(runs),

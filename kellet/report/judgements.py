@@ -116,12 +116,27 @@ def champion(decision: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"shown_worse": versus["shown_worse"], "checks": checks}
 
 
+def anchor(decision: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The comparison with the anchor; None without one, and in a gate.json from before there were anchors."""
+    comparison = decision.get("comparison_with_anchor")
+    if not comparison:
+        return None
+    whose = "the champion, which is the anchor" if comparison["system"] == "champion" else "the anchor"
+    checks = [check(comparison[name]) for name in ("not_behind", "shown_better")]
+    return {"whose": whose, "passed": comparison["not_behind"]["passed"], "checks": checks}
+
+
+def interval_level(alpha: float) -> str:
+    """'90%' for a one-sided level of 0.05."""
+    return f"{100 * (1 - 2 * alpha):.4g}%"
+
+
 def systems(rows: pd.DataFrame, gate: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Columns, and for each system its means over prompts with intervals; a dash where no answer has the value."""
     titles = {"reward": "Reward", "length_tokens": "Length, tokens", "kl_nats": "KL, nats", "truncated": "Truncated"}
     titles |= {name: name for name in sorted(map(str, rows.columns)) if name.startswith("judge_")}
     table = []
-    for system in ("reference", "champion", "candidate"):
+    for system in ("reference", "anchor", "champion", "candidate"):
         part = rows[rows["system"] == system]
         if len(part):
             table.append((system, [_mean(part, column, gate) for column in titles]))

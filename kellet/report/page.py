@@ -38,7 +38,7 @@ def write_report(
     if run.evaluation is None:
         raise ValueError("a report shows answers; read the run with read_run(folder, answers=True)")
     rows, decision, diagnosis = run.evaluation, run.decision, run.diagnosis
-    gate = decision["config"]
+    gate, look = decision["config"], decision.get("programme", {})
     criteria = [judged.criterion(item) for item in decision["criteria"]]
     columns, systems = judged.systems(rows, gate)
     slopes = figures.slopes(rows, gate)
@@ -51,13 +51,16 @@ def write_report(
         name=run.params.get("name"),
         decision=decision,
         headline=decision["headline"].split("; "),
-        level=f"{100 * (1 - 2 * float(gate['alpha'])):g}%",
+        level=judged.interval_level(gate["alpha"]),
+        asked_level=judged.interval_level(look.get("gate_alpha", gate["alpha"])),
+        look=look.get("sentence"),
         criteria=criteria,
         tiles=judged.tiles(criteria),
         tally=judged.tally(criteria),
         explanation=explanation,
         together=dict(explanation).get("Together:", ""),
         champion=judged.champion(decision),
+        anchor=judged.anchor(decision),
         versus=_versus(run, champion),
         columns=columns,
         systems=systems,

@@ -16,6 +16,7 @@ from kellet.diagnosis.diagnose import diagnose
 from kellet.diagnosis.evidence import Evidence
 from kellet.evaluation.file import check_evaluation
 from kellet.evaluation.highlights import choose
+from kellet.gate.programme import Programme
 from kellet.gate.verdict import decide
 from kellet.report import html
 from kellet.report.judgements import explanation
@@ -47,9 +48,9 @@ def history(iterations=5):
     ]
 
 
-def page(tmp_path, table, data=None, champion=None, lineage=(), **files):
+def page(tmp_path, table, data=None, champion=None, lineage=(), look=None, **files):
     """report.html of a run with this evaluation and these other files."""
-    decision = decide(table, Gate(resamples=200), {"data md5": "0123abcd", **dict(lineage)}).to_dict()
+    decision = decide(table, Gate(resamples=200), {"data md5": "0123abcd", **dict(lineage)}, look=look).to_dict()
     run = Run("run", tmp_path, decision, evaluation=check_evaluation(table), **files)
     write_report(tmp_path / "report.html", run, data, champion)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -193,6 +194,31 @@ def test_what_differs_from_the_champion_is_listed(tmp_path):
     assert "gate.kl_budget" not in words  # the same in both
     _, parsed = page(tmp_path, evaluation(12), params=config)
     assert "There is no champion" in " ".join(parsed.words)
+
+
+def test_the_look_and_the_anchor_are_told(tmp_path):
+    look = Programme().next_look("week-1", 24, ["p"])
+    table = evaluation(12, champion_gain=0.0, anchor_gain=0.1)
+    words = " ".join(" ".join(page(tmp_path, table, look=look)[1].words).split())
+    assert look.sentence in words
+    assert "95.63% intervals over prompts, so that each end is a one-sided bound at level 0.022." in words
+    assert "The reward gain over the anchor is " in words
+    assert "Against the anchor" in words
+    assert "Estimate [90% interval]" in words  # that of the champion is at the level that was asked for
+    assert "Estimate [95.63% interval]" in words
+    assert "Anchor" in words
+    alone = " ".join(page(tmp_path, table[table["system"] != "anchor"])[1].words)
+    assert "This look stands alone (no programme was given)" in alone
+    assert "Against the champion, which is the anchor" in alone
+
+
+def test_a_decision_from_before_there_were_programmes_is_shown(tmp_path):
+    decision = decide(evaluation(12), Gate(resamples=200)).to_dict()
+    for name in ("programme", "comparison_with_anchor", "becomes_anchor"):
+        del decision[name]
+    run = Run("run", tmp_path, decision, evaluation=check_evaluation(evaluation(12)))
+    write_report(tmp_path / "report.html", run)
+    assert "Inconclusive" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_parameters_are_compared_leaf_by_leaf():
