@@ -46,7 +46,7 @@ class ValueHead(nn.Linear):
 
 
 class TableLM(nn.Module):
-    """As much of a trunk as the trainer uses: ``table`` is the reference, ``adapter`` the policy's difference from it."""
+    """As much of a trunk as the trainer uses: ``table`` is the reference, ``adapter`` the difference from it."""
 
     def __init__(self):
         super().__init__()

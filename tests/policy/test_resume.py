@@ -79,7 +79,7 @@ def test_it_goes_on_and_does_not_begin_again(inputs, tmp_path):
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_bytes(inputs, alone, tmp_path, pytestconfig):
-    out, generator = tmp_path / "policy", random.Random(0)
+    out, generator = tmp_path / "policy", random.Random(0)  # noqa: S311
     for _ in range(pytestconfig.getoption("--kills")):
         process = killed.start(killed.train, SETTINGS, *inputs, out)
         process.join(generator.uniform(0, 2.5))

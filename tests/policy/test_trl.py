@@ -46,7 +46,7 @@ def block(first, last):
 
 def run(code, **names):
     names |= {"torch": torch, "masked_mean": trainer.masked_mean, "masked_whiten": trainer.masked_whiten, "args": ARGS}
-    exec(code, names)
+    exec(code, names)  # noqa: S102
     return SimpleNamespace(**names)
 
 

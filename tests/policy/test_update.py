@@ -187,7 +187,7 @@ def test_each_penalty_pulls_a_policy_back_to_its_reference(tmp_path, penalty):
         "stop_kl": 1.0,
         "kl": {"controller": "fixed", "init_coef": 3.0, "penalty": penalty},
     }
-    nothing = lambda batch: torch.zeros(len(batch.input_ids))
+    nothing = lambda batch: torch.zeros(len(batch.input_ids))  # noqa: E731
     history = ppo(
         tiny.config(policy=settings), PPOModels(model, tokenizer, nothing, head), list(tiny.pairs()["prompt"][:32])
     )

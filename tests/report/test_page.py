@@ -138,7 +138,7 @@ def test_links_lead_somewhere_and_no_id_is_given_twice(everything):
 
 
 def test_the_gain_at_equal_length_is_drawn_with_the_pairs_that_carry_it(tmp_path):
-    text, parsed = page(tmp_path, evaluation(64))
+    _, parsed = page(tmp_path, evaluation(64))
     local = decide(evaluation(64), Gate(resamples=200)).length.local
     words = " ".join(parsed.words)
     assert f"Among {local.pairs:,} pairs of answers whose lengths differ by less than {local.bandwidth:.1f}" in words

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from kellet.errors import DataError
-from kellet.stats import bootstrap, resampling
+from kellet.stats import resampling
 from kellet.stats.bootstrap import mean, mean_difference, ratio_of_means
 
 SETTINGS = {"alpha": 0.05, "resamples": 400, "seed": 0}

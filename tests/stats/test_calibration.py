@@ -38,11 +38,11 @@ def test_the_temperature_that_made_the_labels_is_found(scale):
 def test_the_expected_error_by_hand():
     # one bin (fewer than 40 pairs): confidence 3/4 of all, half of them right
     gap = np.log(3.0) * np.repeat([1.0, -1.0], 15)
-    found, _ = expected_error(gap, np.arange(30), alpha=0.05, resamples=500, seed=0)
-    assert found.value == pytest.approx(0.25)
-    assert 0 < found.low < 0.25 < found.high
+    result, _ = expected_error(gap, np.arange(30), alpha=0.05, resamples=500, seed=0)
+    assert result.value == pytest.approx(0.25)
+    assert 0 < result.low < 0.25 < result.high
     # binomial of 30: standard error 0.0913, one-sided 95%: 1.645 of it
-    assert found.high == pytest.approx(0.25 + 0.15, abs=0.03)
+    assert result.high == pytest.approx(0.25 + 0.15, abs=0.03)
     (row,) = reliability(gap, np.arange(30), alpha=0.05)
     assert (row["pairs"], row["confidence"], row["right"]["value"]) == (30, pytest.approx(0.75), 0.5)
 
@@ -51,10 +51,10 @@ def test_a_calibrated_model_is_not_accused_and_an_over_confident_one_is():
     accused = {1.0: 0, 2.5: 0}
     for scale in accused:
         for seed in range(20):
-            found, chance = expected_error(*pairs(400, scale, seed), alpha=0.05, resamples=200, seed=seed)
-            accused[scale] += found.low > 0
+            result, chance = expected_error(*pairs(400, scale, seed), alpha=0.05, resamples=200, seed=seed)
+            accused[scale] += result.low > 0
             if scale == 1.0:
-                assert 0.3 * chance < found.value < 2.5 * chance
+                assert 0.3 * chance < result.value < 2.5 * chance
     assert accused[1.0] <= 4  # 5% of 20, with three standard errors
     assert accused[2.5] == 20
 
@@ -70,16 +70,16 @@ def test_bins_hold_equal_numbers_in_order_of_confidence():
 
 
 def test_a_temperature_never_makes_the_log_loss_worse():
-    found = calibration(*pairs(200, 2.0, 3), alpha=0.05, resamples=200, seed=0)
-    assert found["log_loss_at_temperature"] < found["log_loss"]
-    assert found["temperature"]["value"] > 1
+    result = calibration(*pairs(200, 2.0, 3), alpha=0.05, resamples=200, seed=0)
+    assert result["log_loss_at_temperature"] < result["log_loss"]
+    assert result["temperature"]["value"] > 1
 
 
 @pytest.mark.parametrize(("scale", "size"), [(1.0, 200), (2.5, 200), (2.5, 1500)])
 def test_the_interval_of_a_temperature_covers_the_one_that_made_the_labels(scale, size):
-    found = [temperature(*pairs(size, scale, seed), alpha=0.05) for seed in range(300)]
-    missed_low = sum(scale < each.low for each in found)
-    missed_high = sum(scale > each.high for each in found)
+    result = [temperature(*pairs(size, scale, seed), alpha=0.05) for seed in range(300)]
+    missed_low = sum(scale < each.low for each in result)
+    missed_high = sum(scale > each.high for each in result)
     # 5% of 300 at each end is 15, with a binomial standard error of 3.8
     assert 4 <= missed_low <= 27
     assert 4 <= missed_high <= 27
@@ -95,14 +95,14 @@ def test_pairs_of_a_prompt_that_say_the_same_do_not_narrow_the_temperature():
 def test_labels_without_a_temperature_have_no_interval():
     # chosen at random: no temperature is too high
     gap = np.where(np.arange(200) % 2 == 0, 2.0, -2.0)
-    found = temperature(gap, np.arange(200), alpha=0.05)
-    assert found.high == np.inf
+    result = temperature(gap, np.arange(200), alpha=0.05)
+    assert result.high == np.inf
 
 
 def test_overconfidence_by_hand():
     # sure of 3/4, right in half: 25 points too sure
     gap = np.log(3.0) * np.repeat([1.0, -1.0], 50)
-    found = overconfidence(gap, np.arange(100), alpha=0.05, resamples=500, seed=0)
-    assert found.value == pytest.approx(0.25)
+    result = overconfidence(gap, np.arange(100), alpha=0.05, resamples=500, seed=0)
+    assert result.value == pytest.approx(0.25)
     # binomial of 100: standard error 0.05, one-sided 95%: 1.645 of it
-    assert (found.low, found.high) == pytest.approx((0.25 - 0.082, 0.25 + 0.082), abs=0.015)
+    assert (result.low, result.high) == pytest.approx((0.25 - 0.082, 0.25 + 0.082), abs=0.015)
