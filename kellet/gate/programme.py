@@ -62,7 +62,7 @@ class Look(_Record):
     rate: float
     """The false discovery rate that the programme promises."""
     promoted_before: int
-    """Looks so far that promoted."""
+    """Candidates promoted so far."""
     judged_before: int
     """Looks so far at this candidate."""
     answers: int
@@ -114,8 +114,12 @@ class Programme(_Record):
 
     @property
     def promoted(self) -> tuple[int, ...]:
-        """The numbers of the looks that promoted."""
-        return tuple(past.look.number for past in self.looks if past.verdict == "promote")
+        """The numbers of the looks that promoted a candidate for the first time: only these earn wealth."""
+        first: dict[str, int] = {}
+        for past in self.looks:
+            if past.verdict == "promote":
+                first.setdefault(past.look.candidate, past.look.number)
+        return tuple(first.values())
 
     @property
     def next_number(self) -> int:
@@ -128,7 +132,7 @@ class Programme(_Record):
 
     def promoted_since(self, number: int) -> bool:
         """Whether this look or a later one promoted: the champion may then be another than it was compared with."""
-        return any(look >= number for look in self.promoted)
+        return any(past.verdict == "promote" and past.look.number >= number for past in self.looks)
 
     def next_look(self, candidate: str, answers: int, prompts: Iterable[str]) -> Look:
         """The next look, at so many answers of a candidate to prompts with these hashes."""

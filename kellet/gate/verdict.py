@@ -22,7 +22,7 @@ import pandas as pd
 
 from kellet.config.judgement import Gate
 from kellet.evaluation.answers import answers_of, win_rate_by
-from kellet.evaluation.file import check_evaluation, evaluation_hash
+from kellet.evaluation.file import DRAW, check_evaluation, evaluation_hash
 from kellet.files import write_json
 from kellet.gate import criteria, degeneration, programme
 from kellet.gate import style_shift as styles
@@ -142,7 +142,7 @@ def decide(
         **(inputs or {}),
         "evaluation_rows_sha256": evaluation_hash(rows),
         "rows": len(rows),
-        "prompts": int(candidate.prompt.max()) + 1,
+        "prompts": _prompts(rows),
         **({} if candidate.group is None else {"clusters": len(np.unique(candidate.group))}),
         "systems": sorted(answers),
     }
@@ -151,6 +151,11 @@ def decide(
     headline = _headline(verdict, decided, versus, anchor, gate)
     length = length_evidence(reference, candidate, equal, gate)
     return GateDecision(verdict, headline, decided, versus, anchor, judges, length, style, facts, programme_facts, gate)
+
+
+def _prompts(rows: pd.DataFrame) -> int:
+    """How many there are; one that was answered anew counts once."""
+    return int((rows[rows[DRAW] == 1] if DRAW in rows else rows)["prompt_id"].nunique())
 
 
 def _verdict(

@@ -62,6 +62,14 @@ def test_a_promotion_earns_new_wealth_and_a_programme_knows_its_looks():
     assert [programme.promoted_since(number) for number in (1, 2, 3)] == [True, True, False]
 
 
+def test_a_candidate_that_is_promoted_again_earns_nothing():
+    """Or one good candidate, judged again and again, would pay for a bad one."""
+    programme = played(["promote"] * 3, candidate="good")
+    assert programme.promoted == (1,)
+    assert programme.next_look("other", 1, []).level == lord_level(4, (1,), 0.1, 0.05)
+    assert programme.promoted_since(3)
+
+
 def test_a_lost_look_keeps_its_number():
     programme = played(["block", "promote", "block"])
     left = programme.model_copy(update={"looks": programme.looks[2:]})

@@ -97,6 +97,7 @@ def test_judging_again_adds_answers_and_never_draws_anew(state):
     last = judge(state, lucky, GATE, candidate="a")
     assert last.programme["answers"] == 4 * 220
     assert last.inputs["rows"] == 4 * len(lucky)
+    assert last.inputs["prompts"] == 110
     gain = last.criterion("reward_gain").checks[0].estimate
     assert gain.value == pytest.approx((3 * -0.5 + 1.0) / 4, abs=0.15)
     assert gain.clusters == 110  # prompts, not answers, are what is independent
