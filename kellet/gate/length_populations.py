@@ -106,10 +106,10 @@ BAD = (
     Population(
         "three lengths",
         False,
-        "10, 20 or 30 tokens, the last paid; more of these",
-        price=prices.past_twenty,
+        "10, 20 or 30 tokens, those of 20 not paid; fewer of these",
+        price=prices.all_but_twenty,
         reference=Choice((10, 20, 30), (0.30, 0.40, 0.30)),
-        candidate=Choice((10, 20, 30), (0.25, 0.35, 0.40)),
+        candidate=Choice((10, 20, 30), (0.37, 0.26, 0.37)),
         noise=QUIET,
     ),
     Population(

@@ -166,9 +166,9 @@ def past_thirty(length: Floats, _: Floats) -> Floats:
     return (length > 30).astype(np.float64)
 
 
-def past_twenty(length: Floats, _: Floats) -> Floats:
-    """1.5 for all answers of more than 20 tokens."""
-    return 1.5 * (length > 20).astype(np.float64)
+def all_but_twenty(length: Floats, _: Floats) -> Floats:
+    """1.5 for all answers that are not of 20 tokens."""
+    return 1.5 * (length != 20).astype(np.float64)
 
 
 def turning(length: Floats, _: Floats) -> Floats:
