@@ -13,7 +13,7 @@ from tests.helpers import project
 from tests.helpers.evaluations import evaluation
 
 REQUIRED = "gate.required=[reward_gain, length_inflation, controlled_gain, kl_budget, degeneration, independent_judge]"
-JUDGED = (*project.SMOKE, "--set", REQUIRED, "--set", "gate.judge=judge_reward")
+JUDGED = (*project.SMOKE, "--set", REQUIRED, "--set", "evaluation.spot_checks=0")
 MOMENTS = ("verdicts: computing", "report: computing", "is judged anew")
 TRAINED = ("base_model", "reward_model", "policy", "evaluation")
 
