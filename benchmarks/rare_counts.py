@@ -4,14 +4,15 @@
 
 A prompt has one answer of each system; counts are Poisson. ``former`` is the bootstrap-t whose vanishing standard
 errors were held at a thousandth of the sample's; ``bootstrap`` is kellet.stats.bootstrap.mean, and ``counts`` what the
-gate's style axes have, kellet.stats.win_rate.count_difference.
+gate's style axes have, kellet.stats.shares.count_difference.
 """
 
 import argparse
 
 import numpy as np
 
-from kellet.stats.bootstrap import Estimate, Floats, mean, resampled_means
+from kellet.stats.bootstrap import Estimate, Floats, mean
+from kellet.stats.resampling import resampled_means
 from kellet.stats.shares import count_difference
 
 RATES = ((0.01, 0.01), (0.03, 0.03), (0.1, 0.1), (0.01, 0.0), (0.03, 0.0), (0.1, 0.0), (1.0, 1.0))

@@ -49,7 +49,9 @@ def _threshold(name: str, gate: Gate) -> Threshold:
 
 def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, gate: Gate) -> GateCheck:
     """Compare the shares of marked answers."""
-    change = share_difference(marks_a, marks_b, a.prompt, b.prompt, alpha=gate.alpha, group=a.group)
+    # The same text under two ids is asked twice: a share that was never seen, was not seen in so many texts.
+    units = (a.prompt, b.prompt) if a.group is None else (a.query, b.query)
+    change = share_difference(marks_a, marks_b, *units, alpha=gate.alpha, group=a.group)
     subject = f"share of {name} answers minus the reference's is"
     limit, needed = gate.degeneration_tolerance, None
     if limit > 0 and not np.any(marks_a) and not np.any(marks_b):

@@ -46,21 +46,20 @@ def share_difference(
 
 
 def _adjusted_wald(difference: Floats, alpha: float, groups: Codes | None = None) -> Estimate:
-    """Mean of a prompt's differences ``(n,)``, its interval with two pseudo-prompts: one with +1, one with -1.
+    """Mean of a prompt's differences ``(n,)``, its interval with two made-up prompts: one with +1, one with -1.
 
-    With ``groups`` these are two pseudo-clusters of the mean size, and Student's t takes the normal's place.
+    With ``groups`` the other prompts are summed by cluster and Student's t takes the normal's place. The made-up ones
+    stay single prompts: what was never seen gives no sign that it would fill a whole cluster.
     """
-    n, size, g = len(difference), 1.0, len(difference)
-    z = float(norm.ppf(1 - alpha))
+    n, g, of, z = len(difference), len(difference), "prompts", float(norm.ppf(1 - alpha))
+    numbers = np.arange(n)
     if groups is not None:
-        g = int(groups.max()) + 1
-        size, z = n / g, float(t.ppf(1 - alpha, max(g - 1, 1)))
-    numbers = np.arange(n) if groups is None else groups
-    counts = np.append(np.bincount(numbers).astype(np.float64), [size, size])
-    sums = np.append(np.bincount(numbers, difference), [size, -size])
+        numbers, g, of = groups, int(groups.max()) + 1, "clusters"
+        z = float(t.ppf(1 - alpha, max(g - 1, 1)))
+    counts = np.append(np.bincount(numbers).astype(np.float64), [1.0, 1.0])
+    sums = np.append(np.bincount(numbers, difference), [1.0, -1.0])
     centre = float(sums.sum() / counts.sum())
     half = float(z * np.sqrt(((sums - centre * counts) ** 2).sum()) / counts.sum())
-    of = "prompts" if groups is None else "clusters"
     return Estimate(float(difference.mean()), centre - half, centre + half, g, of)
 
 

@@ -62,3 +62,11 @@ def test_a_prompt_in_two_clusters_is_refused():
     table["cluster"] = [f"c{i % 5}" for i in range(len(table))]
     with pytest.raises(DataError, match=r"column 'cluster'.*a prompt belongs to one"):
         check_evaluation(table)
+
+
+def test_sixteen_topics_without_a_degenerate_answer_are_shown_to_have_none():
+    table = evaluation(prompts=256, gain=1.0)
+    topic = (table["prompt_id"].str[1:].astype(int) % 16).map("topic {}".format)
+    assert decide(table.assign(cluster=topic), Gate()).criterion("degeneration").passed is True
+    few_texts = table.assign(prompt=topic)  # sixteen texts, sixteen times each: one in sixteen may well be degenerate
+    assert decide(few_texts, Gate()).criterion("degeneration").passed is None

@@ -59,11 +59,13 @@ def test_shares_and_quantiles_of_copies_keep_the_width_of_the_prompts():
     once, copies = win_rate(won, IDS), win_rate(np.tile(won, TIMES), MANY, group=GROUP)
     assert three(copies) == pytest.approx(three(once), rel=0.02)  # Wilson's n is bounded by prompts and by clusters
     assert copies.clusters == 40
-    marks_a, marks_b = A > 6, B > 6
+    marks_a, marks_b = A > 5, B > 5
     once = share_difference(marks_a, marks_b, IDS, IDS)
     copies = share_difference(np.tile(marks_a, TIMES), np.tile(marks_b, TIMES), MANY, MANY, group=GROUP)
-    # Student's t of 39 degrees of freedom for the normal: 1.685/1.645
-    assert copies.high - copies.low == pytest.approx((once.high - once.low) * 1.6849 / 1.6449, rel=1e-3)
+    # Student's t of 39 degrees of freedom for the normal, 1.685/1.645; the two made-up prompts weigh a seventh
+    assert copies.high - copies.low == pytest.approx((once.high - once.low) * 1.6849 / 1.6449, rel=0.08)
+    never = share_difference(np.zeros(280), np.zeros(280), MANY, MANY, group=GROUP)
+    assert (never.low, never.high) == pytest.approx((-1.6849 * 2**0.5 / 282, 1.6849 * 2**0.5 / 282), rel=1e-3)
     once, copies = quantile(A, 0.5, IDS), quantile(np.tile(A, TIMES), 0.5, MANY, group=GROUP)
     assert copies.high - copies.low > 0.7 * (once.high - once.low)
     few = np.zeros(40)
