@@ -13,7 +13,7 @@ Legend: n = prompts, N = answers of one system.
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as fields_of
 from typing import Any, NamedTuple
 
@@ -216,7 +216,11 @@ def truths(population: Population) -> dict[str, float]:
     if isinstance(population.price, Line):
         explained = population.price.pay * population.longer
         gain = population.gain + explained + style
-        table = draw(population, round(100_000 / population.share), 1)
+        spread = float(
+            np.hypot(population.between, population.topic_sd)
+        )  # so few topics would have a mean of their own
+        independent = replace(population, clusters=None, topic_sd=0.0, between=spread)
+        table = draw(independent, round(100_000 / population.share), 1)
         is_candidate = (table["system"] == "candidate").to_numpy()
         reward, length = table["reward"].to_numpy(), table["length_tokens"].to_numpy()
         model = length_controlled(

@@ -188,6 +188,7 @@ def test_truths_by_hand() -> None:
     assert values["gain_per_nat"] == pytest.approx(0.1)
     # 95% of gamma with shape 6 and scale 0.5: half of chi-squared with 12 degrees of freedom over two, 21.026/4
     assert values["tail_kl"] == pytest.approx(21.026 / 4, rel=1e-4)
+    assert truths(BY_NAME["sixteen topics"])["equal_length_win_rate"] == pytest.approx(0.5, abs=0.006)
     assert "equal_length_gain" not in truths(BY_NAME["quadratic price"])  # there is no one price of a token
 
 
