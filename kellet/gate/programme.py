@@ -155,7 +155,7 @@ class Programme(_Record):
 
     def with_look(self, past: PastLook, prompts: Iterable[str]) -> "Programme":
         """The programme after a look at these prompts was decided."""
-        used = {prompt: self.prompts.get(prompt, 0) + 1 for prompt in set(prompts)}
+        used = {prompt: self.prompts.get(prompt, 0) + 1 for prompt in prompts}
         return self.model_copy(update={"looks": (*self.looks, past), "prompts": {**self.prompts, **used}})
 
 

@@ -106,6 +106,15 @@ def test_judging_again_adds_answers_and_never_draws_anew(state):
     assert "judged for the 4th time on 880 answers" in last.programme["sentence"]
 
 
+def test_the_same_answers_beside_other_reference_answers_are_no_more_answers(state):
+    first, second = drawn(0, gain=0.0), drawn(1, gain=0.0)
+    judge(state, first, GATE, candidate="a")
+    mixed = pd.concat([first[first["system"] == "candidate"], second[second["system"] == "reference"]])
+    again = judge(state, mixed, GATE, candidate="a")
+    assert again.programme["answers"] == 220
+    assert again.inputs["rows"] == 2 * len(first)
+
+
 def test_without_a_name_every_file_is_a_candidate_of_its_own(state):
     names = [judge(state, drawn(seed), GATE).programme["candidate"] for seed in (0, 1)]
     assert len(set(names)) == 2
