@@ -5,7 +5,7 @@ information (``gate.judges_for_information``). A column that nobody accounted fo
 so it leaves the verdict open; a named one that is not in the file is an error.
 
 The margin is one of non-inferiority: a judge who is indifferent passes with a feasible number of comparisons (about 155
-at a margin of 0.10, 620 at 0.05, 2,400 at 0.025). It does not excuse what is shown: a win rate whose interval lies
+at a margin of 0.10, 620 at 0.05, 2,500 at 0.025). It does not excuse what is shown: a win rate whose interval lies
 below one half blocks, inside the margin too.
 
 Where people judged some pairs and a model all of them (``gate.model_judge``), both kinds of labels give the win rate by
