@@ -83,9 +83,9 @@ def controlled_gain(equal: EqualLength, gate: Gate) -> Criterion:
     """Test that the gain at equal length is above 0 and the win rate at equal length is above one half.
 
     ``matched_length_gain`` compares answers of about the same length and holds whatever the price of length is. The
-    other two assume a shape: ``equal_length_gain`` a straight line, ``equal_length_win_rate`` a logistic curve; where
-    the systems' lengths barely overlap both would be extrapolations, so neither is decided. The straight line needs two
-    answers to a prompt; without it the other two are enough.
+    other two assume a shape: ``equal_length_gain`` a straight line, ``equal_length_win_rate`` a logistic curve. Where
+    the systems' lengths barely overlap these would be extrapolations and the matched pairs are too special, so nothing
+    is decided. The straight line needs two answers to a prompt; without it the other two are enough.
     """
     required, note = "controlled_gain" in gate.required, ""
     local, split, model = equal.local, equal.split, equal.model
@@ -100,6 +100,8 @@ def controlled_gain(equal: EqualLength, gate: Gate) -> Criterion:
             "evaluation.prompts and evaluation.samples of a retraining)"
         )
         checks.append(cannot_tell(matched_wanted, why))
+    elif not model.identified:  # the few pairs that are about equally long are those that the change left as they were
+        checks.append(cannot_tell(matched_wanted, model.reason))
     else:
         subject = f"gain among {local.pairs:,} pairs whose lengths differ by less than {local.bandwidth:.1f} tokens"
         checks.append(check_threshold(matched_wanted, subject, local.gain, gate.alpha))
