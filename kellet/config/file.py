@@ -5,6 +5,7 @@ replaced whole, because DVC tracks it by file. ``--set section.key=value`` overr
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        where = "" if str(path) == os.devnull else f"{path}: "  # the built-in parameters stand in for a file
+        raise ConfigError(where + "; ".join(_explain(item) for item in error.errors())) from error
 
 
 def dump_config(config: Config) -> str:

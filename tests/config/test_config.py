@@ -1,6 +1,8 @@
 """Parameters: what is refused and with which words, files that extend files, overrides, the round trip."""
 
 import math
+import os
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -183,3 +185,8 @@ def test_a_base_path_without_a_model_is_refused(tmp_path):
     for path in (str(tmp_path / "absent"), "./absent", "absent", "a/b/c"):
         with pytest.raises(ConfigError, match="does not exist"):
             check_base_path(of(path))
+
+
+def test_a_typo_among_built_in_parameters_names_no_file():
+    with pytest.raises(ConfigError, match=r"^unknown parameter 'gate\.lenght_bandwidth'; did you mean 'gate\.length"):
+        load_config(Path(os.devnull), ("gate.lenght_bandwidth=0.3",))
