@@ -83,9 +83,10 @@ def independent_judge(a: Answers, b: Answers, gate: Gate, nominal: Gate | None =
     needed, nominal = None, nominal or gate
     if gate.model_judge is not None:
         rate, needed, note = human_win_rate(a, b, gate)
-        against, origin = human_win_rate(a, b, nominal)[0], [note]
+        against, origin = rate if nominal is gate else human_win_rate(a, b, nominal)[0], [note]
     else:
-        rate, against = (win_rate_by(a, b, name, each).get("win_rate") for each in (gate, nominal))
+        rate = win_rate_by(a, b, name, gate).get("win_rate")
+        against = rate if nominal is gate else win_rate_by(a, b, name, nominal).get("win_rate")
     if rate is None or against is None:
         why = (
             f"no prompt and sample has a {name} score for both systems; score the candidate's and the reference's "
