@@ -95,6 +95,7 @@ def import_logs(
     from kellet.diagnosis import import_logs as stage
     from kellet.diagnosis.evidence import Evidence
     from kellet.evaluation.file import check_evaluation
+    from kellet.evaluation.samples import import_samples
     from kellet.files import atomic_file
 
     folder = out or run_folder(config, None)
@@ -110,7 +111,7 @@ def import_logs(
             click.echo(f"  {theirs} -> {ours}")
         warn(list(imported.notes))
     if candidate is not None and reference is not None:
-        table, notes = stage.import_samples(candidate, reference)
+        table, notes = import_samples(candidate, reference)
         rows = check_evaluation(table)
         with atomic_file(folder / "evaluation.parquet") as temporary:
             table.to_parquet(temporary, index=False)

@@ -1,4 +1,4 @@
-"""Histories and samples of TRL, OpenRLHF and verl, translated into Kellet's names and units for the diagnosis.
+"""Histories of TRL, OpenRLHF and verl, translated into Kellet's names and units for the diagnosis.
 
 The names are those in the trainers' sources (read in July 2026: trl main, OpenRLHF main; verl January 2026). KL differs
 most. TRL's PPO sums its estimate over a response; TRL's GRPO, OpenRLHF and verl average it over the response's tokens,
@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from kellet.errors import DataError
-from kellet.evaluation.file import prompt_id
 
 Estimator = Literal["k1", "k3"]
 PER_TOKEN = "objective/kl_per_token"  # noqa: S105 -- a metric
@@ -104,16 +101,6 @@ TRAINERS = {
 }
 """By the value of ``--trainer``."""
 
-SAMPLES = {
-    "prompt": ("prompt", "input", "query", "question"),
-    "response": ("response", "completion", "output", "generated_text", "answer"),
-    "reward": ("reward", "score", "scores", "rewards"),
-    "length_tokens": ("length_tokens", "response_length", "num_tokens", "length"),
-    "kl_nats": ("kl_nats", "kl"),
-    "truncated": ("truncated",),
-}
-"""Column of the evaluation file -> its names in files of samples; verl's dumps have input, output and score."""
-
 
 @dataclass(frozen=True)
 class Imported:
@@ -194,40 +181,6 @@ def _notes(history: list[dict[str, float | None]], names: Mapping[str, str], kl_
         derived = any("objective/kl_coef" in row for row in history)
         notes.append("β is computed from the logged penalty" if derived else "β is not logged; add objective/kl_coef")
     return tuple(notes)
-
-
-def import_samples(candidate: Path, reference: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """An evaluation table from two files of samples (.jsonl, .csv) on the same prompts, and notes for the user.
-
-    Prompts that only one file has are left out; several answers to a prompt are numbered. Without a length column words
-    are counted. Raises DataError when a column is missing or no prompt is in both.
-    """
-    parts, notes = [], []
-    for system, path in (("candidate", candidate), ("reference", reference)):
-        table = pd.DataFrame(read_log(path))
-        part = pd.DataFrame({"system": system}, index=table.index)
-        for ours, theirs in SAMPLES.items():
-            column = next((name for name in theirs if name in table.columns), None)
-            if column is not None:
-                part[ours] = table[column]
-            elif ours in ("prompt", "response", "reward"):
-                raise DataError(
-                    f"{path} has no {ours}; looked for {', '.join(theirs)}; found {', '.join(table.columns)}"
-                )
-        if "length_tokens" not in part:
-            part["length_tokens"] = [len(str(text).split()) for text in part["response"]]
-            notes.append(f"{path.name} has no length column: words are counted, not tokens")
-        part["prompt_id"] = [prompt_id(str(text)) for text in part["prompt"]]
-        part["sample"] = part.groupby("prompt_id").cumcount()
-        parts.append(part)
-    both = set(parts[0]["prompt_id"]) & set(parts[1]["prompt_id"])
-    if not both:
-        raise DataError(f"{candidate} and {reference} share no prompt; let both systems answer the same prompts")
-    table = pd.concat([part[part["prompt_id"].isin(list(both))] for part in parts], ignore_index=True)
-    left_out = sum(len(part) for part in parts) - len(table)
-    if left_out:
-        notes.append(f"{left_out:,} answers to prompts of only one side were left out")
-    return table, tuple(notes)
 
 
 def _json(text: str, path: Path, where: str) -> Any:

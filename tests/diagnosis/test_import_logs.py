@@ -9,9 +9,8 @@ from click.testing import CliRunner
 from kellet.cli.main import main
 from kellet.diagnosis.diagnose import diagnose
 from kellet.diagnosis.evidence import Evidence
-from kellet.diagnosis.import_logs import import_history, import_samples, read_log
+from kellet.diagnosis.import_logs import import_history, read_log
 from kellet.errors import DataError
-from kellet.evaluation.file import check_evaluation
 from tests.helpers.foreign_logs import write_logs
 from tests.helpers.project import ROOT
 
@@ -124,32 +123,6 @@ def test_some_hypotheses_can_be_tested_on_a_drifting_trl_run():
     assert diagnosis.hypothesis("C4").verdict == "not supported"  # β is fixed
     assert "tokens/response_mean" in diagnosis.hypothesis("B2").needs
     assert "evaluation" in diagnosis.hypothesis("A4").needs
-
-
-def samples(tmp_path, name, prompts, **more):
-    rows = [{"input": f"q{n}", "output": f"a b {n}", "score": n / 10, **more} for n in prompts for _ in range(2)]
-    return log(tmp_path, rows, name)
-
-
-def test_samples_of_both_systems_become_an_evaluation(tmp_path):
-    candidate = samples(tmp_path, "c.jsonl", range(12))
-    reference = samples(tmp_path, "r.jsonl", range(2, 14), response_length=9)
-    table, notes = import_samples(candidate, reference)
-    rows = check_evaluation(table)
-    assert rows["prompt_id"].nunique() == 10
-    assert sorted(rows["sample"].unique()) == [0, 1]
-    assert set(rows.loc[rows["system"] == "candidate", "length_tokens"]) == {3.0}
-    assert set(rows.loc[rows["system"] == "reference", "length_tokens"]) == {9.0}
-    assert "words are counted" in notes[0]
-    assert "8 answers to prompts of only one side" in notes[1]
-
-
-def test_samples_that_do_not_fit_are_refused(tmp_path):
-    candidate = samples(tmp_path, "c.jsonl", range(3))
-    with pytest.raises(DataError, match="share no prompt"):
-        import_samples(candidate, samples(tmp_path, "r.jsonl", range(5, 8)))
-    with pytest.raises(DataError, match="has no reward"):
-        import_samples(candidate, log(tmp_path, [{"prompt": "q1", "response": "a"}], "x.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "openrlhf.jsonl", "verl.jsonl"])
