@@ -1,11 +1,15 @@
-"""Great Expectations that the library does not have: metrics of preference tables and the expectations on them.
+"""The suites of kellet/data/suite.py as Great Expectations runs them, for the Data Docs; needs the extra ``train``.
 
-Importing this module registers them with Great Expectations and takes seconds; import it where it is needed.
-Row expectations are judged pair by pair; batch expectations judge the whole table and have an observed value.
+The verdict is that of kellet/data/checks.py; a result here that differs from it is an error (:func:`require_same`).
+Importing this module registers the expectations that the library does not have and takes seconds; import it where it
+is needed. Row expectations are judged pair by pair; batch expectations judge the whole table and have an observed
+value. No text from the data is ever part of a result: Great Expectations does not escape it in its pages.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import great_expectations as gx
 import pandas as pd
 from great_expectations.core.metric_domain_types import MetricDomainTypes
 from great_expectations.execution_engine import PandasExecutionEngine
@@ -18,6 +22,10 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 )
 from great_expectations.expectations.metrics.metric_provider import metric_value
 from great_expectations.expectations.metrics.table_metric_provider import TableMetricProvider
+from great_expectations.expectations.registry import get_expectation_impl
+
+from kellet.data.checks import constant_labels, differ_when_stripped, longer_preferred, one_for_each, split_leaks
+from kellet.data.suite import Expectation
 
 PAIR_DOMAIN = ("batch_id", "table", "column_A", "column_B", "row_condition", "condition_parser", "ignore_row_if")
 
@@ -37,7 +45,7 @@ class _Differ(ColumnPairMapMetricProvider):  # type: ignore[misc]
 
     @column_pair_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
     def _pandas(cls, column_A: Any, column_B: Any, **kwargs: Any) -> Any:  # noqa: ARG002, N803, N805
-        return column_A.str.strip() != column_B.str.strip()
+        return differ_when_stripped(column_A, column_B)
 
 
 class _OnlyOne(ColumnPairMapMetricProvider):  # type: ignore[misc]
@@ -47,7 +55,7 @@ class _OnlyOne(ColumnPairMapMetricProvider):  # type: ignore[misc]
 
     @column_pair_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
     def _pandas(cls, column_A: Any, column_B: Any, **kwargs: Any) -> Any:  # noqa: ARG002, N803, N805
-        return column_A.groupby(column_B).transform("nunique") == 1
+        return one_for_each(column_A, column_B)
 
 
 class ExpectFirstOccurrence(ColumnMapExpectation):  # type: ignore[misc]
@@ -70,38 +78,6 @@ class ExpectOneJudgement(ColumnPairMapExpectation):  # type: ignore[misc]
     ignore_row_if: str = "either_value_is_missing"
     map_metric = "column_pair_values.one_a_for_each_b"
     success_keys = ("column_A", "column_B", "ignore_row_if", "mostly")
-
-
-def longer_preferred(table: pd.DataFrame) -> tuple[int, int, int]:
-    """Pairs whose chosen answer has (more, fewer, equally many) words than the rejected one.
-
-    Like all table metrics it reads :func:`kellet.data.validation.row_keys`, not texts.
-    """
-    difference = table["chosen_words"] - table["rejected_words"]
-    return int((difference > 0).sum()), int((difference < 0).sum()), int((difference == 0).sum())
-
-
-def constant_labels(table: pd.DataFrame) -> list[str]:
-    """Each way in which all labels of a table are equal, so that there is nothing to learn; empty when they vary."""
-    if len(table) < 2:
-        return []
-    reasons = []
-    more, fewer, _ = longer_preferred(table)
-    if (more == 0) != (fewer == 0):
-        reasons.append(f"the {'longer' if more else 'shorter'} answer was chosen in all {more + fewer} pairs")
-    reasons += [
-        f"the {side} answer is the same text in all {len(table)} pairs"
-        for side in ("chosen", "rejected")
-        if table[side].nunique() == 1
-    ]
-    if (table["label"] != 0).all() and table["label"].nunique() == 1:
-        reasons.append(f"the label column has one value in all {len(table)} rows")
-    return reasons
-
-
-def split_leaks(table: pd.DataFrame) -> int:
-    """Prompts that are in more than one split."""
-    return int((table.groupby("prompt")["split"].nunique() > 1).sum())
 
 
 class _TableMetric(TableMetricProvider):  # type: ignore[misc]
@@ -190,3 +166,65 @@ class ExpectQuarantinedShareAtMost(BatchExpectation):  # type: ignore[misc]
         share = self.quarantined / self.rows_in
         observed = f"{share:.4f} ({self.quarantined} of {self.rows_in} rows)"
         return {"success": share <= self.maximum, "result": {"observed_value": observed}}
+
+
+def run(name: str, table: pd.DataFrame, suite: Sequence[Expectation], meaning: str, complete: bool) -> Any:
+    """Validate in a temporary context; an expectation that cannot be computed raises RuntimeError, it does not fail.
+
+    ``meaning`` says before each line's own what it is; with ``complete`` the result names the rows that fail.
+    """
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    asset = context.data_sources.add_pandas("preferences").add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table})
+    lines = [_translated(line, rank, meaning) for rank, line in enumerate(suite)]
+    # no example values: the pages would show them unescaped
+    form = {"result_format": "COMPLETE", "partial_unexpected_count": 0} if complete else {"result_format": "SUMMARY"}
+    result = batch.validate(gx.ExpectationSuite(name=name, expectations=lines), result_format=form)
+    for check in result.results:
+        if "'raised_exception': True" in str(check.exception_info):
+            raise RuntimeError(f"{check.expectation_config.type} could not be computed: {check.exception_info}")
+    return result
+
+
+def require_same(result: Any, failing: Mapping[int, Sequence[Any]], passed: Mapping[int, bool]) -> None:
+    """Raise RuntimeError where Great Expectations found other rows (``failing``, by rank), or passes another check."""
+    for check in result.results:
+        rank = int(check.expectation_config.meta["rank"])
+        rows = sorted(check.result.get("unexpected_index_list") or [])
+        if rows != sorted(failing.get(rank, rows)) or bool(check.success) != passed.get(rank, bool(check.success)):
+            raise RuntimeError(
+                f"{check.expectation_config.type}: Great Expectations {gx.__version__} and kellet/data/checks.py "
+                "disagree on this table; please report it"
+            )
+
+
+def merge_results(results: Sequence[Any]) -> Any:
+    """The validation results of the same suite on several parts of the rows as one, counts added up."""
+    merged = results[0]
+    for position, check in enumerate(merged.results):
+        parts = [result.results[position].result for result in results]
+        counts = {name: sum(part.get(name) or 0 for part in parts) for name in ("element_count", "unexpected_count")}
+        counts["missing_count"] = sum(part.get("missing_count") or 0 for part in parts)
+        share = 100 * counts["unexpected_count"] / max(counts["element_count"], 1)
+        check.result = {**counts, "unexpected_percent": share, "partial_unexpected_list": []}
+        check.success = counts["unexpected_count"] == 0
+    passed, count = sum(check.success for check in merged.results), len(merged.results)
+    merged.success = passed == count
+    merged.statistics = {
+        "evaluated_expectations": count,
+        "successful_expectations": passed,
+        "unsuccessful_expectations": count - passed,
+        "success_percent": 100 * passed / max(count, 1),
+    }
+    return merged
+
+
+def _translated(line: Expectation, rank: int, meaning: str) -> Any:
+    """A line of a suite as the library has it; a pair of values of which one is missing is not judged."""
+    kind = get_expectation_impl(line.name)
+    given = dict(line.given)
+    if issubclass(kind, ColumnPairMapExpectation):
+        given["ignore_row_if"] = "either_value_is_missing"
+    description, meta = f"{meaning}: {line.meaning}", {"meaning": line.meaning, "rank": rank}
+    return kind(**given, severity=line.severity, description=description, meta=meta)

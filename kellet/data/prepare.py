@@ -20,12 +20,13 @@ import pandas as pd
 
 from kellet.config.data import Data, Split
 from kellet.data.annotators import resolve
+from kellet.data.checks import longer_preferred
 from kellet.data.columns import OPTIONAL
 from kellet.data.preferences import pair_ids, read_preferences
 from kellet.data.prompts import prepare_prompts, prompt_key
 from kellet.data.raw_files import SUFFIXES
 from kellet.data.spill import Spill
-from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, merge_results, row_keys
+from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, row_keys
 from kellet.errors import DataError
 from kellet.files import atomic_folder, write_json
 from kellet.progress import Progress, quiet
@@ -107,8 +108,8 @@ def examine(
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         spill = Spill(Path(temporary))
-        keys, results, columns = _read(files, data, spill, progress)
-        pairs = check_pairs(keys)
+        keys, results, columns = _read(files, data, spill, progress, docs is not None)
+        pairs = check_pairs(keys, docs is not None)
         reasons = keys.pop("reason")
         reasons = reasons.mask(
             (reasons == "") & keys.index.isin(pairs.reasons.index), pairs.reasons.reindex(keys.index)
@@ -128,10 +129,11 @@ def examine(
     table = keys[accepted].sort_values("pair_id", ignore_index=True)
     counts = Counter(spill.refused) + Counter(reasons[reasons != ""])
     summary = _summary(table, counts, len(keys) + spill.refused.total())
-    report, result = check_table(table, summary, data)
+    report, result = check_table(table, summary, data, docs is not None)
     summary["warnings"] = list(report.warnings)
     if docs is not None:
         from kellet.data.data_docs import write_docs
+        from kellet.data.expectations import merge_results
 
         rows = {"rows": merge_results(results), "pairs": pairs.result, "table": result}
         write_docs(docs, report, summary["reasons"], rows)
@@ -139,7 +141,7 @@ def examine(
 
 
 def _read(
-    files: Sequence[tuple[str, Path]], data: Data, spill: Spill, progress: Progress
+    files: Sequence[tuple[str, Path]], data: Data, spill: Spill, progress: Progress, docs: bool
 ) -> tuple[pd.DataFrame, list[Any], dict[str, dict[str, str]]]:
     """Put all rows into ``spill``; return their keys with pair_id, split and reason, the row checks, column names."""
     sizes = [path.stat().st_size if path.is_file() else 0 for _, path in files]
@@ -151,7 +153,7 @@ def _read(
             if form is not None and form.renamed():
                 columns[name] = form.renamed()
             if len(rows):
-                report = check_rows(rows, data.validation)
+                report = check_rows(rows, data.validation, docs)
                 results.append(report.result)
                 splits = {prompt: split_of(prompt, data.split) for prompt in rows["prompt"].dropna().unique()}
                 rows = rows.assign(pair_id=pair_ids(rows), split=rows["prompt"].map(splits).astype(object))
@@ -186,8 +188,6 @@ def _is_raw(file: Path) -> bool:
 
 
 def _summary(table: pd.DataFrame, reasons: Counter[str], rows_in: int) -> dict[str, Any]:
-    from kellet.data.expectations import longer_preferred
-
     more, fewer, equal = longer_preferred(table)
     low, high = wilson(more, more + fewer)
     splits = [name for name in ("train", "validation", "test") if (table["split"] == name).any()]

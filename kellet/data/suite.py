@@ -1,8 +1,9 @@
-"""The Great Expectations suites of preference tables: what is expected of a row, of all rows together, of the table.
+"""The suites of preference tables: what is expected of a row, of all rows together, of the table.
 
 Rows that fail are quarantined, under the first reason in the order of :func:`row_expectations`, then of
 :func:`pair_expectations`. :func:`table_expectations` judge the accepted pairs as a whole. kellet/data/validation.py
-runs the suites; kellet/data/expectations.py holds the expectations that Great Expectations does not have.
+judges by the functions of kellet/data/checks.py, and where there are Data Docs by Great Expectations too, under the
+same names (kellet/data/expectations.py holds those that it does not have).
 
 Decided here:
 - Two answers that differ only in white space at their ends are equal: such a pair carries no preference.
@@ -14,6 +15,7 @@ Decided here:
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -31,69 +33,68 @@ TROUBLE = (
 SPLITS = ("train", "validation", "test")
 
 
-def row_expectations(limits: Validation) -> list[Any]:
-    """What is expected of a row by itself, in the order in which reasons are given; meta holds the reason."""
-    import great_expectations.expectations as gxe
+@dataclass(frozen=True)
+class Expectation:
+    """One line of a suite."""
 
-    from kellet.data import expectations as custom
+    meaning: str
+    """The reason of rows that fail; of the table as a whole, what is wanted."""
+    name: str
+    """The function in kellet/data/checks.py, and the expectation of Great Expectations."""
+    given: Mapping[str, Any]
+    """What both take."""
+    severity: str = "critical"
+    """``critical`` fails the table, ``warning`` is only reported."""
 
+
+def row_expectations(limits: Validation) -> list[Expectation]:
+    """What is expected of a row by itself, in the order in which reasons are given."""
     texts = ("prompt", "chosen", "rejected")
     longest = dict.fromkeys(texts, limits.max_answer_chars) | {"prompt": limits.max_prompt_chars}
-    suite: list[tuple[str, Any, dict[str, Any]]] = [
-        (f"{name} is missing", gxe.ExpectColumnValuesToNotBeNull, {"column": name}) for name in texts
+    suite = [
+        Expectation(f"{name} is missing", "expect_column_values_to_not_be_null", {"column": name}) for name in texts
     ]
     suite += [
-        (f"{name} is empty", gxe.ExpectColumnValuesToMatchRegex, {"column": name, "regex": f"[^{BLANK}]"})
+        Expectation(f"{name} is empty", "expect_column_values_to_match_regex", {"column": name, "regex": f"[^{BLANK}]"})
         for name in texts
     ]
     sides = {"column_A": "chosen", "column_B": "rejected"}
-    prompts = {"column_A": "chosen_prompt", "column_B": "rejected_prompt", "ignore_row_if": "either_value_is_missing"}
-    suite.append(("prompts differ between the two sides", gxe.ExpectColumnPairValuesToBeEqual, prompts))
-    suite.append(("chosen and rejected are equal", custom.ExpectAnswersToDiffer, sides))
+    prompts = {"column_A": "chosen_prompt", "column_B": "rejected_prompt"}
+    suite.append(Expectation("prompts differ between the two sides", "expect_column_pair_values_to_be_equal", prompts))
+    suite.append(Expectation("chosen and rejected are equal", "expect_answers_to_differ", sides))
     suite += [
-        (
+        Expectation(
             f"{name} is longer than {longest[name]} characters",
-            gxe.ExpectColumnValueLengthsToBeBetween,
+            "expect_column_value_lengths_to_be_between",
             {"column": name, "max_value": longest[name]},
         )
         for name in texts
     ]
     suite += [
-        (f"{name} has encoding trouble", gxe.ExpectColumnValuesToNotMatchRegex, {"column": name, "regex": TROUBLE})
+        Expectation(
+            f"{name} has encoding trouble",
+            "expect_column_values_to_not_match_regex",
+            {"column": name, "regex": TROUBLE},
+        )
         for name in texts
     ]
-    return _quarantining(suite)
+    return suite
 
 
-def pair_expectations() -> list[Any]:
+def pair_expectations() -> list[Expectation]:
     """What is expected of a row beside all others, in the order in which reasons are given."""
-    from kellet.data import expectations as custom
-
     judgement = {"column_A": "pair", "column_B": "judgement"}
-    return _quarantining(
-        [
-            ("the same answers are judged both ways", custom.ExpectOneJudgement, judgement),
-            ("exact duplicate", custom.ExpectFirstOccurrence, {"column": "pair"}),
-        ]
-    )
-
-
-def _quarantining(suite: list[tuple[str, Any, dict[str, Any]]]) -> list[Any]:
     return [
-        kind(**given, description=f"Quarantine: {reason}", meta={"reason": reason, "rank": rank})
-        for rank, (reason, kind, given) in enumerate(suite)
+        Expectation("the same answers are judged both ways", "expect_one_judgement", judgement),
+        Expectation("exact duplicate", "expect_first_occurrence", {"column": "pair"}),
     ]
 
 
-def table_expectations(table: pd.DataFrame, summary: Mapping[str, Any], data: Data) -> list[Any]:
-    """What is expected of the accepted pairs as a whole; meta says in words what is wanted.
+def table_expectations(table: pd.DataFrame, summary: Mapping[str, Any], data: Data) -> list[Expectation]:
+    """What is expected of the accepted pairs as a whole, in the order in which it is told.
 
     ``table`` and ``summary`` are as :func:`kellet.data.validation.check_table` gets them.
     """
-    import great_expectations.expectations as gxe
-
-    from kellet.data import expectations as custom
-
     limits = data.validation
     (low, high), (fail_low, fail_high) = limits.longer_preferred_warn, limits.longer_preferred_fail
     shares = {"train": 1.0, "validation": data.split.validation, "test": data.split.test}
@@ -102,48 +103,50 @@ def table_expectations(table: pd.DataFrame, summary: Mapping[str, Any], data: Da
     set_aside = sum(count for reason, count in summary.get("reasons", {}).items() if reason in SET_ASIDE)
     bad = {"quarantined": summary["quarantined"] - set_aside, "rows_in": summary["rows_in"]}
     copies = int((table.groupby("near_prompt")["split"].nunique() > 1).sum())
-    suite: list[tuple[str, Any, dict[str, Any]]] = [
-        ("ids of 16 hex digits", gxe.ExpectColumnValuesToMatchRegex, {"column": "pair_id", "regex": "^[0-9a-f]{16}$"}),
-        ("each pair once", gxe.ExpectColumnValuesToBeUnique, {"column": "pair_id"}),
-        (
+    return [
+        Expectation(
+            "ids of 16 hex digits",
+            "expect_column_values_to_match_regex",
+            {"column": "pair_id", "regex": "^[0-9a-f]{16}$"},
+        ),
+        Expectation("each pair once", "expect_column_values_to_be_unique", {"column": "pair_id"}),
+        Expectation(
             f"at least {limits.min_pairs} pairs (data.validation.min_pairs)",
-            gxe.ExpectTableRowCountToBeBetween,
+            "expect_table_row_count_to_be_between",
             {"min_value": limits.min_pairs},
         ),
-        (
+        Expectation(
             f"at most {limits.max_quarantined} of the rows in quarantine (data.validation.max_quarantined)",
-            custom.ExpectQuarantinedShareAtMost,
+            "expect_quarantined_share_at_most",
             bad | {"maximum": limits.max_quarantined},
         ),
-        (
+        Expectation(
             "two prompts or more",
-            gxe.ExpectColumnUniqueValueCountToBeBetween,
+            "expect_column_unique_value_count_to_be_between",
             {"column": "prompt", "min_value": 2},
         ),
-        (
+        Expectation(
             f"pairs in each of the splits {', '.join(splits)}",
-            gxe.ExpectColumnDistinctValuesToEqualSet,
+            "expect_column_distinct_values_to_equal_set",
             {"column": "split", "value_set": splits},
         ),
-        ("no prompt in two splits", custom.ExpectNoPromptInTwoSplits, {}),
-        (
+        Expectation("no prompt in two splits", "expect_no_prompt_in_two_splits", {}),
+        Expectation(
             "no prompt in two splits that differs in case or white space only (data.split.normalise)",
-            custom.ExpectNoNearCopyInTwoSplits,
-            {"copies": copies, "severity": "warning"},
+            "expect_no_near_copy_in_two_splits",
+            {"copies": copies},
+            severity="warning",
         ),
-        ("labels that are not all equal", custom.ExpectLabelsToVary, {}),
-        (
+        Expectation("labels that are not all equal", "expect_labels_to_vary", {}),
+        Expectation(
             f"{band} [{fail_low}, {fail_high}] (data.validation.longer_preferred_fail)",
-            custom.ExpectLongerPreferredBetween,
+            "expect_longer_preferred_between",
             {"low": fail_low, "high": fail_high},
         ),
-        (
+        Expectation(
             f"{band} [{low}, {high}] (data.validation.longer_preferred_warn)",
-            custom.ExpectLongerPreferredBetween,
-            {"low": low, "high": high, "severity": "warning"},
+            "expect_longer_preferred_between",
+            {"low": low, "high": high},
+            severity="warning",
         ),
-    ]
-    return [
-        kind(**given, description=f"Wanted: {wanted}", meta={"wanted": wanted, "rank": rank})
-        for rank, (wanted, kind, given) in enumerate(suite)
     ]

@@ -1,9 +1,10 @@
-"""Judging preference tables by Great Expectations: rows, which may go to quarantine, and the table as a whole.
+"""Judging preference tables: rows, which may go to quarantine, and the table as a whole.
 
-The expectations stand in kellet/data/suite.py. Rows are judged some thousands at a time. What takes all rows at once
-(duplicates, contradictions, the table) is judged on numbers that stand for the texts (:func:`row_keys`).
+The expectations stand in kellet/data/suite.py, what they compute in kellet/data/checks.py. Rows are judged some
+thousands at a time. What takes all rows at once (duplicates, contradictions, the table) is judged on numbers that stand
+for the texts (:func:`row_keys`).
 
-No text from the data is ever part of a result: Great Expectations does not escape it in its pages.
+With ``docs`` Great Expectations judges the same suites beside that, and has to find the same, for the Data Docs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from kellet.config.data import Data, Validation
+from kellet.data.checks import ROWS, judge_table
 from kellet.data.conversation import last_message
-from kellet.data.suite import pair_expectations, row_expectations, table_expectations
+from kellet.data.suite import Expectation, pair_expectations, row_expectations, table_expectations
 from kellet.errors import DataError
 
 
@@ -64,7 +66,7 @@ class RowReport:
     reasons: "pd.Series[str]"
     """Index of a failing row -> the first reason, in the order of the suite."""
     result: Any
-    """The validation result of Great Expectations, for the Data Docs."""
+    """The validation result of Great Expectations, for the Data Docs; None without them."""
 
 
 def row_keys(rows: pd.DataFrame, prompt_key: Callable[[str], str]) -> pd.DataFrame:
@@ -96,67 +98,46 @@ def row_keys(rows: pd.DataFrame, prompt_key: Callable[[str], str]) -> pd.DataFra
     )
 
 
-def check_rows(rows: pd.DataFrame, limits: Validation) -> RowReport:
+def check_rows(rows: pd.DataFrame, limits: Validation, docs: bool = False) -> RowReport:
     """Judge rows, each by itself, as :func:`kellet.data.preferences.read_preferences` gives them."""
     # a conversation is stored as JSON; the checks are about what its last message says
     messages = rows["prompt"].map(last_message, na_action="ignore").astype(object)
     table = rows.assign(chosen_prompt=rows["prompt"], prompt=messages)
-    return _row_report(_run("rows", table, row_expectations(limits), complete=True))
+    return _judge_rows("rows", table, row_expectations(limits), docs)
 
 
-def check_pairs(keys: pd.DataFrame) -> RowReport:
+def check_pairs(keys: pd.DataFrame, docs: bool = False) -> RowReport:
     """Judge each row beside all others: ``pair`` and ``judgement`` of :func:`row_keys`, for all rows of all files."""
-    return _row_report(_run("pairs", keys[["pair", "judgement"]], pair_expectations(), complete=True))
+    return _judge_rows("pairs", keys[["pair", "judgement"]], pair_expectations(), docs)
 
 
 def check_prompts(prompts: "pd.Series[Any]", limits: Validation) -> "pd.Series[str]":
     """Judge prompts that come without answers: the reason why each is refused, empty where it is not."""
-    suite = [
-        expectation for expectation in row_expectations(limits) if getattr(expectation, "column", None) == "prompt"
-    ]
+    suite = [line for line in row_expectations(limits) if line.given.get("column") == "prompt"]
     messages = pd.DataFrame({"prompt": prompts.map(last_message, na_action="ignore").astype(object)})
-    return _row_report(_run("prompts", messages, suite, complete=True)).reasons.reindex(prompts.index).fillna("")
+    return _judge_rows("prompts", messages, suite, docs=False).reasons.reindex(prompts.index).fillna("")
 
 
-def merge_results(results: Sequence[Any]) -> Any:
-    """The validation results of the same suite on several parts of the rows as one, counts added up."""
-    merged = results[0]
-    for position, check in enumerate(merged.results):
-        parts = [result.results[position].result for result in results]
-        counts = {name: sum(part.get(name) or 0 for part in parts) for name in ("element_count", "unexpected_count")}
-        counts["missing_count"] = sum(part.get("missing_count") or 0 for part in parts)
-        share = 100 * counts["unexpected_count"] / max(counts["element_count"], 1)
-        check.result = {**counts, "unexpected_percent": share, "partial_unexpected_list": []}
-        check.success = counts["unexpected_count"] == 0
-    passed, count = sum(check.success for check in merged.results), len(merged.results)
-    merged.success = passed == count
-    merged.statistics = {
-        "evaluated_expectations": count,
-        "successful_expectations": passed,
-        "unsuccessful_expectations": count - passed,
-        "success_percent": 100 * passed / max(count, 1),
-    }
-    return merged
-
-
-def check_table(table: pd.DataFrame, summary: Mapping[str, Any], data: Data) -> tuple[TableReport, Any]:
+def check_table(
+    table: pd.DataFrame, summary: Mapping[str, Any], data: Data, docs: bool = False
+) -> tuple[TableReport, Any]:
     """Judge the accepted pairs as a whole: their :func:`row_keys` with pair_id and split.
 
     ``summary`` has the counts rows_in and quarantined and, by reason, ``reasons``: rows that were set aside for their
     annotators (kellet/data/annotators.py) do not count as bad. Returns the report and the validation result of Great
-    Expectations, for the Data Docs.
+    Expectations, for the Data Docs, which is None without ``docs``.
     """
-    result = _run("table", table, table_expectations(table, summary, data), complete=False)
-    checks = [
-        DataCheck(
-            name=check.expectation_config.type,
-            wanted=check.expectation_config.meta["wanted"],
-            observed=_observed(check.result),
-            passed=bool(check.success),
-            severity=str(check.expectation_config.severity.value),
-        )
-        for check in _in_order(result)
-    ]
+    suite = table_expectations(table, summary, data)
+    checks = []
+    for line in suite:
+        passed, observed = judge_table(line.name, table, dict(line.given))
+        checks.append(DataCheck(line.name, line.meaning, observed, bool(passed), line.severity))
+    result = None
+    if docs:
+        from kellet.data.expectations import require_same, run
+
+        result = run("table", table, suite, "Wanted", complete=False)
+        require_same(result, {}, {rank: check.passed for rank, check in enumerate(checks)})
     return TableReport(tuple(checks)), result
 
 
@@ -174,39 +155,17 @@ def _joined(*columns: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return np.asarray(joined, dtype=np.uint64)
 
 
-def _row_report(result: Any) -> RowReport:
+def _judge_rows(name: str, table: pd.DataFrame, suite: Sequence[Expectation], docs: bool) -> RowReport:
+    """Each failing row with the first reason in the order of the suite."""
+    failing = {rank: list(table.index[ROWS[line.name](table, **line.given)]) for rank, line in enumerate(suite)}
     reasons: dict[Any, str] = {}
-    for check in _in_order(result):
-        for index in check.result.get("unexpected_index_list") or []:
-            reasons.setdefault(index, check.expectation_config.meta["reason"])
+    for rank, line in enumerate(suite):
+        for index in failing[rank]:
+            reasons.setdefault(index, line.meaning)
+    result = None
+    if docs:
+        from kellet.data.expectations import require_same, run
+
+        result = run(name, table, suite, "Quarantine", complete=True)
+        require_same(result, failing, {})
     return RowReport(pd.Series(reasons, dtype=object).sort_index(), result)
-
-
-def _in_order(result: Any) -> list[Any]:
-    """The checks of a validation result in the order of their suite."""
-    return sorted(result.results, key=lambda check: int(check.expectation_config.meta["rank"]))
-
-
-def _run(name: str, table: pd.DataFrame, expectations: list[Any], complete: bool) -> Any:
-    """Validate in a temporary context; an expectation that cannot be computed raises RuntimeError, it does not fail."""
-    import great_expectations as gx
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
-    asset = context.data_sources.add_pandas("preferences").add_dataframe_asset(name)
-    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": table})
-    suite = gx.ExpectationSuite(name=name, expectations=expectations)
-    # no example values: the pages would show them unescaped
-    form = {"result_format": "COMPLETE", "partial_unexpected_count": 0} if complete else {"result_format": "SUMMARY"}
-    result = batch.validate(suite, result_format=form)
-    for check in result.results:
-        if "'raised_exception': True" in str(check.exception_info):
-            raise RuntimeError(f"{check.expectation_config.type} could not be computed: {check.exception_info}")
-    return result
-
-
-def _observed(result: Mapping[str, Any]) -> str:
-    if result.get("observed_value") is not None:
-        return str(result["observed_value"])
-    missing = ", ".join(map(str, result.get("partial_missing_list") or ()))
-    return f"{result.get('unexpected_count')} exceptions" + (f", none in {missing}" if missing else "")
