@@ -18,86 +18,129 @@
     draw           only in joined evaluations (kellet/evaluation/joined.py): 1 for the first answers to a prompt, 2 for
                    those drawn anew, which have an id of their own; not all draws have a champion and an anchor
 
-Other columns are allowed and ignored. Errors name a row by its number among the data rows, counted from 1.
+Names may differ in case and in surrounding blanks; other columns are left out, and named (columns.py beside this).
+What a cell may hold: cells.py. A response or a prompt may be a list of messages: messages.py. Errors name the column
+and the line of the file, or the row among the data rows, counted from 1.
 """
 
 import hashlib
-import io
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from kellet.data.account import Entry
+from kellet.data.raw_files import read_records
 from kellet.errors import DataError
+from kellet.evaluation.cells import At, at_row, decimal_commas, labels, numbers, refuse, texts, yes_or_no
+from kellet.evaluation.columns import CLUSTER as CLUSTER
+from kellet.evaluation.columns import DRAW as DRAW
+from kellet.evaluation.columns import JUDGE, OPTIONAL, STD, TEXTS, ours_to_theirs
+from kellet.evaluation.messages import prompt_texts, response_texts
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
-TEXTS = ("prompt_id", "prompt", "system", "response")
-NEEDED = (*TEXTS, "sample", "reward", "length_tokens")
-OPTIONAL = ("kl_nats", "truncated")
-CLUSTER, DRAW = "cluster", "draw"
 KL_NOISE = 1e-6
 """A full KL may be this far below zero by rounding, nats."""
 LARGEST = 1e100
 """Larger values are refused: every interval squares and sums them, which would overflow."""
-BOOLEANS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
-
-Mask = npt.NDArray[np.bool_]
+LARGEST_SAMPLE = 2**31
+"""Sample numbers are below this: prompts times samples have to fit 64 bits."""
 
 
 def read_evaluation(path: Path) -> pd.DataFrame:
-    """Read ``.parquet`` or ``.csv`` (UTF-8), check it, and return it with rows and columns in a fixed order.
+    """Read a file of rows (:func:`kellet.data.raw_files.read_records`), check it, and return it in a fixed order.
 
-    Raises DataError with the row and the column of the first error; see :func:`check_evaluation`.
+    Raises DataError with the place and the column of the first error; see :func:`check_evaluation`.
     """
+    return read_accounted(path)[0]
+
+
+def read_accounted(path: Path) -> tuple[pd.DataFrame, list[Entry]]:
+    """As :func:`read_evaluation`, and the account of the file's columns."""
+    table, lines = read_table(path)
+    word = "row" if path.suffix.lower() == ".parquet" else "line"
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            table = pd.read_parquet(path)
-        elif path.suffix.lower() == ".csv":
-            text = path.read_bytes().decode("utf-8-sig")
-            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, quotechar='"')
-        else:
-            raise DataError(f"{path}: an evaluation file ends in .parquet or .csv, got {path.suffix or 'no ending'!r}")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}: line {line} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
-    except (OSError, ValueError) as error:  # pandas and pyarrow raise subclasses of ValueError
-        raise DataError(f"{path}: cannot be read as an evaluation file: {error}") from error
-    try:
-        return check_evaluation(table)
+        names, entries = ours_to_theirs(list(table.columns))
+        rows = _checked(table, names, lambda row, column: f"{word} {lines[row]}, column {names.get(column, column)!r}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    known = {name: float(rows[name].notna().mean()) for name in rows.columns}
+    return rows, [replace(entry, share=known.get(entry.taken_for)) for entry in entries]
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, list[int]]:
+    """The rows of a file as they are, nothing converted, and the line (in Parquet: the row) of each.
+
+    Raises DataError for a row that cannot be read.
+    """
+    _check_schema(path)
+    rows, lines = [], []
+    for record in read_records(path):
+        if record.values is None:
+            raise DataError(f"{path}: line {record.line}: {record.reason}")
+        rows.append(record.values)
+        lines.append(record.line)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: pd.Series([row.get(name) for row in rows], dtype=object) for name in names}
+    return pd.DataFrame(columns), lines
+
+
+def _check_schema(path: Path) -> None:
+    """Refuse a Parquet file with a name twice: of a row as a dict only the last would be left."""
+    if path.suffix.lower() != ".parquet" or not path.is_file():
+        return
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+    except (pa.ArrowException, OSError):
+        return  # read_records says what is wrong with it
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {twice[0]!r} is there twice; remove or rename one of them")
 
 
 def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     """Check ``table`` and return the columns above, typed, sorted by prompt_id, system and sample.
 
-    Raises DataError, with row and column, for: a missing column or system, an empty table, a value of the wrong kind,
-    a reward or length that is not finite, a negative length, a KL or reward_std that is infinite or negative, a key
-    (prompt_id, system, sample) given twice, one prompt_id with two texts, prompts that not all systems answered, and
-    sample numbers of which two systems share none.
+    Raises DataError, with row and column, for: a missing column or system, a column that is there twice or looks like
+    one of ours misspelt, an empty table, a value of the wrong kind, a reward or length that is not finite, a negative
+    length, a KL or reward_std that is infinite or negative, a key (prompt_id, system, sample) given twice, one
+    prompt_id with two texts, prompts that not all systems answered, and sample numbers of which two systems share none.
     """
-    missing = [name for name in NEEDED if name not in table.columns]
-    if missing:
-        found = ", ".join(map(str, table.columns))
-        raise DataError(f"column {', '.join(map(repr, missing))} is missing; found {found}")
+    return _checked(table, ours_to_theirs(list(map(str, table.columns)))[0], at_row)
+
+
+def _checked(table: pd.DataFrame, names: dict[str, str], at: At) -> pd.DataFrame:
     if not len(table):
         raise DataError("the evaluation has no rows; it needs answers of the candidate and of the reference")
-    rows = pd.DataFrame({name: _texts(table, name) for name in TEXTS})
-    extra = sorted(str(name) for name in table.columns if str(name).startswith("judge_") or name == "reward_std")
-    for name in ("sample", "reward", "length_tokens", *([DRAW] if DRAW in table.columns else [])):
-        rows[name] = _numbers(table, name, nullable=False)
-    if CLUSTER in table.columns:
-        rows[CLUSTER] = table[CLUSTER].where(table[CLUSTER].notna(), "").astype(str).str.strip().to_numpy(dtype=object)
+    given = {ours: table.iloc[:, [str(name) for name in table.columns].index(theirs)] for ours, theirs in names.items()}
+    readers = {"prompt": prompt_texts, "response": response_texts}
+    rows = pd.DataFrame({name: readers.get(name, texts)(given[name], name, at) for name in TEXTS})
+    _check_texts(rows, at)
+    extra = sorted(name for name in names if name.startswith(JUDGE) or name == STD)
+    needed = ("sample", "reward", "length_tokens", *([DRAW] if DRAW in names else []))
+    counted = [name for name in (*needed, "kl_nats", *extra) if name in names]
+    commas = decimal_commas(given[name] for name in counted)
+    read = {
+        name: numbers(given[name], name, at, commas=commas, truths=name == "reward" or name.startswith(JUDGE))
+        for name in counted
+    }
+    if "truncated" in names:
+        read["truncated"] = yes_or_no(given["truncated"], "truncated", at)
+    for name in needed:
+        rows[name] = read[name]
+        refuse(np.isnan(read[name]), name, given[name], "missing or NaN, wanted a finite number", at)
+    if CLUSTER in names:
+        rows[CLUSTER] = labels(given[CLUSTER], CLUSTER, at)
     for name in (*OPTIONAL, *extra):
-        rows[name] = _numbers(table, name, nullable=True) if name in table.columns else np.full(len(table), np.nan)
-    _check_values(rows, extra)
-    _check_keys(rows)
-    rows["sample"] = rows["sample"].astype(np.int64)
-    if DRAW in rows:
-        rows[DRAW] = rows[DRAW].astype(np.int64)
+        rows[name] = read.get(name, np.full(len(table), np.nan))
+    _check_values(rows, extra, at)
+    _check_keys(rows, at)
+    for name in ("sample", *([DRAW] if DRAW in rows else [])):
+        rows[name] = rows[name].astype(np.int64)
     return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
 
 
@@ -116,69 +159,41 @@ def evaluation_hash(rows: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _texts(table: pd.DataFrame, name: str) -> npt.NDArray[np.object_]:
-    values = table[name]
-    _refuse(values.isna().to_numpy(), name, values, "null, wanted text")
-    texts = values.astype(str).to_numpy(dtype=object)
-    if name == "prompt_id":
-        _refuse(np.array([not text.strip() for text in texts]), name, values, "blank, wanted an id")
-    if name == "system":
-        _refuse(~np.isin(texts.astype(str), SYSTEMS), name, values, f"wanted one of {', '.join(SYSTEMS)}")
-    return texts
+def _check_texts(rows: pd.DataFrame, at: At) -> None:
+    rows["system"] = [text.strip().lower() for text in rows["system"]]
+    blank = np.array([not text.strip() for text in rows["prompt_id"]])
+    refuse(blank, "prompt_id", rows["prompt_id"], "blank, wanted an id", at)
+    wrong = ~rows["system"].isin(SYSTEMS).to_numpy()
+    refuse(wrong, "system", rows["system"], f"wanted one of {', '.join(SYSTEMS)}", at)
 
 
-def _numbers(table: pd.DataFrame, name: str, nullable: bool) -> npt.NDArray[np.float64]:
-    """Convert a column to floats, null to NaN; text that is not a number is refused."""
-    values = table[name]
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        null = np.isnan(numbers)
-    else:
-        texts = values.astype(object).where(values.notna(), "").astype(str).str.strip().str.lower()
-        null = texts.isin(["", "nan", "none", "null", "<na>"]).to_numpy()
-        convert: Callable[[Any], Any] = BOOLEANS.get if name == "truncated" else _number
-        pairs = zip(null, texts, strict=True)
-        numbers = np.array([np.nan if empty else convert(text) for empty, text in pairs], object).astype(np.float64)
-        wanted = "wanted true or false" if name == "truncated" else "not a number"
-        _refuse(np.isnan(numbers) & ~null, name, values, wanted)
-    if not nullable:
-        _refuse(null, name, values, "missing or NaN, wanted a finite number")
-    return numbers
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan
-
-
-def _check_values(rows: pd.DataFrame, extra: list[str]) -> None:
+def _check_values(rows: pd.DataFrame, extra: list[str], at: At) -> None:
     for name in ("sample", "reward", "length_tokens", *OPTIONAL, *extra):
-        _refuse(np.isinf(rows[name].to_numpy()), name, rows[name], "infinite, wanted a finite number")
-        _refuse(np.abs(rows[name].to_numpy()) > LARGEST, name, rows[name], f"wanted a number of at most {LARGEST:g}")
+        refuse(np.isinf(rows[name].to_numpy()), name, rows[name], "infinite, wanted a finite number", at)
+        refuse(np.abs(rows[name].to_numpy()) > LARGEST, name, rows[name], f"wanted a number of at most {LARGEST:g}", at)
     sample, length, kl = (rows[name].to_numpy() for name in ("sample", "length_tokens", "kl_nats"))
-    _refuse((sample < 0) | (sample % 1 != 0), "sample", rows["sample"], "wanted 0, 1, 2, ...")
-    _refuse(length < 0, "length_tokens", rows["length_tokens"], "negative, wanted a count of tokens")
+    odd = (sample < 0) | (sample % 1 != 0) | (sample >= LARGEST_SAMPLE)
+    refuse(odd, "sample", rows["sample"], "wanted 0, 1, 2, ...", at)
+    refuse(length < 0, "length_tokens", rows["length_tokens"], "negative, wanted a count of tokens", at)
     if "reward_std" in extra:
         wrong = rows["reward_std"].to_numpy() < 0
-        _refuse(wrong, "reward_std", rows["reward_std"], "negative, wanted a standard deviation")
+        refuse(wrong, "reward_std", rows["reward_std"], "negative, wanted a standard deviation", at)
     wanted = "negative, which full KL never is; give full KL (or the k3 estimator), not the k1 sum"
-    _refuse(kl < -KL_NOISE, "kl_nats", rows["kl_nats"], wanted)
-    odd = ~np.isin(rows["truncated"].to_numpy(), (0.0, 1.0)) & rows["truncated"].notna().to_numpy()
-    _refuse(odd, "truncated", rows["truncated"], "wanted true or false")
+    refuse(kl < -KL_NOISE, "kl_nats", rows["kl_nats"], wanted, at)
 
 
-def _check_keys(rows: pd.DataFrame) -> None:
+def _check_keys(rows: pd.DataFrame, at: At) -> None:
     repeated = rows.duplicated(["prompt_id", "system", "sample"]).to_numpy()
     wanted = "the same prompt_id, system and sample as an earlier row; number the samples"
-    _refuse(repeated, "sample", rows["prompt_id"] + "/" + rows["system"], wanted)
+    refuse(repeated, "sample", rows["prompt_id"] + "/" + rows["system"], wanted, at)
     first = rows.groupby("prompt_id", sort=False)["prompt"].transform("first")
-    _refuse((rows["prompt"] != first).to_numpy(), "prompt", rows["prompt_id"], "another text than this prompt_id had")
+    refuse(
+        (rows["prompt"] != first).to_numpy(), "prompt", rows["prompt_id"], "another text than this prompt_id had", at
+    )
     if CLUSTER in rows:
         first = rows.groupby("prompt_id", sort=False)[CLUSTER].transform("first")
         wanted = "another cluster than this prompt_id had; a prompt belongs to one"
-        _refuse((rows[CLUSTER] != first).to_numpy(), CLUSTER, rows[CLUSTER], wanted)
+        refuse((rows[CLUSTER] != first).to_numpy(), CLUSTER, rows[CLUSTER], wanted, at)
     present = [name for name in SYSTEMS if (rows["system"] == name).any()]
     for name in SYSTEMS[:2]:
         if name not in present:
@@ -186,19 +201,10 @@ def _check_keys(rows: pd.DataFrame) -> None:
     ids = {name: set(rows.loc[rows["system"] == name, "prompt_id"]) for name in present}
     for name in SYSTEMS[:2] if DRAW in rows else present:
         absent = ~rows["prompt_id"].isin(list(ids[name])).to_numpy()
-        _refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike")
+        refuse(absent, "prompt_id", rows["prompt_id"], f"a prompt that {name!r} has not answered; answer all alike", at)
     candidate = rows["system"] == "candidate"
     for name in present[1:]:
         keys = [rows.loc[part, ["prompt_id", "sample"]] for part in (candidate, rows["system"] == name)]
         if keys[0].merge(keys[1]).empty:
             wanted = f"no answer of {name!r} to the same prompt has this number; number each system's samples alike"
-            _refuse(candidate.to_numpy(), "sample", rows["sample"], wanted)
-
-
-def _refuse(wrong: Mask, column: str, values: "pd.Series[Any]", why: str) -> None:
-    """Raise DataError for the first row at which ``wrong`` is True, if any."""
-    if not wrong.any():
-        return
-    row = int(np.argmax(wrong))
-    more = f" (and {int(wrong.sum()) - 1} more rows)" if wrong.sum() > 1 else ""
-    raise DataError(f"row {row + 1}, column {column!r}: {str(values.iloc[row])[:80]!r}: {why}{more}")
+            refuse(candidate.to_numpy(), "sample", rows["sample"], wanted, at)

@@ -92,11 +92,11 @@ def test_a_bad_table_is_refused_with_row_and_column(table, name):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("e.csv", b"", "cannot be read"),
-        ("e.csv", b"prompt_id,prompt\n1,\xff\xfe\n", "line 2 is not UTF-8"),
+        ("e.csv", b"", "is empty"),
+        ("e.csv", b"prompt_id,prompt\n1,\xff\xfe\n", "not UTF-8: byte 0xff on line 2"),
         ("e.csv", b'prompt_id,prompt\n1,"never closed\n2,x\n', "cannot be read"),
-        ("e.parquet", b"PAR1 but not really", "cannot be read"),
-        ("e.txt", b"", r"\.parquet or \.csv"),
+        ("e.parquet", b"PAR1 but not really", "not a sound Parquet file"),
+        ("e.txt", b"", r"\.txt: .*\.csv.*\.parquet"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path, name, content, message):
