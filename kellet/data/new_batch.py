@@ -14,7 +14,7 @@ from kellet.config.data import Data
 from kellet.data.conversation import as_text
 from kellet.data.prepare import examine
 from kellet.data.prompt_drift import prompt_drift
-from kellet.data.raw_files import SUFFIXES
+from kellet.data.raw_files import suffix_of
 from kellet.errors import DataError, InputError
 from kellet.files import content_hash
 from kellet.stats.format import percent
@@ -45,7 +45,7 @@ def check_batch(file: Path, data: Data, params: Path) -> IncomingBatch:
 
     Raises DataError when the file cannot be used, InputError when the data set takes no batches.
     """
-    folders = [name.rstrip("/") for name in data.files if not name.endswith(SUFFIXES)]
+    folders = [name.rstrip("/") for name in data.files if not suffix_of(name)]
     if data.source != "files" or not folders:
         raise InputError(
             f"data set {data.name!r} takes no batches: in {params} set data.source to "
@@ -58,8 +58,8 @@ def check_batch(file: Path, data: Data, params: Path) -> IncomingBatch:
     failed = [str(check) for check in prepared.report.failed if any(part in check.name for part in BY_ITSELF)]
     if failed:
         raise DataError(f"{file} cannot be used: {'; '.join(failed)}. Quarantined: {prepared.summary['reasons']}")
-    suffix = next(suffix for suffix in sorted(SUFFIXES, key=len, reverse=True) if file.name.endswith(suffix))
-    name = f"{file.name.removesuffix(suffix)}-{content_hash(file)[:8]}{suffix}"
+    suffix = suffix_of(file.name)
+    name = f"{file.name[: -len(suffix)]}-{content_hash(file)[:8]}{suffix}"
     return IncomingBatch(source=file, folder=folders[0], name=name)
 
 

@@ -101,7 +101,7 @@ BAD_FILES = {
     "truncated gzip": ("x.jsonl.gz", gzip.compress(json.dumps(row(0)).encode() * 99)[:-20], "truncated gzip"),
     "no gzip": ("x.jsonl.gz", json.dumps(row(0)).encode(), "not a sound gzip"),
     "latin-1": ("x.jsonl", '{"prompt": "p"}\n{"prompt": "é"}\n'.encode("latin-1"), "byte 0xe9 on line 2"),
-    "utf-16": ("x.csv", sound_csv().encode("utf-16"), "iconv -f UTF-16"),
+    "utf-16 without a mark": ("x.csv", sound_csv().encode("utf-16-le"), "iconv -f UTF-16LE"),
     "0 rows": ("x.csv", b"prompt,chosen,rejected\n", "has 0 rows"),
     "blank lines": ("x.jsonl", b"\n \n", "has 0 rows"),
     "unknown kind": ("x.xlsx", b"PK", "unknown kind of file"),

@@ -1,0 +1,167 @@
+r"""CSV files as records: RFC 4180 with a header, any of four separators, any line ends.
+
+What is quoted correctly is one field, whatever it holds. An empty cell is an empty text. A row of another width than
+the header is a record without values.
+
+Stray quotes. The strict csv module refuses most: after the quote that closes a field, only a separator or the end of
+the line may come. What it reads without complaint is a quote that opens a field and another, lines later, that ends
+one: all between is one field then, and rows are lost. Such a row can be told by its lines: with the quotes taken for
+letters, each is as wide as the header. So it is refused where
+
+- the row is not as wide as the header: one of the two readings is impossible, and the other fits every line; or
+- it is as wide, three lines or more, these are the only two quotes in it, and nothing else in the whole file is quoted
+  because it had to be: whoever wrote the file quotes nowhere else, not even a header.
+
+Anything else, such as code or a table in an answer, is read as its quotes say; where a file without any other quoting
+holds such a row of two lines, a note names it.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TextIO
+
+from kellet.data.csv_dialect import find_dialect
+from kellet.data.record import Record, repeated
+from kellet.errors import DataError
+
+PIECE = 1 << 18
+"""Characters by which the dialect is decided."""
+
+
+def csv_records(path: Path, text: TextIO, notes: list[str], short_rows: bool) -> Iterator[Record]:
+    """Each row of the file, read piece by piece; ``notes`` gets what is not usual in it.
+
+    ``short_rows``: a row with fewer fields than the header gets empty ones, as spreadsheet programs leave them out.
+    Raises DataError for a header that names a column twice, for two dialects that fit, and for stray quotes.
+    """
+    head = text.read(PIECE)
+    head += text.readline()
+    more = text.readline()
+    dialect = find_dialect(path, head, not more, notes)
+    lines = _Lines(chain(io.StringIO(head, newline=""), [more] if more else [], text))
+    if dialect.hint:
+        next(lines)
+        lines.start_row()
+    quoting = _Quoting(path, dialect.separator, notes)
+    header: list[str] | None = None
+    try:
+        for fields in dialect.reader(lines):
+            if header is None and fields:
+                header = _header(path, fields)
+                quoting.known = lines.row[0].startswith('"')
+            elif header is not None and fields:
+                if short_rows:
+                    fields += [""] * (len(header) - len(fields))
+                quoting.check(fields, lines, len(header))
+                yield _record(header, fields, lines)
+            lines.start_row()
+    except csv.Error as error:
+        raise _broken(path, lines, error) from error
+    quoting.finish()
+
+
+def _header(path: Path, names: list[str]) -> list[str]:
+    if names.count("") > 1:  # as spreadsheet programs write columns beside the table
+        names = [name or f"column {number}" for number, name in enumerate(names, 1)]
+    if (twice := repeated(names)) is not None:
+        raise DataError(f"{path}: column {twice!r} appears twice in the header; remove one or rename it")
+    return names
+
+
+def _record(header: list[str], fields: list[str], lines: "_Lines") -> Record:
+    if len(fields) != len(header):
+        where = f" (lines {lines.first} to {lines.last})" if lines.last > lines.first else ""
+        text = json.dumps(fields, ensure_ascii=False)
+        return Record(lines.first, text, None, f"{len(fields)} fields, the header has {len(header)}{where}")
+    values = dict(zip(header, fields, strict=True))
+    return Record(lines.first, json.dumps(values, ensure_ascii=False), values)
+
+
+def _broken(path: Path, lines: "_Lines", error: csv.Error) -> DataError:
+    where = f"{path}: the row that starts on line {lines.first} cannot be read ({error}, noticed on line {lines.last})"
+    if any('\\"' in line for line in lines.row):
+        return DataError(
+            f'{where}; its quotes are escaped by backslashes (\\"), wanted doubled ones (""); write the CSV so, '
+            "as pandas does unless told otherwise, or save it as .jsonl"
+        )
+    return DataError(
+        f'{where}; a stray quote? Quotes inside a quoted field are doubled (""); or save the file as .jsonl'
+    )
+
+
+class _Quoting:
+    """Whether quotes that join lines are meant; see above."""
+
+    def __init__(self, path: Path, separator: str, notes: list[str]) -> None:
+        self._path, self._separator, self._notes = path, separator, notes
+        self._doubtful: dict[int, str] = {}
+        self.known = False
+        """Something is quoted because it had to be, so that whoever wrote the file knows how to."""
+
+    def check(self, fields: list[str], lines: "_Lines", width: int) -> None:
+        """Look at one row. Raises DataError where it is surely several."""
+        raw = "".join(lines.row)
+        if '"' not in raw:
+            return
+        rows = [line for line in lines.row if line.strip()]
+        several = len(rows) > 1 and all(line.count(self._separator) == width - 1 > 0 for line in rows)
+        if several and len(fields) != width:
+            raise DataError(self._stray(f"{lines.first} to {lines.last}"))
+        if several and raw.count('"') == 2 and f"{self._separator} " not in raw:
+            self._doubtful.setdefault(min(len(rows), 3), f"{lines.first} to {lines.last}")
+        elif len(fields) == width:
+            self.known |= any(mark in field for field in fields for mark in (self._separator, "\n", "\r"))
+
+    def finish(self) -> None:
+        """At the end of the file: refuse a row that is doubtful, or note it."""
+        if self.known or not self._doubtful:
+            return
+        if 3 in self._doubtful:
+            raise DataError(self._stray(self._doubtful[3]))
+        self._notes.append(
+            f"the row on lines {self._doubtful[2]} is read as one, as its quotes say; if they are stray, it is several"
+        )
+
+    def _stray(self, where: str) -> str:
+        return (
+            f"{self._path}: the row on lines {where} looks like several rows joined by a stray quote (each line "
+            'alone is as wide as the header); double the quotes inside quoted fields (""), or save it as .jsonl if it '
+            "is one row"
+        )
+
+
+class _Lines:
+    """Lines on their way to the csv module, with those of the row at hand and their numbers in the file."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self._old_mac = iter(lines), False
+        self.row: list[str] = []
+        self.first = 1
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        if self.first == 1 and not self.row:
+            self._old_mac = line.endswith("\r")
+        self.row.append(line)
+        return line
+
+    def start_row(self) -> None:
+        """What comes next is the next row."""
+        self.first += sum(map(self._ends, self.row))
+        self.row = []
+
+    @property
+    def last(self) -> int:
+        """The number of the row's last line."""
+        return self.first + sum(map(self._ends, self.row[:-1]))
+
+    def _ends(self, line: str) -> bool:
+        # A carriage return alone ends a line only in files that have no other line ends.
+        return line.endswith("\n") or self._old_mac
