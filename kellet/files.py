@@ -1,11 +1,12 @@
 """Atomic writing, so that a kill at any moment leaves either the old state or the new one, and content hashes."""
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder beside ``path``; on success it replaces ``path`` by a rename.
+    """Yield an empty temporary folder beside ``path``; on success it takes the place of ``path``.
 
-    Raises InputError when the parent folder cannot be written.
+    On Linux the two are exchanged in one step, so that a kill at any moment leaves one of them at ``path``. Elsewhere
+    there is a moment between two renames; an interrupt in it puts the old folder back. Raises InputError when the
+    parent folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,13 +69,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _flush(file)
         temporary.chmod(0o755)
-        if path.exists():
-            path.replace(old)
-        temporary.replace(path)
+        if not (path.is_dir() and _exchange(temporary, path)):
+            if path.exists():
+                path.replace(old)
+            temporary.replace(path)
         _flush(path.parent)
     finally:
+        if old.exists() and not path.exists():
+            old.replace(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; False where the system cannot (Linux's renameat2 with RENAME_EXCHANGE)."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):  # no Linux, or a C library before 2018
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of <fcntl.h> and <linux/fs.h>
+    return bool(renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -86,9 +102,14 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line; NaN and infinity become null. Not atomic: for files of a folder that is."""
+    path.write_text("".join(json.dumps(_finite(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
 def _finite(value: Any) -> Any:
     """``value`` with every non-finite float replaced by None, because JSON has no NaN."""
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]

@@ -1,12 +1,17 @@
 """Atomic writes leave the old or the new, never something between; hashes see names and bytes."""
 
+import contextlib
 import hashlib
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from kellet import files
 from kellet.errors import InputError
-from kellet.files import atomic_file, atomic_folder, content_hash, value_hash, write_json
+from kellet.files import atomic_file, atomic_folder, content_hash, value_hash, write_json, write_json_lines
 
 
 def names(folder):
@@ -76,6 +81,58 @@ def test_an_exception_leaves_nothing_where_nothing_was(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("exchange", [True, False])
+def test_an_interrupt_at_any_rename_leaves_the_old_folder_or_the_new(tmp_path, monkeypatch, exchange):
+    """Each call that renames something is interrupted in turn, before and after it acts."""
+    if not exchange:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    path, seen = tmp_path / "out", set()
+    for when in ("before", "after"):
+        for number in range(4):
+            with atomic_folder(path) as folder:
+                (folder / "old").write_text("1")
+            calls = iter(range(99))
+
+            def cut(act, *arguments, calls=calls, number=number, when=when):
+                mine = next(calls) == number
+                if mine and when == "before":
+                    raise KeyboardInterrupt
+                done = act(*arguments)
+                if mine:
+                    raise KeyboardInterrupt
+                return done
+
+            with monkeypatch.context() as patched:
+                replace, swap = Path.replace, files._exchange
+                patched.setattr(Path, "replace", lambda self, to, replace=replace, cut=cut: cut(replace, self, to))
+                if exchange:
+                    patched.setattr(files, "_exchange", lambda one, to, swap=swap, cut=cut: cut(swap, one, to))
+                with contextlib.suppress(KeyboardInterrupt), atomic_folder(path) as folder:
+                    (folder / "new").write_text("2")
+            seen.add(tuple(names(path)))
+    assert seen == {("old",), ("new",)}
+
+
+def test_a_kill_between_two_folders_never_leaves_none(tmp_path):
+    """A reader beside a writer that replaces the folder again and again always finds it whole."""
+    path = tmp_path / "out"
+    script = (
+        "from pathlib import Path; from kellet.files import atomic_folder\n"
+        f"for n in range(300):\n    with atomic_folder(Path({str(path)!r})) as f: (f / 'a').write_text(str(n))"
+    )
+    with atomic_folder(path) as folder:
+        (folder / "a").write_text("-1")
+    with subprocess.Popen([sys.executable, "-c", script]) as writer:
+        found = 0
+        while writer.poll() is None:
+            looks = [(path / "a").is_file() for _ in range(2)]  # the folder may be exchanged in the middle of one look
+            assert any(looks) or not sys.platform.startswith("linux")
+            found += 1
+    assert writer.returncode == 0
+    assert found > 10
+    assert (path / "a").read_text() == "299"
+
+
 @pytest.mark.parametrize("writer", [atomic_file, atomic_folder])
 def test_where_nothing_can_be_written_the_path_is_named(tmp_path, writer):
     (tmp_path / "file").write_text("")
@@ -85,6 +142,16 @@ def test_where_nothing_can_be_written_the_path_is_named(tmp_path, writer):
     ):
         pytest.fail("nothing can be written below a file")
     assert caught.value.exit_code == 2
+
+
+def test_json_lines_have_no_nan(tmp_path):
+    write_json_lines(tmp_path / "a.jsonl", [{"a": float("nan"), "b": "ü\u2028"}, {"a": 1}])
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").split("\n")
+    assert [json.loads(line, parse_constant=pytest.fail) for line in lines[:-1]] == [
+        {"a": None, "b": "ü\u2028"},
+        {"a": 1},
+    ]
+    assert lines[-1] == ""
 
 
 def test_json_has_no_nan(tmp_path):

@@ -204,8 +204,10 @@ class Policy(Section):
     """First iterations in which only the value head learns and the policy stays the reference."""
     max_grad_norm: Positive = 1.0
     """The gradient is scaled down to this Euclidean norm."""
-    stop_kl: Positive = 0.05
-    """Stop an iteration's epochs when the update's mean approximate KL, nats per token, passes this."""
+    stop_kl: Positive | None = None
+    """Largest KL of an iteration's update, nats per response (k3 on the minibatch at hand, measured before each step):
+    beyond it this step and the rest are skipped. Null: half of policy.kl.target. The first step of an iteration begins
+    at 0 and is bounded by the learning rate alone."""
     checkpoint_every: Count = 5
     """Iterations between two checkpoints; a killed training resumes from the newest."""
     alarm_patience: Annotated[int, Field(ge=3)] = 10
@@ -215,6 +217,11 @@ class Policy(Section):
     lora: Lora = Lora()
     kl: KL = KL()
     score: Score = Score()
+
+    @property
+    def largest_step(self) -> float:
+        """``stop_kl``, or half of the KL that the controller holds, nats per response."""
+        return self.kl.target / 2 if self.stop_kl is None else self.stop_kl
 
     @model_validator(mode="after")
     def _minibatches_divide_the_batch(self) -> "Policy":

@@ -18,6 +18,7 @@ from kellet.config.training import BaseLM
 from kellet.data.conversation import as_text
 from kellet.errors import DataError
 from kellet.files import atomic_folder
+from kellet.models.finite import require_finite_step
 from kellet.models.tokens import TokenBatch, encode_prompt, encode_response, pad
 from kellet.progress import Progress, quiet
 
@@ -107,10 +108,12 @@ def fit(
         )
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        metrics = {"base/loss": float(loss.detach())}
+        require_finite_step(metrics | {"the norm of the gradient": float(norm)}, "base_model.learning_rate")
         optimizer.step()
         schedule.step()
-        progress(step, size.steps, {"base/loss": float(loss.detach())})
+        progress(step, size.steps, metrics)
     model.eval()
 
 

@@ -1,7 +1,7 @@
 """Checkpoints: the state from which a killed training resumes as if nothing had happened.
 
     OUT.checkpoints/00000012/tensors.safetensors    weights, optimizer, states of random generators
-    OUT.checkpoints/00000012/state.json             everything else, and the training's origin
+    OUT.checkpoints/00000012/state.json             everything else, the training's origin, and hashes of both files
 
 A checkpoint is a folder that is written under another name, flushed to disk and renamed, so a folder with its final
 name is complete. The newest two are kept. ``origin`` identifies the training: its parameters, the hashes of its inputs
@@ -9,6 +9,7 @@ and the versions of the libraries. A checkpoint of another origin is refused, an
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -22,12 +23,21 @@ from torch import Tensor
 
 import kellet
 from kellet.errors import DataError, InputError
-from kellet.files import atomic_folder, content_hash
+from kellet.files import atomic_folder, content_hash, value_hash
 from kellet.models.devices import shard_like
+from kellet.models.finite import all_finite, require_finite_weights
 
 KEPT = 2
 LIBRARIES = ("torch", "transformers", "peft")
-MODEL_FILES = {"config.json", "tokenizer.json", "adapter_config.json"}
+MODEL_FILES = {"config.json", "generation_config.json", "adapter_config.json", "reward_model.json"}
+"""Files beside the weights that decide what a model computes, or when it ends."""
+TOKENIZER_FILES = {
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json"),
+}
+ROOMS = ("models", "reward", "policy")
+"""Rooms of the package whose code decides what a training computes."""
+logger = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
@@ -47,17 +57,22 @@ class Checkpoints:
         self.origin: dict[str, Any] = json.loads(json.dumps(origin))  # as it is after writing and reading
 
     def save(self, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Write the checkpoint of ``step``, atomically, and drop all but the newest two."""
+        """Write the checkpoint of ``step``, atomically, and drop all but the newest two.
+
+        Raises KelletError, and leaves the others, when a tensor holds a number that is not finite.
+        """
+        require_finite_weights(tensors, f"the checkpoint of step {step}")
         with atomic_folder(self.folder / f"{step:08d}") as folder:
             file = folder / "tensors.safetensors"
             save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, file)
             written = {"step": step, "tensors_sha256": content_hash(file), "origin": self.origin, "state": state}
-            (folder / "state.json").write_text(json.dumps(written), encoding="utf-8")
+            text = json.dumps(written | {"sha256": value_hash(json.loads(json.dumps(written)))})
+            (folder / "state.json").write_text(text, encoding="utf-8")
         for old in _older(self._steps(), self.folder):
             shutil.rmtree(old)
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint, or the one before where its bytes are damaged; None when there is none.
+        """The newest checkpoint, or the one before where it is damaged or not finite; None when there is none.
 
         Raises InputError when it is of another origin, DataError when there are checkpoints and none can be read.
         """
@@ -65,8 +80,9 @@ class Checkpoints:
         for folder in reversed(steps):
             try:
                 return self._read(folder)
-            except (OSError, ValueError, KeyError, SafetensorError):
-                continue  # the rename was atomic, so this is disk damage; the previous checkpoint is still valid
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                # the rename was atomic, so this is damage of a later day; the previous checkpoint is still valid
+                logger.warning("%s cannot be read and is passed over: %s", folder, error)
         if steps:
             raise DataError(
                 f"no checkpoint in {self.folder} can be read; delete the folder to start from the beginning"
@@ -82,6 +98,8 @@ class Checkpoints:
 
     def _read(self, folder: Path) -> Checkpoint:
         written = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if written.pop("sha256", None) != value_hash(written):
+            raise ValueError("state.json is not what was written")
         if differing := list(differences(written["origin"], self.origin)):
             raise InputError(
                 f"{folder} is of another training: {'; '.join(differing)}. Go on with what it was made with, name "
@@ -89,25 +107,35 @@ class Checkpoints:
             )
         file = folder / "tensors.safetensors"
         if content_hash(file) != written["tensors_sha256"]:
-            raise ValueError(f"{file} is not what was written")
-        return Checkpoint(written["step"], load_file(file), written["state"])
+            raise ValueError(f"{file.name} is not what was written")
+        tensors = load_file(file)
+        if not all(map(all_finite, tensors.values())):
+            raise ValueError(f"{file.name} holds numbers that are not finite")
+        return Checkpoint(written["step"], tensors, written["state"])
 
 
 def origin_of(parameters: Mapping[str, Any], **inputs: Path | str) -> dict[str, Any]:
-    """The origin of a training: ``parameters``, the content hash of each input, and the versions of the libraries.
+    """The origin of a training: ``parameters``, the hash of each input, and versions of libraries and of the code.
 
-    An input is a file; a model's folder, of which weights, tokenizer and configuration count, not the records of how it
-    was made; or the hub name of a model, which is kept as it is.
+    An input is a file; a model's folder, of which weights, configuration, tokenizer and chat template count, not the
+    records of how it was made; or the hub name of a model, which is kept as it is.
     """
     versions = {"kellet": kellet.__version__, **{name: version(name) for name in LIBRARIES}}
     contents = {name: _content(Path(source)) for name, source in inputs.items()}
-    return {"parameters": dict(parameters), "content": contents, "version": versions}
+    package = Path(kellet.__file__).parent
+    code = value_hash({str(file.relative_to(package)): content_hash(file) for file in _code(package)})
+    return {"parameters": dict(parameters), "content": contents, "version": versions | {"code": code}}
+
+
+def _code(package: Path) -> list[Path]:
+    return sorted(file for room in ROOMS for file in (package / room).glob("*.py"))
 
 
 def _content(path: Path) -> Any:
     if not path.is_dir():
         return content_hash(path) if path.exists() else str(path)
-    files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in MODEL_FILES)
+    wanted = MODEL_FILES | TOKENIZER_FILES
+    files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in wanted)
     return {str(file.relative_to(path)): content_hash(file) for file in files}
 
 

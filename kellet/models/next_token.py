@@ -79,8 +79,12 @@ def logprobs_and_kl(model: Any, states: Tensor, ref_states: Tensor, batch: Token
 
 
 def log_probabilities(model: Any, states: Tensor) -> Tensor:
-    """(N, V) of states (N, H), nats, in float32 whatever the model computes in."""
-    return logits_of(model, states).float().log_softmax(-1)
+    """(N, V) of states (N, H), nats, in float32 whatever the model computes in.
+
+    A logit of -inf, with which models close tokens, becomes the lowest float32: its probability is 0 all the same, and
+    p·log p is 0 and not NaN.
+    """
+    return logits_of(model, states).float().clamp(min=torch.finfo(torch.float32).min).log_softmax(-1)
 
 
 def _tokens(batch: TokenBatch) -> Tensor:

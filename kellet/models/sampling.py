@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kellet.config.training import Text
+from kellet.errors import KelletError
 from kellet.models.devices import device_of, true_everywhere
 from kellet.models.tokens import TokenBatch, decode, encode_prompt, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
@@ -105,6 +106,10 @@ def _draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     """(B,) tokens by inversion: where the distribution function F of softmax(logits) exceeds ``uniforms`` (B,)."""
     # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
     below = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    if below[:, -1].isnan().any():
+        raise KelletError(
+            "the model's logits are not finite; its weights are damaged, or overflow in their number format"
+        )
     passed = uniforms[:, None] * below[:, -1:]
     return torch.searchsorted(below, passed, right=True).squeeze(1)
 

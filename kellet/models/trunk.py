@@ -30,6 +30,7 @@ from kellet.models.architecture import (
     without_dropout,
 )
 from kellet.models.devices import device_of, dtype_for, full_tensor
+from kellet.models.finite import require_finite_weights
 from kellet.models.tokens import TokenBatch, positions
 
 POLICY = "default"
@@ -55,11 +56,13 @@ def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.de
     if settings.quantise != "none":
         options["quantization_config"] = four_bit()
     try:
-        tokenizer = with_ends(AutoTokenizer.from_pretrained(base), base)
-        architecture = without_dropout(AutoConfig.from_pretrained(base))
+        tokenizer = with_ends(AutoTokenizer.from_pretrained(base, trust_remote_code=False), base)
+        architecture = without_dropout(AutoConfig.from_pretrained(base, trust_remote_code=False))
     except OSError as error:
         raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
-    model = AutoModelForCausalLM.from_pretrained(base, config=architecture, use_safetensors=True, **options)
+    model = AutoModelForCausalLM.from_pretrained(
+        base, config=architecture, use_safetensors=True, trust_remote_code=False, **options
+    )
     if settings.gradient_checkpointing:
         recompute_layers(model)
     return model.eval(), tokenizer
@@ -101,6 +104,7 @@ def save_adapter(model: Any, folder: Path, name: str = POLICY, tensors: dict[str
 
     ``tensors`` of :func:`adapter_tensors`, where the model's may be sharded.
     """
+    require_finite_weights(tensors or adapter_tensors(model, name), f"the adapter {folder}")
     # the default 'auto' asks the hub whether the vocabulary has grown; here it never has
     model.save_pretrained(folder, selected_adapters=[name], save_embedding_layers=False, state_dict=tensors)
     inner = folder / name
@@ -276,7 +280,9 @@ def scalar_head(width: int, seed: int) -> nn.Linear:
 def save_head(head: nn.Linear, path: Path, **numbers: float) -> None:
     """Write the head, and numbers by name, as safetensors."""
     tensors = {"weight": head.weight.detach().cpu().contiguous(), "bias": head.bias.detach().cpu().contiguous()}
-    save_file(tensors | {name: torch.tensor(value) for name, value in numbers.items()}, path)
+    tensors |= {name: torch.tensor(value) for name, value in numbers.items()}
+    require_finite_weights(tensors, str(path))
+    save_file(tensors, path)
 
 
 def load_head(path: Path) -> tuple[nn.Linear, dict[str, float]]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from kellet.config.training import Score, Text
 from kellet.errors import InputError
+from kellet.models.finite import require_finite_scores
 from kellet.models.sampling import draw_uniforms, sample, truncated
 from kellet.models.tokens import TokenBatch, decode, encode_prompt
 from kellet.models.trunk import REWARD, use_adapter
@@ -36,10 +37,13 @@ class RawScore:
         self.function = load_function(settings.function) if settings.function else None
 
     def __call__(self, batch: TokenBatch, prompts: Sequence[str]) -> Tensor:
-        """(B,) raw scores. Raises InputError when the function does not give one finite number for each answer."""
+        """(B,) raw scores of the answers to ``prompts``.
+
+        Raises InputError when reward model or function do not give one finite number for each answer.
+        """
         settings = self.settings
         if self.function is None:
-            return self.scorer(batch)
+            return self._of_reward_model(batch, prompts)
         values = list(self.function(list(prompts), decode(self.tokenizer, batch.responses, batch.response_mask)))
         if len(values) != len(prompts) or not all(math.isfinite(value) for value in values):
             raise InputError(
@@ -48,7 +52,14 @@ class RawScore:
                 + "; policy.score.function takes lists of prompts and responses and gives a finite number for each"
             )
         scores = settings.function_weight * torch.tensor([float(value) for value in values])
-        return scores + settings.reward_weight * self.scorer(batch) if settings.reward_weight else scores
+        if not settings.reward_weight:
+            return scores
+        return scores + settings.reward_weight * self._of_reward_model(batch, prompts)
+
+    def _of_reward_model(self, batch: TokenBatch, prompts: Sequence[str]) -> Tensor:
+        scores = self.scorer(batch)
+        require_finite_scores(scores, prompts, "the reward model")
+        return scores
 
 
 def objective(

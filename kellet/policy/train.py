@@ -8,10 +8,9 @@ Every ``policy.checkpoint_every`` iterations the state is saved (kellet/policy/s
 started again by the same command ends in the same bytes.
 """
 
-import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from kellet.config.run import Config
 from kellet.data.prompts import prompts_of
 from kellet.errors import DataError, KelletError, TrainingStopped
-from kellet.files import atomic_folder, value_hash
+from kellet.files import atomic_folder, value_hash, write_json_lines
 from kellet.interrupt import held_back
 from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoints, origin_of
@@ -112,9 +111,10 @@ def train_policy(
     with atomic_folder(out) as folder:
         save_adapter(trunk, folder / "adapter", tensors=adapter)
         save_head(head, folder / "value_head.safetensors")
-        _write_lines(folder / "history.jsonl", history)
+        write_json_lines(folder / "history.jsonl", history)
         rows = zip(shown, answers, strict=True)
-        _write_lines(folder / "samples.jsonl", [{"prompt": prompt, "response": answer} for prompt, answer in rows])
+        samples = [{"prompt": prompt, "response": answer} for prompt, answer in rows]
+        write_json_lines(folder / "samples.jsonl", samples)
     checkpoints.remove()
 
 
@@ -248,7 +248,3 @@ def build_controller(config: Config) -> KLController:
         bounds = (settings.min_coef, settings.max_coef)
         return DualKLController(settings.init_coef, settings.target, settings.horizon, bounds)
     return AdaptiveKLController(settings.init_coef, settings.target, settings.horizon)
-
-
-def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -13,6 +13,7 @@ from torch import Tensor
 from kellet.config.training import Policy
 from kellet.models import kl
 from kellet.models.devices import device_of
+from kellet.models.finite import require_finite_step
 from kellet.models.next_token import logprobs_and_kl, logprobs_of, policy_vs_reference
 from kellet.models.tokens import TokenBatch
 from kellet.models.trunk import all_response_states, max_tokens_per_pass, response_states, use_adapter
@@ -66,21 +67,42 @@ def update(settings: Policy, training: Training, rollout: Rollout, rewards: Tens
         frozen=len(training.history) < settings.critic_warmup,
     )
     metrics |= describe_stopping(targets.advantages, mask, ended)
-    steps: list[dict[str, float]] = []
-    for _ in range(settings.epochs):
-        minibatches = torch.randperm(len(mask), generator=training.generator).split(settings.minibatch_size)
-        epoch = [_step(settings, training, rollout, targets, rows) for rows in minibatches]
-        steps += epoch
-        if sum(step["ppo/policy/approxkl"] for step in epoch) / len(epoch) > settings.stop_kl:
-            break
+    steps, stopped_at = _steps(settings, training, rollout, targets)
     metrics |= {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
     metrics["ppo/epochs"] = len(steps) * settings.minibatch_size // len(mask)
+    metrics["ppo/policy/kl_at_stop"] = stopped_at
     metrics["ppo/policy/kl_update"] = training.devices.run(lambda: _kl_of_update(training, rollout))
     return metrics
 
 
-def _step(settings: Policy, training: Training, rollout: Rollout, targets: Targets, rows: Tensor) -> dict[str, float]:
-    """One optimizer step on the responses ``rows``, a minibatch; its metrics."""
+def _steps(
+    settings: Policy, training: Training, rollout: Rollout, targets: Targets
+) -> tuple[list[dict[str, float]], float | None]:
+    """The optimizer steps of all passes, each one's metrics; and the KL that made it skip the rest, else None.
+
+    Before each step the policy's KL from the one that sampled is measured on the minibatch. Beyond ``policy.stop_kl``
+    the step is not taken, nor any after it.
+    """
+    mask, steps = rollout.batch.response_mask, list[dict[str, float]]()
+    for _ in range(settings.epochs):
+        for rows in torch.randperm(len(mask), generator=training.generator).split(settings.minibatch_size):
+            metrics = _gradient(settings, training, rollout, targets, rows)
+            # k3 per token, mean over the minibatch's tokens -> nats per response
+            moved = metrics["ppo/policy/approxkl"] * float(mask[rows].sum()) / len(rows)
+            if steps and moved > settings.largest_step:
+                return steps, moved
+            training.optimizer.step()
+            steps.append(metrics)
+    return steps, None
+
+
+def _gradient(
+    settings: Policy, training: Training, rollout: Rollout, targets: Targets, rows: Tensor
+) -> dict[str, float]:
+    """Compute the gradient of the responses ``rows``, a minibatch, for a step; its metrics.
+
+    Raises KelletError when loss or gradient are not finite.
+    """
     devices, optimizer = training.devices, training.optimizer
     optimizer.zero_grad()
     local, counts = devices.spread(rows)
@@ -95,7 +117,7 @@ def _step(settings: Policy, training: Training, rollout: Rollout, targets: Targe
     metrics = devices.sum(metrics)
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     metrics["ppo/grad_norm"] = devices.clip(weights, settings.max_grad_norm)
-    optimizer.step()
+    require_finite_step(metrics, "policy.learning_rate")
     return metrics
 
 

@@ -16,6 +16,7 @@ from kellet.interrupt import held_back
 from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from kellet.models.devices import Devices, full_linear, full_tensor, set_weight
+from kellet.models.finite import require_finite_step
 from kellet.models.seeds import derived_seed
 from kellet.models.trunk import POLICY, add_adapter, last_hidden, scalar_head
 from kellet.progress import Progress, quiet
@@ -168,6 +169,7 @@ class Fitting:
         metrics = self.devices.sum(sums)
         weights = [weight for group in self.optimizer.param_groups[:1] for weight in group["params"]]
         metrics["reward_model/grad_norm"] = self.devices.clip(weights, 1.0)
+        require_finite_step(metrics, "reward_model.learning_rate")
         self.optimizer.step()
         self.schedule.step()
         gamma = self._gamma()

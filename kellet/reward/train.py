@@ -4,7 +4,6 @@ Equations and sources stand in kellet/reward/model.py and kellet/reward/loss.py;
 kellet/reward/fitting.py. Legend: P pairs.
 """
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from kellet.config.run import Config
 from kellet.errors import DataError, InputError
-from kellet.files import atomic_folder, write_json
+from kellet.files import atomic_folder, write_json, write_json_lines
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices
 from kellet.models.trunk import adapter_tensors, load_base
@@ -101,7 +100,7 @@ def _write(
         save_settings(folder, scorer.ensemble, scorer.temperature)
         write_json(folder / "card.json", card)
         (folder / "card.md").write_text(card_text(card), encoding="utf-8")
-        (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
+        write_json_lines(folder / "history.jsonl", history)
 
 
 def judgement_weights(training: pd.DataFrame) -> Tensor | None:

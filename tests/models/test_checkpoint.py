@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kellet import files
-from kellet.errors import DataError, InputError
+from kellet.errors import DataError, InputError, KelletError
 from kellet.interrupt import held_back
 from kellet.models.checkpoint import Checkpoints, differences, optimizer_tensors, origin_of, restore_optimizer
 
@@ -33,6 +33,23 @@ def test_what_goes_in_comes_out_to_the_bit(kept):
     assert all(torch.equal(result.tensors[name], TENSORS[name]) for name in TENSORS)
     assert math.isnan(result.state.pop("nan"))
     assert result.state == {name: value for name, value in state.items() if name != "nan"}
+
+
+def test_weights_that_are_not_finite_are_not_written(kept):
+    kept.save(1, TENSORS, {})
+    for value in (math.nan, math.inf):
+        with pytest.raises(KelletError, match="checkpoint of step 2 was not written: w holds"):
+            kept.save(2, TENSORS | {"w": torch.tensor([1.0, value])}, {})
+    assert kept.newest().step == 1
+    assert [path.name for path in kept.folder.iterdir()] == ["00000001"]
+
+
+def test_a_checkpoint_that_an_older_version_poisoned_is_passed_over(kept, monkeypatch):
+    kept.save(1, TENSORS, {})
+    with monkeypatch.context() as patched:
+        patched.setattr("kellet.models.checkpoint.require_finite_weights", lambda *_: None)
+        kept.save(2, TENSORS | {"w": torch.tensor([math.nan])}, {})
+    assert kept.newest().step == 1
 
 
 def test_the_newest_two_are_kept_beside_the_output(kept, tmp_path):
@@ -82,6 +99,36 @@ def test_a_damaged_one_falls_back_on_the_one_before(kept, name):
     (kept.folder / "00000001" / name).unlink()
     with pytest.raises(DataError, match="delete the folder"):
         kept.newest()
+
+
+def test_an_edited_state_is_passed_over_and_named(kept, caplog):
+    for step in (1, 2):
+        kept.save(step, TENSORS, {"controller": {"value": 1.0}})
+    file = kept.folder / "00000002" / "state.json"
+    file.write_text(file.read_text().replace('"value": 1.0', '"value": 9.0'))
+    assert kept.newest().step == 1
+    assert "00000002 cannot be read and is passed over: state.json is not what was written" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["reward_model.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"]
+)
+def test_a_model_is_also_its_tokenizer_template_and_settings(tmp_path, name):
+    (tmp_path / name).write_text("one")
+    one = origin_of({}, base=tmp_path)
+    (tmp_path / name).write_text("two")
+    (text,) = differences(one, origin_of({}, base=tmp_path))
+    assert text.startswith(f"content.base.{name}: checkpoint")
+
+
+def test_a_change_of_the_code_is_another_training(tmp_path, monkeypatch):
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "update.py").write_text("a = 1")
+    monkeypatch.setattr("kellet.__file__", str(tmp_path / "__init__.py"))
+    one = origin_of({})
+    (tmp_path / "policy" / "update.py").write_text("a = 2")
+    (text,) = differences(one, origin_of({}))
+    assert text.startswith("version.code: checkpoint")
 
 
 def test_another_training_is_refused_with_the_difference_named(kept, tmp_path):

@@ -92,3 +92,30 @@ def test_no_tensor_of_the_vocabularys_size_is_kept_for_the_backward_pass(model, 
     assert kept
     # no more than a chunk's own, which goes with it
     assert max(shape.numel() for shape in kept if shape and shape[-1] == vocabulary) == 4 * vocabulary
+
+
+def test_a_token_that_the_model_closes_with_minus_infinity_takes_no_part(model, batch, monkeypatch):
+    """The same numbers as without that token in the vocabulary, and a finite gradient."""
+    closed = next(token for token in range(200) if token not in batch.responses)
+    logits = next_token.logits_of
+
+    def closing(model, states):
+        return logits(model, states).index_fill(-1, torch.tensor([closed]), float("-inf"))
+
+    monkeypatch.setattr(next_token, "logits_of", closing)
+    kept = [token for token in range(textbook(model, batch).shape[-1]) if token != closed]
+    mask = batch.response_mask
+    with torch.no_grad():
+        policy = torch.distributions.Categorical(logits=textbook(model, batch)[..., kept])
+        states = response_states(model, batch)
+        with use_adapter(model, None):
+            reference = torch.distributions.Categorical(logits=textbook(model, batch)[..., kept])
+            ref_states = response_states(model, batch)
+        result = policy_vs_reference(model, states, ref_states, batch)
+    assert relative_error(result.entropy, policy.entropy() * mask) < 1e-5
+    assert relative_error(result.kl_full, torch.distributions.kl_divergence(policy, reference) * mask) < 1e-5
+    states = states.requires_grad_()
+    logprobs, kl_full = logprobs_and_kl(model, states, ref_states, batch)
+    gradient = torch.autograd.grad(logprobs.sum() + kl_full.sum(), states)[0]
+    assert gradient.isfinite().all()
+    assert float(gradient.abs().max()) > 0

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kellet.config.training import Lora
+from kellet.errors import KelletError
 from kellet.models.base_model import SPECIAL
 from kellet.models.sampling import _draw, draw_uniforms, generate_text, load_policy, sample, sample_states, truncated
 from kellet.models.tokens import TokenBatch, encode_prompt, pad
@@ -177,3 +178,11 @@ def test_a_saved_policy_answers_as_before(trunk, tmp_path):
     loaded = load_policy(tiny.folder() / "base", tmp_path / "adapter")
     assert generate_text(*loaded, PROMPTS, TEXT, seed=1) == generate_text(*trunk, PROMPTS, TEXT, seed=1)
     assert isinstance(draw(loaded, [[1, 40]], 0), TokenBatch)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_named(value):
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, value, 1.0]])
+    with pytest.raises(KelletError, match="logits are not finite"):
+        _draw(logits, torch.tensor([0.5, 0.5], dtype=torch.float64))
+    assert int(_draw(torch.tensor([[0.0, float("-inf")]]), torch.tensor([0.999], dtype=torch.float64))) == 0

@@ -18,6 +18,7 @@ from tests.helpers import killed, tiny
 POLICY = {
     "iterations": 5,
     "checkpoint_every": 2,
+    "stop_kl": 1e9,  # beside a target of 0.01 the default would skip most steps
     "kl": {"controller": "adaptive", "target": 0.01, "horizon": 32},
     "score": {"shaping": "standardised"},
 }

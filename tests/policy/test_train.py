@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from kellet.config.training import Lora
-from kellet.errors import DataError
+from kellet.errors import DataError, InputError, KelletError
 from kellet.files import content_hash
+from kellet.models.checkpoint import Checkpoints
 from kellet.models.sampling import sample
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
 from kellet.policy import train as module
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss
 from kellet.policy.rollout import score_rollout
-from kellet.policy.train import train_policy
+from kellet.policy.train import PPOModels, ppo, train_policy
 from kellet.reward.train import train_reward
 from tests.helpers import tiny
 from tests.helpers.policy import Likes, play
@@ -41,6 +42,7 @@ KEYS = {
     *("ppo/policy/kl_update", "ppo/policy/clipfrac_positive", "ppo/policy/clipfrac_negative"),
     *("ppo/advantage/eos", "ppo/advantage/other"),
     *("ppo/policy/loss", "ppo/policy/clipfrac", "ppo/policy/approxkl", "ppo/value/loss"),
+    "ppo/policy/kl_at_stop",
     *("ppo/value/explained_variance", "ppo/advantage_mean", "ppo/advantage_std", "ppo/epochs", "ppo/grad_norm"),
     *("time/sample_s", "time/score_s", "time/update_s"),
 }
@@ -73,7 +75,12 @@ def test_history_has_every_key_of_every_iteration(trained):
     assert all(row["objective/kl_target"] == 3.0 for row in history)
     # None is right where KL is 0, so that no token has a share of it, and where no response is long enough to stop
     empty = {name for row in history for name, value in row.items() if value is None}
-    assert empty <= {"objective/kl_top_decile_share", "tokens/stop_hazard/middle", "tokens/stop_hazard/late"}
+    assert empty <= {
+        "objective/kl_top_decile_share",
+        "tokens/stop_hazard/middle",
+        "tokens/stop_hazard/late",
+        "ppo/policy/kl_at_stop",  # no step was skipped
+    }
     assert all(value is None or isinstance(value, int | float) for row in history for value in row.values())
 
 
@@ -201,11 +208,81 @@ def test_updates_begin_at_the_policy_that_sampled(trunk, monkeypatch):
     assert losses[-1][0] > 1e-6
 
 
-def test_epochs_stop_when_the_update_has_gone_far(trunk):
-    bold, _ = play(trunk, Likes(70), iterations=1, epochs=6, learning_rate=0.1, stop_kl=0.01)
-    assert bold[0]["ppo/epochs"] < 6
+def test_a_step_is_skipped_when_the_update_has_gone_far(trunk):
+    whole = {"batch_size": 16, "minibatch_size": 16, "epochs": 2}
+    bold, _ = play(trunk, Likes(70), iterations=1, learning_rate=0.3, stop_kl=1e-6, **whole)
+    assert bold[0]["ppo/epochs"] == 1  # the second pass is the first step that can see how far the first one went
+    assert bold[0]["ppo/policy/kl_at_stop"] > 1e-6
     calm, _ = play(trunk, Likes(70), iterations=1, epochs=6, learning_rate=1e-6, stop_kl=0.01)
     assert calm[0]["ppo/epochs"] == 6
+    assert calm[0]["ppo/policy/kl_at_stop"] is None
+
+
+def test_the_limit_of_an_update_is_in_nats_per_response_and_follows_the_target():
+    assert tiny.config(policy={"kl": {"target": 5.0}}).policy.largest_step == 2.5
+    assert tiny.config(policy={"kl": {"target": 5.0}, "stop_kl": 0.7}).policy.largest_step == 0.7
+
+
+def test_the_measured_distance_is_of_a_response_not_of_a_token(trunk, monkeypatch):
+    seen = []
+
+    def spied(settings, training, rollout, targets, rows):
+        metrics = gradient(settings, training, rollout, targets, rows)
+        mask = rollout.batch.response_mask[rows]
+        seen.append((metrics["ppo/policy/approxkl"], float(mask.sum()) / len(rows)))
+        return metrics
+
+    gradient = ppo_update._gradient
+    monkeypatch.setattr(ppo_update, "_gradient", spied)
+    (row,), _ = play(trunk, Likes(70), iterations=1, epochs=6, learning_rate=0.05, stop_kl=1e-3)
+    per_token, tokens = seen[-1]
+    assert tokens > 2
+    assert row["ppo/policy/kl_at_stop"] == pytest.approx(per_token * tokens)
+
+
+class Broken:
+    """A stub of a scorer: 1 for each answer, but in call ``call`` one that is ``value``."""
+
+    def __init__(self, call, value):
+        self.call, self.value, self.calls = call, value, 0
+
+    def __call__(self, batch):
+        self.calls += 1
+        scores = torch.ones(len(batch.responses)) * batch.response_mask.sum(1)
+        if self.calls == self.call:
+            scores[3] = self.value
+        return scores
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_score_that_is_not_finite_is_refused_with_its_prompt_and_changes_no_weight(trunk, value, tmp_path):
+    model, _ = trunk
+    checkpoints = Checkpoints(tmp_path / "policy", {})
+    config = tiny.config(policy={"iterations": 4, "checkpoint_every": 1})
+    prompts = list(tiny.pairs()["prompt"][:32])
+    models = PPOModels(*trunk, Broken(3, value), scalar_head(16, 0))
+    with pytest.raises(InputError, match="scores 1 of 16 answers as no finite number") as raised:
+        ppo(config, models, prompts, checkpoints=checkpoints)
+    assert any(repr(prompt[:20])[:-1] in str(raised.value) for prompt in prompts)
+    weights = {name: weight for name, weight in model.named_parameters() if f".{POLICY}." in name}
+    assert weights
+    assert all(weight.isfinite().all() for weight in weights.values())
+    # what was saved is the state after two good iterations, and a mended scorer goes on from it
+    assert checkpoints.newest().step == 2
+    mended = PPOModels(*trunk, Broken(0, 0.0), scalar_head(16, 0))
+    assert len(ppo(config, mended, prompts, checkpoints=checkpoints)) == 4
+
+
+def test_a_loss_that_is_not_finite_raises_before_the_step(trunk):
+    model, _ = trunk
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    head = scalar_head(16, 0)
+    with torch.no_grad():
+        head.bias.fill_(float("nan"))
+    prompts = list(tiny.pairs()["prompt"][:32])
+    with pytest.raises(KelletError, match=r"is nan: this step .* was not taken; lower policy\.learning_rate"):
+        ppo(tiny.config(policy={"iterations": 1}), PPOModels(*trunk, Likes(70), head), prompts)
+    assert all(torch.equal(before[name], weight) for name, weight in model.named_parameters())
 
 
 def test_every_prompt_is_asked_once_before_any_is_asked_again(trunk, monkeypatch):
