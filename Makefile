@@ -68,8 +68,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	fi
 	@$(PIP) install -c constraints.txt uv $(QUIETLY)
 	@echo "torch; sys_platform == 'never'" >$(VENV)/overrides.txt
-	@$(UV) -c constraints.txt -e '.[flows,dev]' || { \
+	@$(UV) -c constraints.txt -e '.[train,flows,dev]' || { \
 	    echo "uv could not install (it does not read pip's configuration); pip does it instead, in some minutes"; \
-	    $(PIP) install -c constraints.txt -e '.[flows,dev]' $(QUIETLY); \
+	    $(PIP) install -c constraints.txt -e '.[train,flows,dev]' $(QUIETLY); \
 	}
 	@touch $@

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from kellet.errors import KelletError
 
 
-def guarded(work: Callable[[], int]) -> int:
-    """The exit code of ``work``; an error raised on purpose becomes one line on stderr and its own exit code."""
+def guarded(work: Callable[[], int | None]) -> int:
+    """The exit code of ``work``, None being 0; an error raised on purpose is one line on stderr and its own code."""
     try:
-        return work()
+        return work() or 0
     except KelletError as error:
         sys.stdout.flush()
         sys.stderr.write(f"error: {error}\n")

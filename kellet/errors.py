@@ -3,6 +3,7 @@
 KelletError                    1   something failed
 ├── InputError                 2   bad usage or bad input; nothing was changed
 │   ├── ConfigError            2   a parameter file or a ``--set``
+│   ├── MissingExtra           2   a package of an extra (kellet/extras.py) that is not installed
 │   └── DataError              2   a preference table, an evaluation file, a raw file
 └── NotPromoted                3   the pipeline worked and says no
     ├── NoLift                 3   the reward model predicts no better than 'always the longer one'
@@ -26,6 +27,10 @@ class InputError(KelletError):
 
 class ConfigError(InputError):
     """A parameter file or an override does not describe a valid run."""
+
+
+class MissingExtra(InputError):
+    """What was asked for needs an extra that is not installed."""
 
 
 class DataError(InputError):

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "adapters": {"tasks", "flows"},
     "tasks": {"flows"},
 }
-FOUNDATION = ("errors", "files", "progress", "interrupt")
+FOUNDATION = ("errors", "extras", "files", "progress", "interrupt")
 """Files outside the rooms; each may import those before it."""
 ROOMS = (
     ("config", "stats"),

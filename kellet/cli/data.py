@@ -12,6 +12,7 @@ from kellet.cli.options import (
     PARAMS,
     in_project,
     mapped_columns,
+    needs,
     output_folder,
     path_option,
     prepared_folder,
@@ -19,6 +20,7 @@ from kellet.cli.options import (
     with_params,
 )
 from kellet.errors import ConfigError, KelletError
+from kellet.extras import DATA_DOCS, require
 from kellet.progress import lines
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def synthesise(config: "Config", out: Path | None) -> None:
 
 
 @click.command(epilog="Example: kellet prepare --params profiles/hh-rlhf.yaml")
+@needs(*DATA_DOCS)
 @with_params()
 @path_option("--out", "data/prepared/NAME")
 @path_option("--docs", "artifacts/data_docs/NAME")
@@ -72,6 +75,8 @@ def validate(
     from kellet.data import prepare as stage
 
     try:
+        if docs:
+            require("kellet validate --docs", *DATA_DOCS)
         data = mapped_columns(config.data, mapped)
         docs = docs and output_folder(docs, "rows.html")
         with tempfile.TemporaryDirectory() as folder:

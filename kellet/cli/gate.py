@@ -12,6 +12,7 @@ from kellet.cli.options import (
     base_option,
     evaluation_of,
     existing,
+    needs,
     output_folder,
     path_option,
     preferences_option,
@@ -21,6 +22,7 @@ from kellet.cli.options import (
     with_params,
 )
 from kellet.errors import ConfigError, NotPromoted
+from kellet.extras import TRAINING
 from kellet.progress import lines
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ MARKS = {True: "pass", False: "FAIL", None: "?"}
 
 
 @click.command(epilog="Example: kellet evaluate --champion runs/last-week/policy")
+@needs(*TRAINING)
 @with_params()
 @run_option
 @preferences_option

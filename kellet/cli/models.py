@@ -11,6 +11,7 @@ from kellet.cli.options import (
     base_option,
     existing,
     first_process,
+    needs,
     output_folder,
     path_option,
     preferences_option,
@@ -21,6 +22,7 @@ from kellet.cli.options import (
     with_params,
 )
 from kellet.errors import NoLift
+from kellet.extras import TRAINING
 from kellet.progress import lines
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: kellet train-base --set base_model.steps=100")
+@needs(*TRAINING)
 @with_params()
 @run_option
 @preferences_option
@@ -48,6 +51,7 @@ def train_base(config: "Config", run: Path | None, preferences: Path | None, out
 @click.command(
     epilog="Example: kellet train-reward --set reward_model.length_control=none --set reward_model.require_lift=false"
 )
+@needs(*TRAINING)
 @with_params()
 @run_option
 @preferences_option
@@ -85,6 +89,7 @@ def train_reward(
 
 
 @click.command(epilog="Example: kellet train-policy --set policy.kl.target=3 --set policy.iterations=10")
+@needs(*TRAINING)
 @with_params()
 @run_option
 @preferences_option
@@ -113,6 +118,7 @@ def train_policy(
 
 
 @click.command(epilog="Example: kellet export --policy runs/support/policy --out served")
+@needs(*TRAINING)
 @with_params()
 @run_option
 @base_option
@@ -130,6 +136,7 @@ def export(config: "Config", run: Path | None, base: Path | None, policy: Path |
 
 
 @click.command(epilog="Example: kellet estimate --params profiles/mine.yaml --memory 24")
+@needs(*TRAINING)
 @with_params()
 @click.option(
     "--memory", type=click.FloatRange(min=0, min_open=True), metavar="GIB", help="Default: what is free here."
@@ -154,6 +161,7 @@ def estimate(config: "Config", memory: float | None, dtype: str | None, processe
 
 
 @click.command(epilog="Example: kellet import-gguf models/mine mine.gguf")
+@needs(*TRAINING)
 @click.argument("out", type=FILE)
 @click.argument("file", type=FILE, required=False)
 def import_gguf(out: Path, file: Path | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kellet.errors import InputError, KelletError, NotPromoted
+from kellet.extras import require
 
 if TYPE_CHECKING:
     from kellet.config.data import Data
@@ -62,6 +63,20 @@ def with_params(optional: bool = False) -> Callable[[Callable[..., None]], Calla
         load = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help=change)(load)
         file = "Parameter file" + (" (built-in parameters where there is none)." if optional else ".")
         return click.option("--params", type=FILE, default=PARAMS, show_default=True, help=file)(load)
+
+    return decorate
+
+
+def needs(*packages: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Say which extra is missing before the verb looks at anything else. Stands above :func:`with_params`."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @wraps(verb)
+        def checked(**options: Any) -> None:
+            require(click.get_current_context().command_path, *packages)
+            verb(**options)
+
+        return checked
 
     return decorate
 
@@ -149,6 +164,7 @@ def in_project(module: str, *arguments: str, read: bool = False) -> str:
     import subprocess
     import sys
 
+    require(click.get_current_context().command_path, "mlflow", "dvc")
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE if read else None, text=True)
     if done.returncode:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: kellet report --run runs/naive --champion runs/support --out compared.html")
-@with_params()
+@with_params(optional=True)
 @path_option("--run", "runs/NAME of the parameter name")
 @click.option("--champion", type=FILE, help="Run folder of the champion, to show what differs; none without it.")
 @path_option("--out", "RUN/report.html")

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kellet.cli.options import FILE, base_of, evaluation_of, existing, in_project, path_option, run_folder, with_params
+from kellet.cli.options import (
+    FILE,
+    base_of,
+    evaluation_of,
+    existing,
+    in_project,
+    needs,
+    path_option,
+    run_folder,
+    with_params,
+)
 from kellet.errors import InputError
+from kellet.extras import TRAINING
 
 if TYPE_CHECKING:
     from kellet.config.run import Config
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: kellet chat --policy runs/support/policy --blind --seed 1")
+@needs(*TRAINING)
 @with_params()
 @click.option("--model", help="Registered model, NAME/VERSION or NAME@ALIAS; default: the champion of tracking.*.")
 @click.option("--policy", type=FILE, help="A policy's folder, in place of a registered model.")
