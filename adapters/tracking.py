@@ -100,7 +100,8 @@ def log_stage(tracking: Tracking, run_id: str, artefact: Artefact) -> None:
     log_metrics(server, nested, [{"seconds": artefact.seconds, **_figures(artefact)}])
     history = artefact.path / "history.jsonl"
     if history.is_file():
-        log_metrics(server, nested, [json.loads(line) for line in history.read_text(encoding="utf-8").splitlines()])
+        with history.open(encoding="utf-8") as lines:
+            log_metrics(server, nested, [json.loads(line) for line in lines])
     diagnosis = artefact.path / "diagnosis.json"
     if diagnosis.is_file():
         server.log_artifact(run_id, str(diagnosis))

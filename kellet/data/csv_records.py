@@ -85,8 +85,8 @@ def _broken(path: Path, lines: "_Lines", error: csv.Error) -> DataError:
     where = f"{path}: the row that starts on line {lines.first} cannot be read ({error}, noticed on line {lines.last})"
     if any('\\"' in line for line in lines.row):
         return DataError(
-            f'{where}; its quotes are escaped by backslashes (\\"), wanted doubled ones (""); write the CSV so, '
-            "as pandas does unless told otherwise, or save it as .jsonl"
+            f'{where}; its quotes are escaped by backslashes (\\"), wanted doubled ones (""); write it so '
+            '(in Spark: option("escape", "\\"")), or save it as .jsonl'
         )
     return DataError(
         f'{where}; a stray quote? Quotes inside a quoted field are doubled (""); or save the file as .jsonl'

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from kellet.data.json_stream import PIECE, Decoder, JsonError, JsonStream, Value
+from kellet.data.json_stream import PIECE, Decoder, JsonError, JsonStream, Value, why_not
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
 
@@ -82,7 +82,8 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Record]:
         try:
             yield decoder.decode(line, number).record()
         except (ValueError, RecursionError) as error:
-            yield Record(number, line, None, f"not valid JSON: {error}")
+            column = f" at character {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+            yield Record(number, line, None, f"not valid JSON: {why_not(error)}{column}")
 
 
 def _array(stream: JsonStream) -> Iterator[Record]:

@@ -23,6 +23,13 @@ class JsonError(ValueError):
         super().__init__(f"line {line}: not valid JSON: {why}" + (f" on line {noticed}" if noticed > line else ""))
 
 
+def why_not(error: Exception) -> str:
+    """Why a text is not valid JSON, without the line that the json module counts from the text's beginning."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "it is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
 class Value(NamedTuple):
     """A decoded value."""
 
@@ -103,9 +110,9 @@ class JsonStream:
                 if self._read():
                     continue
                 noticed = self.line + self._buffer.count(self._newline, self._at, error.pos)
-                raise JsonError(self.line, error.msg, noticed) from error
+                raise JsonError(self.line, why_not(error), noticed) from error
             except (ValueError, RecursionError) as error:
-                raise JsonError(self.line, str(error)) from error
+                raise JsonError(self.line, why_not(error)) from error
             if end == len(self._buffer) and self._read():
                 continue  # a number may go on
             self._go(end)

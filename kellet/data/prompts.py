@@ -15,6 +15,7 @@ import pandas as pd
 from kellet.config.data import Data, Prompts
 from kellet.data.conversation import as_messages, as_text, to_prompt
 from kellet.data.raw_files import read_records
+from kellet.data.record import shown
 from kellet.data.spill import QUARANTINE
 from kellet.errors import DataError
 
@@ -81,7 +82,9 @@ def _read(split: str, name: str, path: Path, source: Prompts) -> Sequence[dict[s
         origin = {"file": name, "line": record.line, "row": record.text}
         rows.append({"prompt": prompt, "split": split, "reason": reason} | origin)
     if column not in present:
-        raise DataError(f"{path}: no column {column!r}; found {', '.join(sorted(present))}; set data.prompts.column")
+        raise DataError(
+            f"{path}: no column {column!r}; found {', '.join(map(shown, sorted(present)))}; set data.prompts.column"
+        )
     return rows
 
 

@@ -3,44 +3,36 @@
 Levels and trends of its metrics, with intervals that respect their autocorrelation, are in kellet/stats/series.py.
 """
 
-import json
 import math
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from kellet.data.raw_files import read_records, suffix_of
 from kellet.errors import DataError
 
 
 def read_history(path: Path, gaps: bool = False) -> list[dict[str, float | None]]:
-    """Read history.jsonl: each line is one iteration, a JSON object of numbers and nulls.
+    """Read history.jsonl: each row is one iteration, a JSON object of numbers and nulls.
 
     Values that are text are left out. With ``gaps`` a number that is not finite, as a diverged training writes it, is
-    read as null. Raises DataError, naming line and key, for a line that is not an object, a number that is not finite
-    (without ``gaps``), and iterations that do not increase.
+    read as null. Raises DataError, naming line and key, for a row that is not an object, a number that is not finite
+    (without ``gaps``), iterations that do not increase, and a CSV, in which all is text.
     """
+    if suffix_of(path.name).startswith((".csv", ".tsv")):
+        raise DataError(f"{path} is a CSV; wanted JSON lines: kellet import-logs makes them of a trainer's log")
     rows: list[dict[str, float | None]] = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the history {path}: {error}; give a JSON-lines file") from error
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}: line {number} is not JSON ({error.msg}); wanted an object of metrics") from error
-        if not isinstance(values, dict):
-            raise DataError(f"{path}: line {number} is a {type(values).__name__}; wanted an object of metrics")
-        rows.append(_row(values, f"{path}: line {number}", gaps))
-    if not rows:
-        raise DataError(f"{path} has no lines; wanted one JSON object for each iteration")
-    steps = [row.get("iteration") for row in rows]
-    for number, (before, after) in enumerate(pairwise(steps), 2):
-        if before is not None and after is not None and after <= before:
-            raise DataError(f"{path}: line {number}, key 'iteration': {after:g} does not rise above {before:g}")
+    last: float | None = None
+    for record in read_records(path):
+        where = f"{path}: line {record.line}"
+        if record.values is None:
+            raise DataError(f"{where}: {record.reason}; each row is an object of metrics")
+        row = _row(record.values, where, gaps)
+        step = row.get("iteration")
+        if last is not None and step is not None and step <= last:
+            raise DataError(f"{where}, key 'iteration': {step:g} does not rise above {last:g}")
+        last = last if step is None else step
+        rows.append(row)
     return rows
 
 

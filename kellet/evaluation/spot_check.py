@@ -7,7 +7,6 @@ gate then counts a win where most reviewers preferred the candidate.
 """
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from kellet.data.conversation import as_text
+from kellet.data.raw_files import read_records
+from kellet.data.record import shown
 from kellet.errors import DataError, InputError
 from kellet.evaluation.file import evaluation_hash
 from kellet.files import atomic_file, value_hash, write_json
@@ -132,28 +133,31 @@ def add_verdicts(rows: pd.DataFrame, key: Key, verdicts: pd.DataFrame) -> pd.Dat
 
 
 def _read_sheet(file: Path) -> pd.DataFrame:
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 ({error.reason}); save it as 'CSV UTF-8'") from error
-    head = text.partition("\n")[0]
-    # Spreadsheet programs separate by semicolons in countries with decimal commas.
-    separator = ";" if head.count(";") > head.count(",") else ","
-    try:
-        sheet = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, sep=separator)
-    except ValueError as error:
-        raise DataError(f"{file}: cannot be read as CSV: {error}") from error
-    missing = [name for name in ("item", "better") if name not in sheet]
+    """A filled sheet, its cells as texts, indexed by the line on which each row starts; rows without any text left out.
+
+    Spreadsheet programs write semicolons where a comma is the decimal sign, and leave out empty cells at a row's end.
+    """
+    names, lines, rows = list[str](), list[int](), list[dict[str, str]]()
+    for record in read_records(file, short_rows=True):
+        if record.values is None:
+            raise DataError(f"{file}: line {record.line}: {record.reason}; save the sheet again as CSV")
+        row = {name: "" if value is None else str(value) for name, value in record.values.items()}
+        names += [name for name in row if name not in names]
+        if any(cell.strip() for cell in row.values()):
+            lines.append(record.line)
+            rows.append(row)
+    missing = [name for name in ("item", "better") if name not in names]
     if missing:
-        raise DataError(f"{file}: column {missing[0]!r} is missing; found {', '.join(map(str, sheet.columns))}")
-    return sheet.fillna("")
+        raise DataError(f"{file}: column {missing[0]!r} is missing; found {', '.join(map(shown, names))}")
+    return pd.DataFrame(rows, index=lines, columns=names, dtype=object).fillna("")
 
 
 def _refuse(wrong: "pd.Series[bool]", file: Path, column: str, sheet: pd.DataFrame, why: str) -> None:
     if wrong.any():
         row = int(np.argmax(wrong.to_numpy()))
         more = f" (and {int(wrong.sum()) - 1} more rows)" if wrong.sum() > 1 else ""
-        raise DataError(f"{file}: row {row + 1}, column {column!r}: {sheet[column].iloc[row][:80]!r}: {why}{more}")
+        cell = sheet[column].iloc[row][:80]
+        raise DataError(f"{file}: line {sheet.index[row]}, row {row + 1}, column {column!r}: {cell!r}: {why}{more}")
 
 
 def _no_key(path: Path) -> Key:

@@ -81,12 +81,14 @@ def test_verdicts_become_scores_of_both_answers(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("item,better\ni1,a\ni9,b\n", "row 2, column 'item': 'i9': no comparison of this key"),
+        ("item,better\ni1,a\ni9,b\n", "line 3, row 2, column 'item': 'i9': no comparison of this key"),
         ("item,better\ni1,a\ni2,b\ni1,b\n", "row 3, column 'item': 'i1': given twice"),
         ("item,better\ni1,a\ni2,left\ni3,both\n", r"row 2, column 'better': 'left': wanted a, b, tie.*\(and 1 more"),
         ("item,better\ni1,\ni2, \n", "column 'better' is empty in every row"),
         ("item,best\ni1,a\n", "column 'better' is missing; found item, best"),
-        ("", "cannot be read as CSV"),
+        ("", "ann.csv is empty"),
+        ('item,better\ni1,"a\n', "the row that starts on line 2 cannot be read"),
+        ("item,better\ni1,a,b\n", "line 2: 3 fields, the header has 2"),
     ],
 )
 def test_a_sheet_that_cannot_be_read_is_refused_with_row_and_column(tmp_path, text, message):
@@ -104,6 +106,24 @@ def test_sheets_as_spreadsheet_programs_save_them(tmp_path):
         spot_check.read_verdicts([tmp_path / "ansi.csv"], KEY)
     with pytest.raises(DataError, match="two sheets are called 'semicolons'"):
         spot_check.read_verdicts([tmp_path / "semicolons.csv"] * 2, KEY)
+
+
+def test_a_sheet_loses_nothing_on_its_way_through_a_spreadsheet_program(tmp_path):
+    """Saved as 'Unicode text' (UTF-16, tabs); cells at a row's end left out; rows of empty cells; any separator.
+
+    When Excel does so: https://www.stata.com/support/faqs/data-management/how-excel-writes-empty-cells/
+    """
+    text = 'item;prompt;better;comment\r\ni1;"a;\tb\u2028c\x85d";a\r\n;;;\r\ni2;x, y;b;"more\r\nhere"\r\n'
+    (tmp_path / "semicolons.csv").write_bytes(text.encode("utf-8-sig"))
+    (tmp_path / "unicode.tsv").write_bytes(text.replace("\t", " ").replace(";", "\t").encode("utf-16"))
+    verdicts = spot_check.read_verdicts([tmp_path / "semicolons.csv", tmp_path / "unicode.tsv"], KEY)
+    assert verdicts[["reviewer", "item", "candidate"]].to_numpy().tolist() == [
+        *(["semicolons", "i1", 1.0], ["semicolons", "i2", 1.0]),
+        *(["unicode", "i1", 1.0], ["unicode", "i2", 1.0]),
+    ]
+    (tmp_path / "two.csv").write_text("item;better,comment\ni1;a,b\n")
+    with pytest.raises(DataError, match=r"comma \(2 columns\) or semicolon \(2 columns\)"):
+        spot_check.read_verdicts([tmp_path / "two.csv"], KEY)
 
 
 def test_an_answer_is_no_formula_and_no_key_is_overwritten(tmp_path):
@@ -171,7 +191,7 @@ def test_the_verb_refuses_and_writes_nothing(tmp_path, monkeypatch):
     for arguments, message in (
         (("export", "evaluation.parquet"), "default.key.json exists"),
         (("import", "spot_checks/default/comparisons.csv"), "column 'better' is empty"),
-        (("import", "none.csv"), "none.csv: No such file"),
+        (("import", "none.csv"), "none.csv does not exist"),
         (("import", "evaluation.parquet", "--key", "none.json"), "no key of 'kellet spot-check export'"),
         (("import", "evaluation.parquet", "--key", "spot_checks/default/comparisons.csv"), "no key of"),
     ):
