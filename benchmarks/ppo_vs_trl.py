@@ -77,7 +77,8 @@ def kellet(lengths: str, iterations: int) -> dict[str, Any]:
     """Seconds of each iteration here, and of its phases."""
     from kellet.config.run import Config
     from kellet.config.training import Lora
-    from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+    from kellet.models.heads import scalar_head
+    from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter
     from kellet.policy.train import PPOModels, ppo
     from kellet.reward.model import Member, Scorer
 

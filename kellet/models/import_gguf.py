@@ -30,7 +30,7 @@ def import_gguf(out: Path, file: Path) -> None:
 
     if not file.is_file():
         raise InputError(f"{file} does not exist; give a GGUF file")
-    place = {"gguf_file": file.name}
+    place: dict[str, Any] = {"gguf_file": file.name, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **place)
         model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **place)

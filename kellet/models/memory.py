@@ -178,7 +178,9 @@ def _on_meta(config: Config, dtype: torch.dtype) -> Any:
             tokens = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
             return build_llama(config, config.base_model.vocab_size, tokens).to(dtype)
         check_base_path(config)
-        settings = without_dropout(AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser())))
+        settings = without_dropout(
+            AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser()), trust_remote_code=False)
+        )
         return AutoModelForCausalLM.from_config(settings, dtype=dtype)
 
 

@@ -5,15 +5,16 @@ so that every response begins at column Q. ``response_mask`` (B, R): True = this
 sequence included. ``attention_mask`` (B, T): True = not padding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kellet.config.training import Text
-from kellet.data.conversation import Messages, as_text, messages_of
+from kellet.data.conversation import as_text, messages_of
 from kellet.errors import DataError
+from kellet.models.chat_template import render
 
 
 class TokenBatch(NamedTuple):
@@ -92,12 +93,11 @@ def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
     """Token ids of the query; a long one loses its beginning, because the last question matters most.
 
     A conversation (kellet/data/conversation.py) is rendered with the tokenizer's chat template, which replaces
-    ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it.
+    ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it or
+    leaves out what a message says (kellet/models/chat_template.py).
     """
-    messages = messages_of(prompt)
-    if messages is not None and getattr(tokenizer, "chat_template", None):
-        rendered = _render(tokenizer, messages)
-        ids = list(tokenizer(rendered, add_special_tokens=False)["input_ids"])
+    if getattr(tokenizer, "chat_template", None) and messages_of(prompt) is not None:
+        ids = list(tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"])
         if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether a query begins with one
             return ids[-text.max_prompt_tokens :]
         ids = ids[1:]
@@ -108,30 +108,21 @@ def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
     return ids[-text.max_prompt_tokens :]
 
 
-def _render(tokenizer: Any, messages: Messages) -> str:
-    """The chat template's text, up to where the assistant's answer begins."""
-    from jinja2 import TemplateError
-
-    # text that spells a special token must not become that token: it gets a space after its first character
-    special = {token: f"{token[0]} {token[1:]}" for token in tokenizer.all_special_tokens if len(token) > 1}
-    clean = [message | {"content": _replaced(message["content"], special)} for message in messages]
-    system, *rest = clean
-    attempts = [clean]
-    if system["role"] == "system" and rest:  # some templates have no system role: put it before the first message
-        attempts.append([rest[0] | {"content": f"{system['content']}\n\n{rest[0]['content']}"}, *rest[1:]])
-    for attempt in attempts:
+def encode_prompts(tokenizer: Any, prompts: Sequence[str], text: Text) -> list[list[int]]:
+    """:func:`encode_prompt` of each. Raises DataError that counts those that cannot be encoded and names the first."""
+    queries: list[list[int]] = []
+    refused: list[tuple[int, DataError]] = []
+    for number, prompt in enumerate(prompts, 1):
         try:
-            return str(tokenizer.apply_chat_template(attempt, tokenize=False, add_generation_prompt=True))
-        except TemplateError as error:
-            refused = error
-    roles = ", ".join(message["role"] for message in messages)
-    raise DataError(f"the tokenizer's chat template refuses a prompt of {roles}: {refused}; take such rows out")
-
-
-def _replaced(text: str, replacements: Mapping[str, str]) -> str:
-    for old, new in replacements.items():
-        text = text.replace(old, new)
-    return text
+            queries.append(encode_prompt(tokenizer, prompt, text))
+        except DataError as error:
+            refused.append((number, error))
+    if refused:
+        number, first = refused[0]
+        raise DataError(
+            f"{len(refused)} of {len(prompts)} prompts cannot be encoded; number {number}: {first}"
+        ) from first
+    return queries
 
 
 def encode_response(tokenizer: Any, response: str, text: Text) -> list[int]:

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from kellet.config.training import BaseLM, Lora
-from kellet.errors import ConfigError, DataError
+from kellet.errors import ConfigError, DataError, KelletError
 from kellet.models.architecture import (
     adapter_targets,
     four_bit,
@@ -35,6 +35,8 @@ from kellet.models.tokens import TokenBatch, positions
 
 POLICY = "default"
 REWARD = "reward"
+MESSAGE = 300
+"""Characters of a library's message in an error."""
 CPU_TOKENS = 1024
 """Of a forward pass on a CPU, see :func:`max_tokens_per_pass`."""
 
@@ -55,17 +57,34 @@ def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.de
     options: dict[str, Any] = {"dtype": dtype_for(device or torch.device("cpu"), settings.dtype)}
     if settings.quantise != "none":
         options["quantization_config"] = four_bit()
-    try:
-        tokenizer = with_ends(AutoTokenizer.from_pretrained(base, trust_remote_code=False), base)
+    with unreadable_named(base):
+        tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
         architecture = without_dropout(AutoConfig.from_pretrained(base, trust_remote_code=False))
-    except OSError as error:
-        raise ConfigError(f"no causal LM at {str(base)!r}: {error}; give a local folder or a hub name") from error
-    model = AutoModelForCausalLM.from_pretrained(
-        base, config=architecture, use_safetensors=True, trust_remote_code=False, **options
-    )
+    tokenizer = with_ends(tokenizer, base)
+    with unreadable_named(base):
+        model = AutoModelForCausalLM.from_pretrained(
+            base, config=architecture, use_safetensors=True, trust_remote_code=False, **options
+        )
     if settings.gradient_checkpointing:
         recompute_layers(model)
     return model.eval(), tokenizer
+
+
+@contextlib.contextmanager
+def unreadable_named(base: Path | str) -> Iterator[None]:
+    """Raise ConfigError in one line when a model, its configuration or its tokenizer cannot be loaded inside."""
+    try:
+        yield
+    except KelletError:
+        raise
+    except Exception as error:  # tokenizers raises Exception itself, transformers a dozen kinds
+        said = " ".join(str(error).split()) or type(error).__name__
+        if "trust_remote_code" in said or "custom code" in said:
+            said = "it brings code of its own, and Kellet runs no code from a model's folder"
+        shown = said if len(said) <= MESSAGE else f"{said[:MESSAGE]}…"
+        raise ConfigError(
+            f"no causal LM at {str(base)!r}: {shown}; give a local folder or a hub name, weights in safetensors"
+        ) from error
 
 
 def add_adapter(model: Any, lora: Lora, seed: int, name: str = POLICY) -> Any:
@@ -120,16 +139,26 @@ def save_adapter(model: Any, folder: Path, name: str = POLICY, tensors: dict[str
 
 
 def load_adapter(model: Any, folder: Path, name: str = POLICY) -> Any:
-    """``model`` with the adapter of ``folder`` added under ``name``, for inference."""
+    """``model`` with the adapter of ``folder`` added under ``name``, for inference.
+
+    Raises DataError when the folder has no adapter in safetensors, or one that does not fit the model.
+    """
     from peft import PeftModel
 
     from kellet.models.fused_lora import fuse
 
-    if isinstance(model, PeftModel):
-        model.load_adapter(str(folder), adapter_name=name)
-        return model
-    with _peft_warning_ignored():
-        return fuse(PeftModel.from_pretrained(model, str(folder), adapter_name=name)).eval()
+    for part in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (folder / part).is_file():
+            raise DataError(f"{folder} has no {part}; give the folder of a LoRA adapter in safetensors (never .bin)")
+    try:
+        if isinstance(model, PeftModel):
+            model.load_adapter(str(folder), adapter_name=name)
+            return model
+        with _peft_warning_ignored():
+            return fuse(PeftModel.from_pretrained(model, str(folder), adapter_name=name)).eval()
+    except (RuntimeError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        said = " ".join(str(error).split())[:MESSAGE]
+        raise DataError(f"the adapter in {folder} cannot be loaded onto this base: {said}") from error
 
 
 @contextlib.contextmanager
@@ -266,31 +295,3 @@ def _forward_replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterato
             del module.forward
         else:
             module.forward = wrapped
-
-
-def scalar_head(width: int, seed: int) -> nn.Linear:
-    """A linear head H -> 1 with small weights, so that its first outputs are near zero."""
-    head = nn.Linear(width, 1)
-    generator = torch.Generator().manual_seed(seed)
-    nn.init.normal_(head.weight, std=0.1 / (width + 1) ** 0.5, generator=generator)
-    nn.init.zeros_(head.bias)
-    return head
-
-
-def save_head(head: nn.Linear, path: Path, **numbers: float) -> None:
-    """Write the head, and numbers by name, as safetensors."""
-    tensors = {"weight": head.weight.detach().cpu().contiguous(), "bias": head.bias.detach().cpu().contiguous()}
-    tensors |= {name: torch.tensor(value) for name, value in numbers.items()}
-    require_finite_weights(tensors, str(path))
-    save_file(tensors, path)
-
-
-def load_head(path: Path) -> tuple[nn.Linear, dict[str, float]]:
-    """Read what :func:`save_head` wrote. Raises DataError when it is missing."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist; train the reward model first (kellet train-reward)")
-    state = load_file(path)
-    weight, bias = state.pop("weight"), state.pop("bias")
-    head = nn.Linear(weight.shape[1], 1)
-    head.load_state_dict({"weight": weight, "bias": bias})
-    return head.eval().requires_grad_(False), {name: float(value) for name, value in state.items()}

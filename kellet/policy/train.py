@@ -26,9 +26,10 @@ from kellet.interrupt import held_back
 from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices, full_linear
+from kellet.models.heads import save_head, scalar_head
 from kellet.models.sampling import draw_uniforms, generate_text, sample_states, truncated
 from kellet.models.tokens import TokenBatch, encode_prompt
-from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter, save_head, scalar_head
+from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
 from kellet.policy.alarms import alarms
 from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController
 from kellet.policy.metrics import IterationMetrics, describe_lengths, describe_objective

@@ -17,8 +17,9 @@ from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoint, Checkpoints, optimizer_tensors, restore_optimizer
 from kellet.models.devices import Devices, full_linear, full_tensor, set_weight
 from kellet.models.finite import require_finite_step
+from kellet.models.heads import scalar_head
 from kellet.models.seeds import derived_seed
-from kellet.models.trunk import POLICY, add_adapter, last_hidden, scalar_head
+from kellet.models.trunk import POLICY, add_adapter, last_hidden
 from kellet.progress import Progress, quiet
 from kellet.reward.loss import centring_loss, length_loss, orthogonality_loss, preference_loss
 from kellet.reward.model import LENGTH_UNIT, Member, Pairs, Scorer

@@ -33,17 +33,9 @@ from kellet.config.training import Ensemble
 from kellet.errors import DataError
 from kellet.files import write_json
 from kellet.models.devices import device_of
+from kellet.models.heads import load_head, save_head
 from kellet.models.tokens import TokenBatch, encode_prompt, encode_response, pad
-from kellet.models.trunk import (
-    POLICY,
-    REWARD,
-    last_hidden,
-    load_adapter,
-    load_head,
-    save_adapter,
-    save_head,
-    use_adapter,
-)
+from kellet.models.trunk import POLICY, REWARD, last_hidden, load_adapter, save_adapter, use_adapter
 
 LENGTH_UNIT = 10.0
 """γ is in logits for this many tokens."""

@@ -12,7 +12,8 @@ from kellet.errors import DataError
 from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world, prompts_asked
 from kellet.evaluation.file import check_evaluation, prompt_id, read_evaluation
 from kellet.files import content_hash
-from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+from kellet.models.heads import scalar_head
+from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
 from kellet.reward.model import Member, Scorer
 from kellet.reward.train import train_reward
 from tests.helpers import tiny

@@ -1,6 +1,6 @@
 """PPO on the tiny trunk with a score that is easy to raise."""
 
-from kellet.models.trunk import scalar_head
+from kellet.models.heads import scalar_head
 from kellet.policy.train import PPOModels, ppo
 from tests.helpers import tiny
 

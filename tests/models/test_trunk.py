@@ -10,6 +10,7 @@ from kellet.config.training import Lora
 from kellet.errors import ConfigError, DataError
 from kellet.files import content_hash
 from kellet.models import trunk
+from kellet.models.heads import load_head, save_head, scalar_head
 from kellet.models.tokens import pad
 from kellet.models.trunk import (
     POLICY,
@@ -19,11 +20,8 @@ from kellet.models.trunk import (
     last_hidden,
     load_adapter,
     load_base,
-    load_head,
     response_states,
     save_adapter,
-    save_head,
-    scalar_head,
     use_adapter,
 )
 from tests.helpers import tiny

@@ -6,7 +6,7 @@ import pytest
 
 from kellet.errors import TrainingStopped
 from kellet.models.checkpoint import Checkpoints
-from kellet.models.trunk import scalar_head
+from kellet.models.heads import scalar_head
 from kellet.policy.alarms import alarms
 from kellet.policy.train import PPOModels, ppo
 from tests.helpers import tiny

@@ -7,9 +7,10 @@ import torch
 
 from kellet.config.training import Score
 from kellet.errors import ConfigError, InputError
+from kellet.models.heads import scalar_head
 from kellet.models.sampling import draw_uniforms, sample
 from kellet.models.tokens import encode_response, pad
-from kellet.models.trunk import POLICY, scalar_head
+from kellet.models.trunk import POLICY
 from kellet.policy.score import RawScore, reference_baseline, reference_scores, shape_scores, subtract_penalties
 from kellet.policy.score_function import function_hash, load_function
 from kellet.policy.train import PPOModels, ppo

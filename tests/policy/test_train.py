@@ -11,8 +11,9 @@ from kellet.config.training import Lora
 from kellet.errors import DataError, InputError, KelletError
 from kellet.files import content_hash
 from kellet.models.checkpoint import Checkpoints
+from kellet.models.heads import scalar_head
 from kellet.models.sampling import sample
-from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
 from kellet.policy import train as module
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss

@@ -6,9 +6,10 @@ from torch.nn.functional import pad
 
 from kellet.config.training import Lora
 from kellet.models.devices import Devices
+from kellet.models.heads import scalar_head
 from kellet.models.sampling import draw_uniforms, sample, truncated
 from kellet.models.tokens import encode_prompt
-from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter, scalar_head
+from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
 from kellet.policy import update as ppo_update
 from kellet.policy.controller import FixedKLController
 from kellet.policy.ppo import policy_loss

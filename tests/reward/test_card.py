@@ -8,7 +8,8 @@ import pytest
 
 from kellet.config.training import Lora
 from kellet.errors import NoLift
-from kellet.models.trunk import add_adapter, load_head
+from kellet.models.heads import load_head
+from kellet.models.trunk import add_adapter
 from kellet.reward.card import require_lift, style_slopes, warnings_of
 from kellet.reward.card_text import card_text
 from kellet.reward.model import encode_pairs, load_scorer, score_all

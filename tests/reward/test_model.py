@@ -5,8 +5,9 @@ import torch
 
 from kellet.config.training import Ensemble, Lora
 from kellet.errors import DataError
+from kellet.models.heads import scalar_head
 from kellet.models.tokens import pad
-from kellet.models.trunk import POLICY, add_adapter, scalar_head
+from kellet.models.trunk import POLICY, add_adapter
 from kellet.reward.model import (
     Member,
     Scorer,

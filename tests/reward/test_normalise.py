@@ -6,7 +6,8 @@ import torch
 from scipy import optimize
 
 from kellet.config.training import Lora
-from kellet.models.trunk import add_adapter, scalar_head
+from kellet.models.heads import scalar_head
+from kellet.models.trunk import add_adapter
 from kellet.reward.model import Member, Scorer, encode_pairs, preference_gap, score_all
 from kellet.reward.normalise import length_taste, normalise
 from tests.helpers import tiny

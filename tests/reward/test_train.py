@@ -9,7 +9,7 @@ import torch
 
 from kellet.errors import DataError, NoLift
 from kellet.files import content_hash
-from kellet.models.trunk import load_head
+from kellet.models.heads import load_head
 from kellet.reward.card import require_lift
 from kellet.reward.fitting import member_seed
 from kellet.reward.model import load_scorer
