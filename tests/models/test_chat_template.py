@@ -38,6 +38,8 @@ RESULT_AS_JSON = CALLS.replace(
 )
 TEXT_ARGUMENTS = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name + '(' + c.function.arguments + ')' }}")
 NAME_ONLY = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name }}")
+ARGUMENTS_ONLY = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.arguments | tojson }}")
+KEYS_ONLY = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name }} {{ c.function.arguments.keys() | join }}")
 NINE = CALLS.replace("<call>", "{% if c.id | length != 9 %}{{ raise_exception('id of nine') }}{% endif %}<call>")
 NO_TOOLS_HERE = CALLS.replace("{{ t | tojson }}", "")
 
@@ -80,6 +82,8 @@ LEAVE_OUT = {
     ),
     "a call": (CHATML, [USER, CALLING, RESULT], (), r"a tool's call in message 2 of 3 \(assistant\)"),
     "arguments": (NAME_ONLY, [USER, CALLING, RESULT], (), r"a tool's call in message 2 of 3 \(assistant\)"),
+    "its name": (ARGUMENTS_ONLY, [USER, CALLING, RESULT], (TRACK,), r"a tool's call in message 2 of 3 \(assistant\)"),
+    "values": (KEYS_ONLY, [USER, CALLING, RESULT], (), r"a tool's call in message 2 of 3 \(assistant\)"),
     "definitions": (NO_TOOLS_HERE, [USER], (TRACK,), "definition 1 of 1 of a tool"),
 }
 
