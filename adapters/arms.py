@@ -41,7 +41,10 @@ def plan_baseline(config: Config) -> Plan:
 
 
 def plan_arms(baseline: ArmRun, params: str, overrides: tuple[str, ...]) -> list[Plan]:
-    """The recommendations of the baseline's diagnosis, alone and together. Raises NotPromoted where it has none."""
+    """The recommendations of the baseline's diagnosis, alone and together.
+
+    Raises NotPromoted where it has no diagnosis, and where neither recommendation changes a parameter.
+    """
     if baseline.stopped:
         raise NotPromoted(f"the baseline came to no diagnosis: {baseline.stopped}")
     diagnosis = read_json(baseline.stages["diagnosis"].path / "diagnosis.json")
@@ -50,6 +53,9 @@ def plan_arms(baseline: ArmRun, params: str, overrides: tuple[str, ...]) -> list
         changed = tuple(f"{key}={json.dumps(value)}" for key, value in patch.items())
         config = load(params, (*overrides, *changed, f"name={baseline.plan.config.name}-{name}"))
         plans.append(Plan(name=name, config=config, changes=[dict(change) for change in changes], patch=patch))
+    if not plans:
+        asked = "; ".join(str(item["change"]) for item in diagnosis["recommendations"])
+        raise NotPromoted(f"there is nothing to measure: no recommendation changes a parameter. First: {asked}")
     return plans
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from kellet.diagnosis.evidence import Evidence
-from kellet.diagnosis.hypothesis import Hypothesis
+from kellet.diagnosis.grounds import unjudged_in_words
+from kellet.diagnosis.hypothesis import Hypothesis, Recommendation
 from kellet.diagnosis.kl_hypotheses import c1_price, c2_scale, c3_where, c4_controller, c5_estimator
+from kellet.diagnosis.observations import observations
 from kellet.diagnosis.ppo_hypotheses import b1_stopping, b2_path, b3_whitening
-from kellet.diagnosis.recommend import Recommendation, recommend
+from kellet.diagnosis.recommend import recommend
 from kellet.diagnosis.reward_hypotheses import a1_labels, a2_learned, a4_length_share, a5_style
 from kellet.diagnosis.reward_outside_data import a3_outside
 from kellet.errors import InputError
@@ -41,6 +43,8 @@ GROUPS = {
     "C": ("Why the KL penalty did not hold it.", "Nothing was shown against the KL penalty"),
 }
 WITHIN_BUDGET = "KL is within its budget, but the penalty has a weakness:"
+KL_UNKNOWN = "Whether the KL penalty held cannot be told"
+CANNOT_BE = "Figures that cannot be, or came to no number; nothing that rests on them is judged, nor is it good news:"
 NOT_LEARNED = "That did not reach the reward: A2 is not supported."
 
 
@@ -89,7 +93,7 @@ def diagnose(evidence: Evidence, inputs: Mapping[str, Any] | None = None) -> Dia
         raise InputError("nothing to diagnose; give an evaluation, --history, --preferences or --card")
     hypotheses = tuple(hypothesis(evidence) for hypothesis in HYPOTHESES)
     return Diagnosis(
-        evidence.observations(),
+        observations(evidence),
         hypotheses,
         explain(evidence, hypotheses),
         recommend(evidence, {item.id: item for item in hypotheses}),
@@ -99,8 +103,11 @@ def diagnose(evidence: Evidence, inputs: Mapping[str, Any] | None = None) -> Dia
 
 def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str, ...]:
     """Paragraphs: the observations, why reward, PPO and penalty behaved so, how it fits together, what is unknown."""
-    observed = " ".join(item["words"] for item in evidence.observations())
-    paragraphs = [observed] if observed else []
+    broken = [fault.sentence for fault in evidence.broken]
+    observed = [item["words"] for item in observations(evidence) if item["words"] not in broken]
+    paragraphs = [" ".join(observed)] if observed else []
+    if broken:
+        paragraphs.append(" ".join([CANNOT_BE, *broken]))
     for group, (lead, nothing) in GROUPS.items():
         members = [item for item in hypotheses if item.id.startswith(group)]
         refuted = [item.id for item in members if item.verdict == "not supported"]
@@ -109,6 +116,8 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
         parts = []
         if group == "C" and evidence.drift().shown is False:
             lead = WITHIN_BUDGET
+        if group == "C" and evidence.drift().shown is None:
+            nothing = KL_UNKNOWN
         if causes:
             parts = [lead, *(_clause(item) for item in causes)]
         elif refuted:
@@ -119,9 +128,14 @@ def explain(evidence: Evidence, hypotheses: tuple[Hypothesis, ...]) -> tuple[str
             paragraphs.append(" ".join(parts))
     if together := _together(evidence, hypotheses):
         paragraphs.append(together)
+    if doubt := unjudged_in_words(evidence):
+        paragraphs.append(doubt)
     unknown = [item for item in hypotheses if item.verdict == "cannot tell"]
     if unknown:
-        needs = "; ".join(f"{item.id} ({item.needs})" for item in unknown)
+        by_needs: dict[str, list[str]] = {}
+        for item in unknown:
+            by_needs.setdefault(item.needs, []).append(item.id)
+        needs = "; ".join(f"{', '.join(ids)} ({what})" for what, ids in by_needs.items())
         paragraphs.append(f"Cannot be told: {needs}.")
     return tuple(paragraphs)
 

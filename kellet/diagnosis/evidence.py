@@ -1,11 +1,12 @@
 """What a diagnosis reads: an evaluation, a training history, a preference table, a reward model's card, each optional.
 
 And what it has to explain: how far reward, length and KL moved and what the judge prefers, with intervals. Without an
-evaluation they are taken from the history, which says nothing about held-out prompts.
+evaluation they are taken from the history, which says nothing about held-out prompts. A metric of the history whose
+figures cannot be is read by nothing (kellet/diagnosis/impossible.py).
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +18,21 @@ import pandas as pd
 from kellet.config.run import Config
 from kellet.diagnosis.history import read_history
 from kellet.diagnosis.hypothesis import Finding, above, missing
+from kellet.diagnosis.impossible import NAMES, Fault, faults
 from kellet.errors import DataError, InputError
 from kellet.evaluation.answers import Answers, answers_of, win_rate_by
 from kellet.evaluation.file import read_evaluation
-from kellet.stats.bootstrap import Estimate, mean_difference, ratio_of_means
-from kellet.stats.format import percent, rounded
-from kellet.stats.series import Row, change, growth, late, level, series
+from kellet.stats.bootstrap import Estimate, Floats, mean_difference, ratio_of_means
+from kellet.stats.format import rounded
+from kellet.stats.series import MIN_ITERATIONS, Row, change, growth, late, level, series
 
 KL_NAMES = ("objective/kl", "objective/kl_k3", "objective/kl_k1")
 """Metrics of the mean KL of a response, nats: full KL first, then its estimates from the sampled tokens."""
 RESAMPLES = 1000
+ALREADY_MOVED = 0.25
+"""A log begins late when its first KL is above this share of its late level: the policy had left the reference."""
+LITTLE_KL = 0.5
+"""A KL of a response that never gets above this, in nats, cannot say so."""
 
 
 @dataclass(frozen=True)
@@ -59,27 +65,59 @@ class Evidence:
         return {"alpha": self.alpha / tests, "resamples": RESAMPLES, "seed": self.config.gate.seed}
 
     @cached_property
+    def faults(self) -> dict[str, Fault]:
+        """What is wrong with metrics of the history."""
+        return faults(self.history, self.alpha)
+
+    @property
+    def broken(self) -> list[Fault]:
+        """The faults that are told: figures that cannot be, and a metric of NAMES that came to no number."""
+        return [fault for fault in self.faults.values() if not fault.missing or fault.metric in NAMES]
+
+    def logged(self, *names: str) -> list[Floats] | None:
+        """Values of each named metric over the iterations that have all; None where one is missing or cannot be."""
+        return None if self.faults.keys() & set(names) else series(self.history, *names)
+
+    def lacking(self, name: str, needs: str, *metrics: str) -> Finding:
+        """A finding for which one of ``metrics`` is missing, or cannot be as it was logged, or the run is too short."""
+        if 0 < len(self.history) < MIN_ITERATIONS:
+            return missing(name, f"{MIN_ITERATIONS} iterations or more; the history has {len(self.history)}")
+        wrong = [
+            f"{metric} as it should be: it {self.faults[metric].what}" for metric in metrics if self.at_fault(metric)
+        ]
+        return missing(name, "; ".join(wrong) or needs)
+
+    def at_fault(self, metric: str) -> bool:
+        """Whether something is wrong with this metric of the history."""
+        return metric in self.faults
+
+    @cached_property
     def gain(self) -> Estimate | None:
-        """Mean gain of reward over the reference on held-out prompts; else the change over the history."""
+        """Mean gain of reward over the reference on held-out prompts; else late minus early level of the history."""
         if self.answers:
             a, b = self.answers["reference"], self.answers["candidate"]
             return mean_difference(a.reward, b.reward, a.prompt, b.prompt, **self.bootstrap())
-        values = series(self.history, "objective/reward")
+        values = self.logged("objective/reward")
         return change(values[0], self.alpha) if values else None
 
     @cached_property
     def lengthening(self) -> Estimate | None:
-        """Mean length, candidate / reference, on held-out prompts; else the growth factor over the history."""
+        """Mean length, candidate / reference, on held-out prompts; else late / early level of the history."""
         if self.answers:
             a, b = self.answers["reference"], self.answers["candidate"]
             return ratio_of_means(a.length, b.length, a.prompt, b.prompt, **self.bootstrap())
-        values = series(self.history, "tokens/response_mean")
+        values = self.logged("tokens/response_mean")
         return growth(values[0], self.alpha) if values else None
+
+    @property
+    def kl_of_answers(self) -> bool:
+        """Whether the evaluation has the KL of each of the candidate's answers."""
+        return bool(self.answers) and not np.isnan(self.answers["candidate"].kl).any()
 
     @cached_property
     def kl(self) -> Estimate | None:
         """Mean KL of a response, nats: of the candidate in the evaluation, else of the last third of the history."""
-        if self.answers and not np.isnan(self.answers["candidate"].kl).any():
+        if self.kl_of_answers:
             b = self.answers["candidate"]
             return mean_difference(np.zeros(len(b.kl)), b.kl, b.prompt, b.prompt, **self.bootstrap())
         return self.late_kl
@@ -87,19 +125,41 @@ class Evidence:
     @cached_property
     def late_kl(self) -> Estimate | None:
         """Mean KL of a response in the last third of the history, nats."""
-        values = series(self.history, self.kl_name)
+        values = self.logged(self.kl_name)
         return level(late(values[0]), self.alpha) if values else None
 
     @cached_property
     def kl_rise(self) -> Estimate | None:
-        """Change of the KL of a response over the second half of the history, nats."""
-        values = series(self.history, self.kl_name)
+        """Late minus early level of the KL of a response in the second half of the history, nats."""
+        values = self.logged(self.kl_name)
         return change(values[0][len(values[0]) // 2 :], self.alpha) if values else None
 
-    @property
+    @cached_property
     def kl_name(self) -> str:
-        """The metric of KL_NAMES to read: the first that was logged."""
-        return next((name for name in KL_NAMES if series(self.history, name)), KL_NAMES[0])
+        """The metric of KL_NAMES to read: the first that was logged, also where something is wrong with it.
+
+        Another one would be of the same samples and log-probabilities, so it is no way round what is wrong.
+        """
+        known = (name for name in KL_NAMES if any(row.get(name) is not None for row in self.history))
+        return next(known, next((name for name in KL_NAMES if self.at_fault(name)), KL_NAMES[0]))
+
+    @property
+    def kl_words(self) -> str:
+        """What :attr:`kl` is, with its estimator where it is not the full KL."""
+        return NAMES[KL_NAMES[0] if self.kl_of_answers else self.kl_name]
+
+    @cached_property
+    def begins_late(self) -> str:
+        """Why the first iterations of the history are not the reference's, in words; empty where they may be."""
+        steps = [step for row in self.history if (step := row.get("iteration")) is not None]
+        if len(steps) > 1 and steps[0] > 2 * float(np.median(np.diff(steps))) and steps[0] > 2:
+            return f"the log begins at iteration {steps[0]:g}"
+        kl = self.logged(self.kl_name)
+        if kl is not None:
+            first, last = float(kl[0][0]), float(late(kl[0]).mean())
+            if last > LITTLE_KL and first > ALREADY_MOVED * last:
+                return f"the log begins with a KL of {first:.2g} nats a response"
+        return ""
 
     @cached_property
     def judge_win_rate(self) -> Estimate | None:
@@ -112,7 +172,7 @@ class Evidence:
     @property
     def adaptive(self) -> bool:
         """Whether a controller set β: the history then has a target."""
-        return series(self.history, "objective/kl_target") is not None
+        return self.logged("objective/kl_target") is not None
 
     def card_estimate(self, *keys: str) -> Estimate | None:
         """Look up nested keys in the card as an Estimate; None when value or interval is missing."""
@@ -128,29 +188,10 @@ class Evidence:
         """Whether the KL of a response is above ``gate.kl_budget``, so that there is a drift to explain."""
         budget = self.config.gate.kl_budget
         if self.kl is None:
-            return missing("kl_over_budget", "the KL of each response (kl_nats), or objective/kl of each iteration")
-        text = f"KL is {rounded(self.kl, 1)} nats a response, the budget {budget:g}."
+            needs = "the KL of each response (kl_nats), or objective/kl of each iteration"
+            return self.lacking("kl_over_budget", needs, self.kl_name)
+        text = f"{self.kl_words} is {rounded(self.kl, 1)} nats, the budget {budget:g}."
         return above("kl_over_budget", self.kl, budget, text, "more prompts or iterations")
-
-    def observations(self) -> list[dict[str, Any]]:
-        """What is to be explained: name, words, value and interval of each figure that the files have."""
-        judge = self.config.gate.judge
-        figures: list[tuple[str, Estimate | None, Callable[[Estimate], str]]] = [
-            ("reward_gain", self.gain, lambda e: f"Reward {change_in_words(e)}."),
-            ("length_ratio", self.lengthening, lambda e: f"Length {ratio_in_words(e)}."),
-            ("kl", self.kl, lambda e: f"KL of a response is {rounded(e, 1)} nats."),
-            ("kl_rise", self.kl_rise, lambda e: f"Over the second half of training it {change_in_words(e, 1)}."),
-            (
-                "judge_win_rate",
-                self.judge_win_rate,
-                lambda e: f"{judge} prefers the candidate in {percent(e)} of its comparisons.",
-            ),
-        ]
-        return [
-            {"name": name, "words": sentence(e), "value": e.value, "interval": [e.low, e.high]}
-            for name, e, sentence in figures
-            if e is not None
-        ]
 
 
 def read_evidence(
@@ -191,25 +232,6 @@ def read_card(path: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise DataError(f"{path} holds a {type(card).__name__}; give a reward model's card.json")
     return card
-
-
-def change_in_words(change: Estimate, digits: int = 2) -> str:
-    """'rose by 0.91 [0.76, 1.06]', 'fell by …', 'did not clearly move: …'."""
-    if change.low > 0:
-        return f"rose by {rounded(change, digits)}"
-    if change.high < 0:
-        return f"fell by {rounded(scaled(change, -1), digits)}"
-    return f"did not clearly move: {rounded(change, digits)}"
-
-
-def ratio_in_words(ratio: Estimate) -> str:
-    """'rose by 112% [104, 122]', 'fell by …', 'did not clearly change: …'."""
-    change = Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.clusters)
-    if change.low > 0:
-        return f"rose by {percent(change)}"
-    if change.high < 0:
-        return f"fell by {percent(scaled(change, -1))}"
-    return f"did not clearly change: {percent(change)}"
 
 
 def scaled(estimate: Estimate, factor: float) -> Estimate:

@@ -1,4 +1,6 @@
-"""The records of a diagnosis: a finding is one interval against one threshold, a hypothesis is one or more findings.
+"""The records of a diagnosis: a finding, a hypothesis, a recommendation.
+
+A finding is one interval against one threshold, a hypothesis is one or more findings.
 
 A finding is shown to hold (True), shown not to hold (False), or neither (None); a hypothesis is then 'supported', 'not
 supported' or 'cannot tell'. ``any_of`` needs one of its findings; their intervals are then made at level alpha divided
@@ -7,8 +9,8 @@ alpha (an intersection-union test, as in the gate).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from scipy.stats import norm
@@ -100,6 +102,27 @@ class Hypothesis:
             "needs": self.needs,
             "findings": [item.to_dict() for item in self.findings],
         }
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One change. ``patch`` maps dotted parameters to values, as ``--set key=value`` takes them.
+
+    It is empty where no parameter is changed: what is to be done is bringing evidence.
+    """
+
+    change: str
+    patch: Mapping[str, Any]
+    expected_effect: str
+    tradeoff: str
+    because: tuple[str, ...]
+    """Ids of the supported hypotheses that it answers."""
+    measured: Mapping[str, Any] | None = None
+    """What ``python -m flows.remedies`` measured (kellet/remedies/text.py); None until then."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in diagnosis.json."""
+        return {**asdict(self), "patch": dict(self.patch), "because": list(self.because)}
 
 
 def at_level(estimate: Estimate, alpha: float, wanted: float) -> Estimate:

@@ -27,7 +27,7 @@ from kellet.diagnosis.hypothesis import (
 from kellet.reward.card_text import CARD_ALPHA
 from kellet.stats.bootstrap import Estimate, Floats, cluster_means, ratio_of_means
 from kellet.stats.format import percent, rounded
-from kellet.stats.series import change, growth, late, level, series
+from kellet.stats.series import change, exponential, growth, late, level, ratio, series, trend
 
 CHEAP_PENALTY_SHARE = 0.25
 """C1: the penalty is cheap when β·KL is below this share of the gain. Where reward grows with √KL (Gao et al. 2023 fit
@@ -55,52 +55,51 @@ ESTIMATOR_GAP = 0.2
 
 
 def c1_price(evidence: Evidence) -> Hypothesis:
-    """Drift is cheap: β·KL is a small part of the reward that the drift gained."""
+    """Drift is cheap: β·KL is a small part of the reward that the drift gained.
+
+    The gain of a log that begins late is a part of the whole, and the share is then an upper bound.
+    """
     statement = "Drift is cheap: β·KL is a small part of the reward gain."
-    drift = evidence.drift()
-    beta = series(evidence.history, "objective/kl_coef")
-    share, gain_per_nat = _price(evidence)
-    if beta is None or share is None or gain_per_nat is None:
+    drift, name = evidence.drift(), "penalty_share_of_gain"
+    price = _price(evidence)
+    if price is None:
         needs = "objective/kl_coef with reward and KL of each iteration, or with an evaluation that has kl_nats"
-        return all_of("C1", statement, [missing("penalty_share_of_gain", needs), drift])
-    mean_beta = float(late(beta[0]).mean())
+        read = ["objective/kl_coef"] + ([] if evidence.answers else ["objective/reward", evidence.kl_name])
+        return all_of("C1", statement, [evidence.lacking(name, needs, *read), drift])
+    share, gain_per_nat, mean_beta = price
+    least, most = ("at least ", "at most ") if evidence.begins_late and not evidence.answers else ("", "")
     text = (
-        f"Each nat of KL bought {gain_per_nat:.3f} reward on average and cost β = {mean_beta:.3g}: the penalty took "
-        f"back {percent(share, 1)} of the gain."
+        f"Each nat of KL bought {least}{gain_per_nat:.3f} reward on average and cost β = {mean_beta:.3g}: the penalty "
+        f"took back {most}{percent(share, 1)} of the gain."
     )
-    cheap = below("penalty_share_of_gain", share, CHEAP_PENALTY_SHARE, text, "more prompts or iterations")
+    if most:
+        share = Estimate(share.value, 0.0, share.high, share.clusters)
+    cheap = below(name, share, CHEAP_PENALTY_SHARE, text, "more prompts or iterations")
     return all_of("C1", statement, [cheap, drift])
 
 
-def _price(evidence: Evidence) -> tuple[Estimate | None, float | None]:
-    """β·KL as a share of the gain, with the mean β of the last third, and the gain per nat; None where unknown."""
-    if evidence.gain is None or evidence.gain.low <= 0 or evidence.kl is None:
-        return None, None
-    beta = series(evidence.history, "objective/kl_coef")
-    per_nat = evidence.gain.value / evidence.kl.value if evidence.kl.value > 0 else None
-    if beta is None or per_nat is None:
-        return None, None
-    if evidence.answers and not np.isnan(evidence.answers["candidate"].kl).any():
+def _price(evidence: Evidence) -> tuple[Estimate, float, float] | None:
+    """β·KL as a share of the gain, the gain per nat, and the mean β of the last third; None where one is unknown."""
+    beta = evidence.logged("objective/kl_coef")
+    if beta is None or evidence.gain is None or evidence.gain.low <= 0 or evidence.kl is None or evidence.kl.value <= 0:
+        return None
+    mean_beta, per_nat = float(late(beta[0]).mean()), evidence.gain.value / evidence.kl.value
+    if evidence.kl_of_answers:
         a, b = evidence.answers["reference"], evidence.answers["candidate"]
         n, codes = evidence.prompts, np.arange(evidence.prompts)
         gain = cluster_means(b.reward, b.prompt, n) - cluster_means(a.reward, a.prompt, n)
-        mean_beta = float(late(beta[0]).mean())
         kl = cluster_means(b.kl, b.prompt, n)
         gain_per_nat = ratio_of_means(kl, gain, codes, codes, **evidence.bootstrap())
         if gain_per_nat.low <= 0:
-            return None, None
+            return None
         # β·KL / gain = β / (gain per nat)
         value, low, high = (mean_beta / x for x in (gain_per_nat.value, gain_per_nat.high, gain_per_nat.low))
-        return Estimate(value, low, high, n), per_nat
-    logged = series(evidence.history, "objective/reward", evidence.kl_name, "objective/kl_coef")
+        return Estimate(value, low, high, n), per_nat, mean_beta
+    logged = evidence.logged(evidence.kl_name, "objective/kl_coef")
     if logged is None:
-        return None, None
-    reward, kl, coef = logged
-    start = float(reward[: max(3, len(reward) // 10)].mean())
-    gained = late(reward) - start
-    if (gained <= 0).any():
-        return None, None
-    return level(late(coef * kl) / gained, evidence.alpha), per_nat
+        return None
+    kl, coef = logged
+    return ratio(level(late(coef * kl), evidence.alpha), evidence.gain), per_nat, mean_beta
 
 
 def c2_scale(evidence: Evidence) -> Hypothesis:
@@ -124,31 +123,33 @@ def _dilution(evidence: Evidence, tests: int) -> Finding:
     On the logarithmic scale, where the two differ by log length: the statistic, negative where the rise is hidden, is
     the change of log(KL per token) - ½ log(KL per response).
     """
-    logged = series(evidence.history, "objective/kl_per_token", evidence.kl_name)
+    name, metrics = "rise_hidden_per_token", ("objective/kl_per_token", evidence.kl_name)
+    logged = evidence.logged(*metrics)
     if not logged:
-        return missing("rise_hidden_per_token", "objective/kl_per_token and objective/kl of each iteration")
+        return evidence.lacking(name, "objective/kl_per_token and objective/kl of each iteration", *metrics)
     per_token, per_response = (values[len(values) // 2 :] for values in logged)
     if min(per_token.min(), per_response.min()) <= 0:
-        return missing("rise_hidden_per_token", "a KL above zero over the second half of the run")
+        return missing(name, "a KL above zero over the second half of the run")
     alpha = evidence.alpha / tests
     rise, rise_per_token = growth(per_response, alpha), growth(per_token, alpha)
     hidden = change(np.log(per_token) - DILUTED_RISE_SHARE * np.log(per_response), alpha)
     text = (
-        f"Over the second half of the run KL of a response became {rounded(rise)} times itself, that of a token "
-        f"{rounded(rise_per_token)} times."
+        f"Over the second half of the run KL of a response went to {rounded(rise)} times its level at first, that of a "
+        f"token to {rounded(rise_per_token)} times."
     )
     both = [
         above("per_response_rises", rise, 1.0, text, "more iterations"),
-        below("rise_hidden_per_token", hidden, 0.0, text, "more iterations"),
+        below(name, hidden, 0.0, text, "more iterations"),
     ]
-    return Finding("rise_hidden_per_token", text, hidden, 0.0, "below", all_shown(both), "more iterations")
+    return Finding(name, text, hidden, 0.0, "below", all_shown(both), "more iterations")
 
 
 def _spread(evidence: Evidence, tests: int) -> Finding:
     """Standard deviation of β·KL between responses, as a share of that of the scores."""
-    logged = series(evidence.history, "objective/kl_penalty_share")
+    logged = evidence.logged("objective/kl_penalty_share")
     if not logged:
-        return missing("penalty_spread", "objective/kl_penalty_share of each iteration")
+        needs = "objective/kl_penalty_share of each iteration"
+        return evidence.lacking("penalty_spread", needs, "objective/kl_penalty_share")
     share = level(late(logged[0]), evidence.alpha / tests)
     text = f"In the last third of the run β·KL spread {percent(share)} of what the scores spread."
     return below("penalty_spread", share, FAINT_SPREAD_SHARE, text, "more iterations")
@@ -156,9 +157,11 @@ def _spread(evidence: Evidence, tests: int) -> Finding:
 
 def _lowered(evidence: Evidence) -> Finding:
     """Whether β was lowered while KL per response was above its target: a controller of that KL never does this."""
-    logged = series(evidence.history, evidence.kl_name, "objective/kl_coef", "objective/kl_target")
+    metrics = evidence.kl_name, "objective/kl_coef", "objective/kl_target"
+    logged = evidence.logged(*metrics)
     if not logged:
-        return missing("lowered_above_target", "objective/kl_coef and objective/kl_target of each iteration")
+        needs = "objective/kl_coef and objective/kl_target of each iteration"
+        return evidence.lacking("lowered_above_target", needs, *metrics)
     kl, coef, target = logged
     over = kl[:-1] > MISSED_TARGET_RATIO * target[:-1]
     times = int((over & (coef[1:] < coef[:-1])).sum())
@@ -188,11 +191,11 @@ def _reward_scale(temperature: Estimate, evidence: Evidence, tests: int) -> Find
 def c3_where(evidence: Evidence) -> Hypothesis:
     """A few tokens hold most of the KL: the share of the tenth of the tokens with the highest KL."""
     statement = "The KL is paid in few tokens."
-    logged = series(evidence.history, "objective/kl_top_decile_share")
-    drift = evidence.drift()
+    metric = "objective/kl_top_decile_share"
+    logged, drift = evidence.logged(metric), evidence.drift()
     if not logged:
-        needs = "objective/kl_top_decile_share of each iteration"
-        return all_of("C3", statement, [missing("kl_top_decile_share", needs), drift])
+        lacking = evidence.lacking("kl_top_decile_share", f"{metric} of each iteration", metric)
+        return all_of("C3", statement, [lacking, drift])
     share = level(late(logged[0]), evidence.alpha)
     text = f"The tenth of the tokens with the highest KL held {percent(share)} of all KL in the last third of the run."
     concentrated = above("kl_top_decile_share", share, TOP_DECILE_SHARE, text, "more iterations")
@@ -206,17 +209,18 @@ def c4_controller(evidence: Evidence) -> Hypothesis:
     """
     statement = "The controller of β does not catch up."
     needs = "objective/kl, objective/kl_coef and, where it is steered, objective/kl_target of each iteration"
-    logged = series(evidence.history, evidence.kl_name, "objective/kl_coef", "objective/kl_target")
+    metrics = evidence.kl_name, "objective/kl_coef", "objective/kl_target"
+    logged = evidence.logged(*metrics)
     if logged is None:
-        beta = series(evidence.history, "objective/kl_coef")
-        if beta is not None and np.ptp(beta[0]) == 0:
+        beta = evidence.logged("objective/kl_coef")
+        if beta is not None and np.ptp(beta[0]) == 0 and not evidence.adaptive:
             text = f"β was fixed at {beta[0][-1]:.3g}: nothing steers it."
             return any_of("C4", statement, [fact("controller", False, text)])
-        return any_of("C4", statement, [missing("controller", needs)])
+        return any_of("C4", statement, [evidence.lacking("controller", needs, *metrics)])
     kl, coef, target = logged
-    ratio = level(late(kl / target), evidence.alpha)
-    text = f"In the last third of the run KL was {rounded(ratio)} times its target of {target[-1]:g} nats."
-    missed = above("kl_over_target", ratio, MISSED_TARGET_RATIO, text, "more iterations")
+    over = level(late(kl / target), evidence.alpha)
+    text = f"In the last third of the run KL was {rounded(over)} times its target of {target[-1]:g} nats."
+    missed = above("kl_over_target", over, MISSED_TARGET_RATIO, text, "more iterations")
     budget = evidence.config.gate.kl_budget
     setting = (
         f"The target, {target[-1]:g} nats, is {'above' if target[-1] > budget else 'within'} the budget of {budget:g}."
@@ -225,17 +229,20 @@ def c4_controller(evidence: Evidence) -> Hypothesis:
         return any_of("C4", statement, [fact("target_above_budget", True, setting), missed])
     if missed.shown is not True:
         return all_of("C4", statement, [missed], [setting])
-    share, rise = _clipped_share(evidence, kl / target), growth(late(coef), evidence.alpha / 2)
+    share = _clipped_share(evidence, kl / target)
+    rise = exponential(trend(np.log(late(coef)), evidence.alpha / 2)) if coef.min() > 0 else None
     text = f"Its error was clipped in {percent(share)} of these iterations."
     clipped = above("controller_at_clip", share, OFTEN_CLIPPED_SHARE, text, "more iterations")
-    text = f"β still went to {rounded(rise)} times itself in that time."
+    if rise is None:
+        return any_of("C4", statement, [clipped, fact("beta_rises", False, "β was zero.")], [missed.sentence, setting])
+    text = f"β still went to {rounded(rise)} times itself in that time, by a straight line."
     rising = above("beta_rises", rise, 1.0, text, "more iterations")
     return any_of("C4", statement, [clipped, rising], [missed.sentence, setting])
 
 
 def _clipped_share(evidence: Evidence, ratio: Floats) -> Estimate:
     """Share of the last third in which the controller's error was clipped: as logged, else from KL / target."""
-    logged = series(evidence.history, "objective/kl_coef_at_clip")
+    logged = evidence.logged("objective/kl_coef_at_clip")
     values = logged[0] if logged else (np.abs(ratio - 1) >= CONTROLLER_CLIP) * 1.0
     return level(late(np.asarray(values, dtype=np.float64)), evidence.alpha / 2)
 
@@ -243,11 +250,13 @@ def _clipped_share(evidence: Evidence, ratio: Floats) -> Estimate:
 def c5_estimator(evidence: Evidence) -> Hypothesis:
     """The estimator is off: k1 of the sampled tokens differs from the full KL, although both have the same mean."""
     statement = "The KL estimator misreads what the policy does."
-    logged = series(evidence.history, "objective/kl_k1", "objective/kl")
+    # A k1 that cannot be is no reason to look away here: against a sound full KL it is what C5 asks about.
+    logged = None if evidence.at_fault("objective/kl") else series(evidence.history, "objective/kl_k1", "objective/kl")
     unseen = "Neither sees what the policy has stopped saying: KL of the reference from the policy is not logged."
     if not logged:
         needs = "objective/kl_k1 and objective/kl of each iteration"
-        return any_of("C5", statement, [missing("k1_against_full", needs)])
+        lacking = evidence.lacking("k1_against_full", needs, "objective/kl_k1", "objective/kl")
+        return any_of("C5", statement, [lacking])
     k1, full = (values[len(values) // 2 :] for values in logged)
     if (full <= 0).any():
         return any_of("C5", statement, [fact("k1_against_full", False, "KL was zero in the second half of the run.")])

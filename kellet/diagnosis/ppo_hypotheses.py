@@ -8,9 +8,9 @@ import numpy as np
 
 from kellet.diagnosis.evidence import Evidence
 from kellet.diagnosis.hypothesis import Finding, Hypothesis, above, all_of, below, fact, missing
-from kellet.stats.bootstrap import Estimate, Floats
+from kellet.stats.bootstrap import Floats
 from kellet.stats.format import percent, rounded
-from kellet.stats.series import change, growth, late, level, series
+from kellet.stats.series import change, exponential, growth, late, level, start, trend
 
 SMALL_STEP_SHARE = 0.1
 """B2: an update is small when its KL is below this share of the KL from the reference."""
@@ -23,7 +23,7 @@ STOP_HAZARDS = ("tokens/stop_hazard/early", "tokens/stop_hazard/middle")
 def b1_stopping(evidence: Evidence) -> Hypothesis:
     """PPO rewards going on more than stopping, and answers stop less often while they are short."""
     findings = []
-    logged = series(evidence.history, STOP_ADVANTAGE, OTHER_ADVANTAGE)
+    logged = evidence.logged(STOP_ADVANTAGE, OTHER_ADVANTAGE)
     if logged:
         gap = level(first_half(logged[0] - logged[1]), evidence.alpha)
         text = (
@@ -33,7 +33,7 @@ def b1_stopping(evidence: Evidence) -> Hypothesis:
         findings.append(below("advantage_of_stopping", gap, 0.0, text, "more iterations"))
     else:
         needs = f"{STOP_ADVANTAGE} and {OTHER_ADVANTAGE} of each iteration"
-        findings.append(missing("advantage_of_stopping", needs))
+        findings.append(evidence.lacking("advantage_of_stopping", needs, STOP_ADVANTAGE, OTHER_ADVANTAGE))
     findings.append(_hazard(evidence))
     statement = "Advantage falls on going on rather than on stopping, and answers stop later."
     return all_of("B1", statement, findings)
@@ -45,16 +45,17 @@ def first_half(values: Floats) -> Floats:
 
 
 def _hazard(evidence: Evidence) -> Finding:
-    """Change over the run of the share of running answers that stop, in the first two thirds of the length limit."""
-    logged = series(evidence.history, *STOP_HAZARDS)
+    """Trend of the share of running answers that stop, in the first two thirds of the length limit."""
+    logged = evidence.logged(*STOP_HAZARDS)
     if not logged:
-        return missing("stopping_hazard", f"{' and '.join(STOP_HAZARDS)} of each iteration")
+        needs = f"{' and '.join(STOP_HAZARDS)} of each iteration"
+        return evidence.lacking("stopping_hazard", needs, *STOP_HAZARDS)
     mean = (logged[0] + logged[1]) / 2
-    moved = change(mean, evidence.alpha)
+    moved = trend(mean, evidence.alpha)
     text = (
-        f"The share of running answers that stop within the first third of the length limit, and within the second, "
-        f"changed by {rounded(moved, 1, 100.0)} points over the run (mean of the two; {100 * mean[0]:.0f}% at the "
-        "start)."
+        "The share of running answers that stop within the first third of the length limit, and within the second, "
+        f"went from {100 * start(mean):.0f}% to {100 * late(mean).mean():.0f}% (mean of the two; by a straight "
+        f"line {rounded(moved, 1, 100.0)} points over the run)."
     )
     return below("stopping_hazard", moved, 0.0, text, "more iterations")
 
@@ -62,13 +63,22 @@ def _hazard(evidence: Evidence) -> Finding:
 def steps(evidence: Evidence) -> tuple[Floats, Floats, str] | None:
     """KL of each update and KL from the reference ``(T,)``, nats per response, and how the former was measured."""
     name = evidence.kl_name
-    logged = series(evidence.history, "ppo/policy/kl_update", name)
-    if logged:
-        return logged[0], logged[1], "measured after the update"
-    logged = series(evidence.history, "ppo/policy/approxkl", "tokens/response_mean", name)
+    if any(row.get("ppo/policy/kl_update") is not None for row in evidence.history):
+        logged = evidence.logged("ppo/policy/kl_update", name)
+        return (logged[0], logged[1], "measured after the update") if logged else None
+    logged = evidence.logged("ppo/policy/approxkl", "tokens/response_mean", name)
     if logged:
         return logged[0] * logged[1], logged[2], "from approxkl times length, which takes earlier minibatches too"
     return None
+
+
+def too_small(evidence: Evidence, step: Floats, path: Floats) -> bool:
+    """Whether updates of these sizes cannot have gone so far: a measure of them that is zero by construction.
+
+    KL is like a squared distance, so n updates of s nats go at most n²·s nats far; ten times that is granted.
+    """
+    updates = max(len(step), *(row.get("iteration") or 0 for row in evidence.history))
+    return bool((step < 0).any()) or 10 * updates**2 * float(step.mean()) < float(path.max())
 
 
 def b2_path(evidence: Evidence) -> Hypothesis:
@@ -78,22 +88,29 @@ def b2_path(evidence: Evidence) -> Hypothesis:
     drift = evidence.drift()
     if not measured:
         needs = "ppo/policy/kl_update (or ppo/policy/approxkl and tokens/response_mean) and objective/kl"
-        return all_of("B2", statement, [missing("step_share", needs), drift])
+        metrics = "ppo/policy/kl_update", "ppo/policy/approxkl", "tokens/response_mean", evidence.kl_name
+        return all_of("B2", statement, [evidence.lacking("step_share", needs, *metrics), drift])
     step, path, how = measured
     if (late(path) <= 0).any():
         still = fact("step_share", False, "The policy did not move from the reference.")
         return all_of("B2", statement, [still, drift])
+    if too_small(evidence, step, path):
+        needs = (
+            f"the KL of each update: updates of {float(step.mean()):.1g} nats a response ({how}) cannot have gone "
+            f"{float(path.max()):.2g} nats far; a k1 of the update's own samples is about zero whatever it does"
+        )
+        return all_of("B2", statement, [missing("step_share", needs), drift])
     share = level(late(step) / late(path), evidence.alpha)
     size = float(late(step).mean())
     text = (
         f"In the last third of the run an update moved the policy by {size:.2g} nats a response ({how}), which is "
         f"{percent(share, 1)} of its KL from the reference by then."
     )
-    clip = series(evidence.history, "ppo/policy/clipfrac")
+    clip = evidence.logged("ppo/policy/clipfrac")
     if clip:
         text += f" The clip was in force on {percent(level(clip[0], evidence.alpha), 1)} of the tokens."
     context = []
-    signs = series(evidence.history, "ppo/policy/clipfrac_positive", "ppo/policy/clipfrac_negative")
+    signs = evidence.logged("ppo/policy/clipfrac_positive", "ppo/policy/clipfrac_negative")
     if signs:
         shares = [percent(level(values, evidence.alpha), 2) for values in signs]
         context.append(f"By sign of the advantage: {shares[0]} where positive, {shares[1]} where negative.")
@@ -108,25 +125,26 @@ def b3_whitening(evidence: Evidence) -> Hypothesis:
     advantages. So the second finding is whether the KL of the updates fell by less than the square of the signal.
     """
     statement = "Whitening keeps the push up although the signal shrinks."
-    logged = series(evidence.history, "ppo/advantage_std")
+    logged = evidence.logged("ppo/advantage_std")
     if not logged:
-        return all_of("B3", statement, [missing("signal_growth", "ppo/advantage_std of each iteration")])
+        needs = "ppo/advantage_std of each iteration"
+        return all_of("B3", statement, [evidence.lacking("signal_growth", needs, "ppo/advantage_std")])
     signal = growth(logged[0], evidence.alpha)
     text = (
         f"Before whitening, the standard deviation of the advantages went to {rounded(signal)} of what it was at first."
     )
     findings = [below("signal_growth", signal, SHRUNK_SIGNAL, text, "more iterations")]
     measured = steps(evidence)
-    both = series(evidence.history, "ppo/advantage_std", evidence.kl_name)
-    if measured and both and len(measured[0]) == len(both[0]) and (measured[0] > 0).all():
-        excess = change(np.log(measured[0]) - 2 * np.log(both[0]), evidence.alpha)
-        ends = np.exp([excess.value, excess.low, excess.high])
-        kept = Estimate(float(ends[0]), float(ends[1]), float(ends[2]), excess.clusters)
+    both = evidence.logged("ppo/advantage_std", evidence.kl_name)
+    sound = measured and (measured[0] > 0).all() and not too_small(evidence, *measured[:2])
+    if measured and sound and both and len(measured[0]) == len(both[0]):
+        kept = exponential(change(np.log(measured[0]) - 2 * np.log(both[0]), evidence.alpha))
         text = (
             f"A step that follows the signal shrinks with its square; the steps became {rounded(kept, 1)} times that "
             "(Adam scales gradients up as well, so whitening need not be alone in it)."
         )
         findings.append(above("step_kept_up", kept, 1.0, text, "more iterations"))
     else:
-        findings.append(missing("step_kept_up", "ppo/policy/kl_update of each iteration"))
+        needs = "ppo/policy/kl_update of each iteration"
+        findings.append(evidence.lacking("step_kept_up", needs, "ppo/policy/kl_update", evidence.kl_name))
     return all_of("B3", statement, findings)

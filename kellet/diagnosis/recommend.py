@@ -8,19 +8,20 @@ within it.
 
 No recommendation makes the penalty of the run weaker: target and horizon of the controller never go up, β never goes
 down. The exception is the one that uses the room left in the budget: it raises the target, says so, and is made only
-where no hypothesis is supported.
+where no hypothesis is supported and the reward model was judged and cleared (kellet/diagnosis/grounds.py). Where nobody
+could judge it, the first recommendation is to bring what would.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from kellet.diagnosis.evidence import Evidence
-from kellet.diagnosis.hypothesis import Hypothesis
+from kellet.diagnosis.grounds import bring_answers, cleared, judged, log_missing, repair_figures, unjudged
+from kellet.diagnosis.hypothesis import Hypothesis, Recommendation
 from kellet.stats.bootstrap import Estimate
 from kellet.stats.format import percent, rounded
-from kellet.stats.series import late, series
+from kellet.stats.series import late
 
 TARGET_SHARE = 0.25
 """Largest target of the controller, as a share of ``gate.kl_budget``."""
@@ -31,34 +32,20 @@ HORIZON_BATCHES = 8
 """Longest horizon of the controller, in batches: a clipped error then moves β by 2.5% an iteration."""
 
 
-@dataclass(frozen=True)
-class Recommendation:
-    """One change. ``patch`` maps dotted parameters to values, as ``--set key=value`` takes them."""
-
-    change: str
-    patch: Mapping[str, Any]
-    expected_effect: str
-    tradeoff: str
-    because: tuple[str, ...]
-    """Ids of the supported hypotheses that it answers."""
-    measured: Mapping[str, Any] | None = None
-    """What ``python -m flows.remedies`` measured (kellet/remedies/text.py); None until then."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """As in diagnosis.json."""
-        return {**asdict(self), "patch": dict(self.patch), "because": list(self.because)}
-
-
 def recommend(evidence: Evidence, hypotheses: Mapping[str, Hypothesis]) -> tuple[Recommendation, Recommendation]:
     """The first two changes that apply, in order of what they would repair: reward, penalty, then PPO and the rest."""
     supported = {id_ for id_, item in hypotheses.items() if item.supported}
     ranked = [
+        repair_figures(evidence),
+        bring_answers(evidence) if unjudged(hypotheses) else None,
         _length_control(evidence, supported),
         _calibrate(hypotheses),
         _hold_kl(evidence, supported),
         _distrust(evidence, supported),
         _smaller_steps(evidence, supported),
-        _use_room(evidence, supported),
+        _use_room(evidence, hypotheses),
+        None if unjudged(hypotheses) else bring_answers(evidence),
+        log_missing(evidence, hypotheses),
         _look_closer(evidence),
         _more_labels(evidence),
     ]
@@ -120,7 +107,7 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     if settings.controller == "dual" and beta > settings.max_coef:
         patch["policy.kl.max_coef"] = beta
     effect = f"KL near {_nats(target)} a response instead of {rounded(kl, 1)}."
-    if gain is not None and gain.low > 0:
+    if gain is not None and gain.low > 0 and (evidence.answers or not evidence.begins_late):
         left = gain.value * math.sqrt(target / kl.value)
         effect += f" If reward goes with √KL, about {left:.2f} of the gain of {gain.value:.2f} remains."
     what = "Tighten the controller of β" if _steered(evidence) else "Steer β to a target instead of fixing it"
@@ -146,7 +133,7 @@ def _target(evidence: Evidence) -> tuple[float, str]:
 
 def _current_target(evidence: Evidence) -> float:
     """The target in the history; where there is none, that of the parameters."""
-    logged = series(evidence.history, "objective/kl_target")
+    logged = evidence.logged("objective/kl_target")
     return float(logged[0][-1]) if logged else evidence.config.policy.kl.target
 
 
@@ -166,7 +153,7 @@ def _beta(evidence: Evidence, target: float) -> float:
     Never below the run's first or last β.
     """
     kl, gain = evidence.kl, evidence.gain
-    beta = series(evidence.history, "objective/kl_coef")
+    beta = evidence.logged("objective/kl_coef")
     last = float(late(beta[0]).mean()) if beta else evidence.config.policy.kl.init_coef
     first = float(beta[0][0]) if beta else last
     if kl is None or gain is None or gain.low <= 0:
@@ -205,10 +192,12 @@ def _smaller_steps(evidence: Evidence, supported: set[str]) -> Recommendation | 
     )
 
 
-def _use_room(evidence: Evidence, supported: set[str]) -> Recommendation | None:
+def _use_room(evidence: Evidence, hypotheses: Mapping[str, Hypothesis]) -> Recommendation | None:
     kl, gain = evidence.kl, evidence.gain
     budget = evidence.config.gate.kl_budget
-    if supported or kl is None or gain is None or gain.low <= 0 or kl.high > budget / 2:
+    if any(item.supported for item in hypotheses.values()) or not cleared(evidence, hypotheses):
+        return None
+    if evidence.broken or kl is None or gain is None or gain.low <= 0 or kl.high > budget / 2:
         return None
     target = _round(min(1.5 * max(kl.value, 0.1), budget / 2))
     if _steered(evidence) and target <= _current_target(evidence):
@@ -223,10 +212,15 @@ def _use_room(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     )
 
 
-def _look_closer(evidence: Evidence) -> Recommendation:
+def _look_closer(evidence: Evidence) -> Recommendation | None:
+    if not evidence.answers:  # then there is nothing to look at yet: bring_answers
+        return None
     prompts, checks = 2 * evidence.config.evaluation.prompts, max(2 * evidence.config.evaluation.spot_checks, 40)
+    what = "Look closer: more held-out prompts and more spot checks"
+    if not judged(evidence):
+        what = "Have people or a judge compare the answers, more of them, before anything is loosened"
     return Recommendation(
-        "Look closer: more held-out prompts and more spot checks",
+        what,
         {"evaluation.prompts": prompts, "evaluation.spot_checks": checks},
         f"{prompts} prompts and {checks} spot checks: intervals shorter by about 30%.",
         "Twice the cost of evaluation and of people's time; the policy stays as it is.",

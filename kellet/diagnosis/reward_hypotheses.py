@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from kellet.diagnosis.evidence import Evidence, change_in_words, scaled
+from kellet.diagnosis.evidence import Evidence, scaled
 from kellet.diagnosis.hypothesis import MIN_CLUSTERS, Finding, Hypothesis, above, all_of, any_of, fact, missing
+from kellet.diagnosis.observations import change_in_words
 from kellet.gate.style_shift import style_shift
 from kellet.stats.bootstrap import Estimate, Floats
 from kellet.stats.format import percent, rounded

@@ -125,12 +125,16 @@ class Remedies:
 
 
 def arms_of(recommendations: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]], dict[str, Any]]]:
-    """Name, changes and patch of each arm: the first recommendation, the second, both (where they clash, the first)."""
+    """Name, changes and patch of each arm: the first recommendation, the second, both (where they clash, the first).
+
+    A recommendation without a patch asks for evidence and changes no parameter, so it has no arm, nor has 'both' then.
+    """
     first, second = recommendations
     plans = [(FIRST, [first]), (SECOND, [second]), (BOTH, [first, second])]
     return [
         (name, changes, {key: value for change in reversed(changes) for key, value in change["patch"].items()})
         for name, changes in plans
+        if all(change["patch"] for change in changes)
     ]
 
 

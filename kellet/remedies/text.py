@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kellet.remedies.effects import Effect
-from kellet.remedies.measure import BASELINE, BOTH, RULE, MeasuredArm, Remedies
+from kellet.remedies.measure import BASELINE, BOTH, FIRST, RULE, SECOND, MeasuredArm, Remedies
 from kellet.stats.format import aligned, in_words, percent, rounded, value_and_interval
 
 NOT_COMPARABLE = (
@@ -16,6 +16,10 @@ ONE_BY_ONE = "Each interval stands by itself: none is corrected for how many the
 SAME_PROMPTS = (
     "The arm was chosen on the prompts that judged it, the best of several: its gain is somewhat flattered. A "
     "retraining on new data, or with another seed, judges it afresh."
+)
+NO_PATCH = (
+    "Not measured: the {} recommendation of the diagnosis, which changes no parameter. It says what has to be brought "
+    "or repaired first."
 )
 Row = tuple[str, list[str]]
 NOTHING = "–"
@@ -160,12 +164,16 @@ def gives_up(item: MeasuredArm, remedies: Remedies) -> str:
 
 
 def ready(remedies: Remedies) -> str:
-    """Which arm is ready for the next retraining."""
+    """Which arm is ready for the next retraining, and which recommendation has no arm."""
+    made = {item.arm.name for item in remedies.arms}
+    unmeasured = [NO_PATCH.format(name) for name in (FIRST, SECOND) if name not in made]
     if remedies.chosen is None:
-        return f"No arm is promoted by the gate, so none is ready. Rule: {RULE}"
-    if remedies.chosen == BASELINE:
-        return f"The baseline itself is promoted and comes first: nothing has to be changed. Rule: {RULE}"
-    return f"Ready for the next retraining: {remedies.chosen}. {SAME_PROMPTS} Rule: {RULE}"
+        text = "No arm is promoted by the gate, so none is ready."
+    elif remedies.chosen == BASELINE:
+        text = "The baseline itself is promoted and comes first: nothing has to be changed."
+    else:
+        text = f"Ready for the next retraining: {remedies.chosen}. {SAME_PROMPTS}"
+    return " ".join([text, f"Rule: {RULE}", *unmeasured])
 
 
 def to_dict(remedies: Remedies) -> dict[str, Any]:
@@ -185,7 +193,8 @@ def to_dict(remedies: Remedies) -> dict[str, Any]:
 
 def measured_effects(item: MeasuredArm, remedies: Remedies) -> dict[str, Any]:
     """The field ``measured`` of a recommendation in diagnosis.json."""
-    measured = {**_arm(item, remedies), "both": remedies.arm(BOTH).arm.verdict}
+    both = next((arm.arm.verdict for arm in remedies.arms if arm.arm.name == BOTH), None)
+    measured = {**_arm(item, remedies), "both": both}
     return {key: value for key, value in measured.items() if key not in ("changes", "patch", "own_reward_model")}
 
 

@@ -45,7 +45,8 @@ def write_remedies(out: Path, name: str, remedies: Remedies, arms: Mapping[str, 
             (folder / "next.yaml").write_text(text, encoding="utf-8")
         diagnosis = read_json(folder / BASELINE / "diagnosis.json")
         for arm, recommendation in zip((FIRST, SECOND), diagnosis["recommendations"], strict=True):
-            recommendation["measured"] = texts.measured_effects(remedies.arm(arm), remedies)
+            if arm in arms:  # one without a patch has no arm
+                recommendation["measured"] = texts.measured_effects(remedies.arm(arm), remedies)
         write_json(folder / "diagnosis.json", diagnosis)
 
 

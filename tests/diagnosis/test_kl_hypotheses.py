@@ -11,8 +11,8 @@ from tests.helpers.simulated_runs import calibration_card, constant_history
 
 
 def test_price_of_drift_worked_by_hand():
-    # the first three of 30 iterations have reward 1, the last ten have 6; 0.1 per nat · 10 nats / gain 5 = 20%
-    rewards = [1.0] * 3 + list(np.linspace(1, 6, 17)) + [6.0] * 10
+    # the first five of 30 iterations have reward 1, the last ten have 6; 0.1 per nat · 10 nats / gain 5 = 20%
+    rewards = [1.0] * 5 + list(np.linspace(1, 6, 15)) + [6.0] * 10
     history = [
         {"iteration": n + 1.0, "objective/reward": reward, "objective/kl": 10.0, "objective/kl_coef": 0.1}
         for n, reward in enumerate(rewards)
@@ -37,7 +37,8 @@ def test_dilution_needs_both_metrics():
 
 @pytest.mark.parametrize(("growth", "diluted"), [(1.2, True), (1.6, False)])
 def test_a_rise_that_kl_per_token_hides_by_hand(growth, diluted):
-    # over the second half KL of a response doubles; √2 = 1.41 times would be half of that on the logarithmic scale
+    # over the second half KL of a response doubles; √2 = 1.41 times would be half of that on the logarithmic scale. The
+    # last four of its twelve iterations are on average (8 + 9 + 10 + 11)/4/11 = 19/22 of the way
     half = np.linspace(0, 1, 12)
     rows = [
         {"iteration": n + 1.0, "objective/kl": 10 * 2.0**x, "objective/kl_per_token": 0.3 * growth**x}
@@ -45,7 +46,9 @@ def test_a_rise_that_kl_per_token_hides_by_hand(growth, diluted):
     ]
     finding = c2_scale(Evidence(history=rows)).findings[0]
     assert (finding.name, finding.shown) == ("rise_hidden_per_token", diluted)
-    assert f"became 2.00 [2.00, 2.00] times itself, that of a token {growth:.2f}" in finding.sentence
+    response, token = 2 ** (19 / 22), growth ** (19 / 22)
+    assert f"went to {response:.2f} [{response:.2f}, {response:.2f}] times its level at first" in finding.sentence
+    assert f"that of a token to {token:.2f}" in finding.sentence
 
 
 @pytest.mark.parametrize(("falls", "shown"), [(0, False), (1, False), (2, True)])
