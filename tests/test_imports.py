@@ -24,6 +24,7 @@ ROOMS = (
     ("policy", "evaluation"),
     ("gate",),
     ("diagnosis", "remedies"),
+    ("live",),
     ("report",),
     ("cli",),
 )

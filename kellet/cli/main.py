@@ -9,7 +9,7 @@ import os
 import click
 
 from kellet import __version__
-from kellet.cli import data, diagnosis, gate, models, report, review
+from kellet.cli import data, diagnosis, follow, gate, models, report, review
 from kellet.cli.options import Verbs
 
 
@@ -39,6 +39,7 @@ for verb in (
     gate.gate_power,
     diagnosis.diagnose,
     diagnosis.import_logs,
+    follow.follow,
     report.report,
     report.compare_runs,
     models.export,

@@ -5,10 +5,12 @@ for a warning; the verdict is the gate's. ``policy.stop_on`` names alarms that e
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from kellet.config.run import Config
-from kellet.config.training import Alarm
-from kellet.policy.metrics import IterationMetrics
+if TYPE_CHECKING:  # torch is loaded by metrics.py, and kellet/live/ reads the thresholds without it
+    from kellet.config.run import Config
+    from kellet.config.training import Alarm
+    from kellet.policy.metrics import IterationMetrics
 
 ENTROPY_LEFT = 0.25
 """Share of the first iteration's entropy under which the policy has collapsed."""
@@ -20,7 +22,7 @@ CORRELATED = 0.7
 """... and reward and length correlate by more than this over the last ``alarm_patience`` iterations."""
 
 
-def alarms(history: Sequence[IterationMetrics], config: Config) -> dict[Alarm, str]:
+def alarms(history: Sequence["IterationMetrics"], config: "Config") -> dict["Alarm", str]:
     """The alarms that ring after the last iteration, in words."""
     if not history:
         return {}
@@ -56,7 +58,7 @@ def alarms(history: Sequence[IterationMetrics], config: Config) -> dict[Alarm, s
     return ringing
 
 
-def _number(row: IterationMetrics, name: str) -> float:
+def _number(row: "IterationMetrics", name: str) -> float:
     value = row[name]
     return float("nan") if value is None else value
 

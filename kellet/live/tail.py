@@ -1,0 +1,92 @@
+"""A file that another process appends to: the lines that are new, whole ones only."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from kellet.errors import DataError
+
+PACKED = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK": "a zip file", b"(\xb5/\xfd": "zstd"}
+"""First bytes of files that do not grow by lines."""
+
+
+class Tail:
+    """Lines of ``path`` as they are completed. A line that has no end yet waits for it.
+
+    A file that was replaced is read to its end, then the new one from its beginning; one that became shorter is read
+    from its beginning again. ``notes`` gathers what has to be said of this, until it is taken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self.line = 0
+        """Number of the last line that was returned."""
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        self._gone = False
+
+    def lines(self, last: bool = False) -> list[tuple[int, str]]:
+        """(number, text) of each new line; with ``last`` also of one without an end."""
+        if self._file is None and not self._open():
+            return []
+        found = self._read()
+        if self._replaced():
+            found += self._flush()
+            self.notes.append(f"{self.path} was replaced by another file: that one is read from its beginning")
+            self._close()
+            if self._open():
+                found += self._read()
+        if last:
+            found += self._flush()
+        return found
+
+    def _open(self) -> bool:
+        try:
+            self._file = self.path.open("rb")
+        except FileNotFoundError:
+            if self.line and not self._gone:
+                self._gone = True
+                self.notes.append(f"{self.path} is gone; waiting for it to come back")
+            return False
+        self._gone = False
+        self.line, self._rest = 0, b""
+        head = self._file.peek(4)[:4] if hasattr(self._file, "peek") else b""
+        kind = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+        if kind:
+            raise DataError(f"{self.path} is {kind}, which does not grow by lines; use kellet import-logs {self.path}")
+        return True
+
+    def _read(self) -> list[tuple[int, str]]:
+        if self._file is None:
+            return []
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            self.notes.append(f"{self.path} became shorter: it is read from its beginning again")
+            self._file.seek(0)
+            self.line, self._rest = 0, b""
+        *whole, self._rest = (self._rest + self._file.read()).split(b"\n")
+        return [self._numbered(line) for line in whole]
+
+    def _flush(self) -> list[tuple[int, str]]:
+        rest, self._rest = self._rest, b""
+        return [self._numbered(rest)] if rest.strip() else []
+
+    def _numbered(self, line: bytes) -> tuple[int, str]:
+        self.line += 1
+        return self.line, line.decode("utf-8-sig" if self.line == 1 else "utf-8", errors="replace").rstrip("\r")
+
+    def _replaced(self) -> bool:
+        """Whether the path leads to another file than the one that is open."""
+        if self._file is None:
+            return False
+        try:
+            there = self.path.stat()
+        except FileNotFoundError:
+            return False
+        here = os.fstat(self._file.fileno())
+        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -1,0 +1,164 @@
+"""One logged row of a trainer, in Kellet's names and units, by the names of kellet/diagnosis/trainers.py.
+
+Which of their metrics is read for one of ours is decided when it is first seen and then stays, so that one course never
+holds two kinds of KL; the rules are those of ``kellet import-logs``.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kellet.data.account import Entry
+from kellet.diagnosis.import_logs import CORE, translate
+from kellet.diagnosis.log_lines import number
+from kellet.diagnosis.log_names import OURS, chosen_names, slot
+from kellet.diagnosis.log_order import STEPS
+from kellet.diagnosis.trainers import MAPPED, TRAINERS, Estimator, Name, Trainer
+from kellet.errors import InputError
+from kellet.live.course import Step
+
+UNRECOGNISED_ROWS = 3
+"""Rows without a known trainer after which this is said."""
+LOSSES = ("loss", "grad_norm")
+"""A name with one of these in its last part is watched for figures that are not finite, whoever logs it."""
+Figures = dict[str, float | None]
+
+
+class Translator:
+    """Translates row by row; ``notes`` gathers what has to be said once, until it is taken.
+
+    ``trainer`` is a key of TRAINERS, or None to recognise it; ``mapped`` has their metric for some of OURS.
+    """
+
+    def __init__(
+        self, trainer: str | None = None, estimator: Estimator | None = None, mapped: Mapping[str, str] | None = None
+    ) -> None:
+        if trainer is not None and trainer not in TRAINERS:
+            raise InputError(f"the trainer is {trainer!r}; it takes one of {', '.join(TRAINERS)}, or none")
+        self.trainer = trainer
+        self.estimator = estimator
+        self.mapped = dict(mapped or {})
+        unknown = sorted(set(self.mapped) - set(OURS))
+        if unknown:
+            raise InputError(f"mapped has {unknown[0]!r}; it takes one of {', '.join(OURS)}")
+        self.notes: list[str] = []
+        self.rows = 0
+        self.seen: Counter[str] = Counter()
+        """The names in the rows of training steps, and in how many each was a finite number."""
+        self.used: dict[str, Name] = {}
+        """What is read, one for each slot of a history."""
+        self._said: set[str] = set()
+        self._strange = 0
+
+    @property
+    def source(self) -> Trainer:
+        """Whose names the rows have."""
+        return MAPPED if self.trainer is None else TRAINERS[self.trainer]
+
+    def step(self, logged: Mapping[str, Any], iteration: float | None = None) -> Step | None:
+        """The row as a Step; None for one that is of no training step (an evaluation, a summary)."""
+        row = numeric(logged)
+        if self.trainer is None:
+            self.trainer = next((name for name, known in TRAINERS.items() if known.recognised(row)), None)
+        core = {name.theirs for name in self.source.names if name.ours in CORE} | set(self.mapped.values())
+        if not core & set(row) and not (self.trainer is None and "loss" in row):
+            self._strange += int(self.trainer is None and bool(row))
+            if self._strange == UNRECOGNISED_ROWS:
+                self._say_what_is_missing(row)
+            return None
+        self.rows += 1
+        self.seen.update({name: int(value is not None and math.isfinite(value)) for name, value in row.items()})
+        self._choose(row)
+        logged_at = next((row[name] for name in STEPS if row.get(name) is not None), None)
+        at = float(next(value for value in (iteration, logged_at, self.rows) if value is not None))
+        read = {name.theirs for name in self.used.values()}
+        metrics = translate(row, replace(self.source, names=tuple(self.used.values()))) if self.used else {}
+        broken = tuple(name for name, value in row.items() if _is_broken(name, value, name in read))
+        if self.rows == UNRECOGNISED_ROWS:
+            self._say_what_is_missing(row)
+        return Step(at, {"iteration": at, **metrics}, broken)
+
+    def account(self) -> list[Entry]:
+        """What each name of the rows was taken for."""
+        read = {name.theirs: name for name in self.used.values()}
+        entries = []
+        for theirs, usable in self.seen.items():
+            name, known = read.get(theirs), self.source.name(theirs)
+            if name is not None:
+                entries.append(Entry(theirs, name.metric, name.why, usable / self.rows))
+            elif theirs in STEPS:
+                entries.append(Entry(theirs, "iteration", "the order of the rows", usable / self.rows))
+            else:
+                rival = self.used.get(slot(known.ours)) if known is not None and known.ours else None
+                instead = f": {rival.theirs} is read instead" if rival else ""
+                entries.append(Entry(theirs, "", f"{known.why}{instead}" if known else "not read"))
+        return entries
+
+    def _choose(self, row: Figures) -> None:
+        """Decide what is read for each slot that has nothing yet; say where two names claim one."""
+        mapped = {ours: theirs for ours, theirs in self.mapped.items() if theirs in row and slot(ours) not in self.used}
+        try:
+            chosen = chosen_names([row], self.source, self.estimator, mapped)
+        except InputError as error:  # of a mapped KL whose kind is not known
+            self._say(f"WARNING: {error}")
+            self.mapped = {ours: theirs for ours, theirs in self.mapped.items() if ours not in mapped}
+            chosen = chosen_names([row], self.source, self.estimator)
+        for name in chosen:
+            place = slot(name.ours)
+            if place in self.used:
+                continue
+            self.used[place] = name
+            rivals = [
+                other.theirs
+                for other in self.source.names
+                if slot(other.ours) == place and other.theirs in row and other.theirs != name.theirs
+            ]
+            if rivals:
+                self._say(
+                    f"{name.theirs!r} and {', '.join(map(repr, rivals))} both are {name.ours}; {name.theirs!r} is read "
+                    f"({name.why}); map {name.ours} to another to read that"
+                )
+            if name.estimator:
+                self._say(f"KL ({name.theirs!r}) is read as {name.estimator}: {name.why}")
+
+    def _say_what_is_missing(self, row: Figures) -> None:
+        unseen = [f"{theirs!r} ({ours})" for ours, theirs in self.mapped.items() if theirs not in self.seen]
+        if unseen:
+            self._say(f"WARNING: no row has {', '.join(unseen)}, which are mapped")
+        if self.trainer is None and not self.mapped:
+            wanted = ", ".join(
+                f"{' with '.join(sorted(known.markers[0]))} ({known.title})"
+                for known in TRAINERS.values()
+                if known.markers
+            )
+            self._say(
+                "no trainer is recognised by its metrics, so only losses and gradients are watched and there is no "
+                f"history; looked for {wanted}; found {', '.join(map(repr, list(row)[:12]))}. Name the trainer, "
+                "or map Kellet's metrics to its own"
+            )
+
+    def _say(self, note: str) -> None:
+        if note not in self._said:
+            self._said.add(note)
+            self.notes.append(note)
+
+
+def numeric(logged: Mapping[str, Any]) -> Figures:
+    """The numbers of a row, by their names without the folder ``train/``; what is no number is left out, null stays."""
+    figures: Figures = {}
+    for key, value in logged.items():
+        plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
+        found = number(plain)
+        name = str(key) if str(key).removeprefix("train/") in logged else str(key).removeprefix("train/")
+        if plain is None or found is not None:
+            figures[name] = found
+    return figures
+
+
+def _is_broken(name: str, value: float | None, is_read: bool) -> bool:
+    """Whether a figure that has to be a finite number is none; null counts only for what is read."""
+    if value is None:
+        return is_read
+    return not math.isfinite(value) and (is_read or any(part in name.rpartition("/")[2] for part in LOSSES))
