@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kellet.data.csv_dialect import find_dialect
-from kellet.data.record import Record, repeated
+from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
 
 PIECE = 1 << 18
@@ -56,6 +56,11 @@ def csv_records(path: Path, text: TextIO, notes: list[str], short_rows: bool) ->
             elif header is not None and fields:
                 if short_rows:
                     fields += [""] * (len(header) - len(fields))
+                if len(header) == 1 and lines.ends_alone():
+                    raise DataError(
+                        f"{path}: line {lines.last} has a carriage return outside quotes, where lines end with line "
+                        "feeds: one row or two? Quote such fields, or write all line ends alike"
+                    )
                 quoting.check(fields, lines, len(header))
                 yield _record(header, fields, lines)
             lines.start_row()
@@ -82,7 +87,7 @@ def _record(header: list[str], fields: list[str], lines: "_Lines") -> Record:
 
 
 def _broken(path: Path, lines: "_Lines", error: csv.Error) -> DataError:
-    where = f"{path}: the row that starts on line {lines.first} cannot be read ({error}, noticed on line {lines.last})"
+    where = f"{path}: the row that starts on line {lines.first} cannot be read ({shown(str(error))}, noticed on line {lines.last})"
     if any('\\"' in line for line in lines.row):
         return DataError(
             f'{where}; its quotes are escaped by backslashes (\\"), wanted doubled ones (""); write it so '
@@ -161,6 +166,10 @@ class _Lines:
     def last(self) -> int:
         """The number of the row's last line."""
         return self.first + sum(map(self._ends, self.row[:-1]))
+
+    def ends_alone(self) -> bool:
+        """Whether the row ends with a carriage return although lines end otherwise."""
+        return self.row[-1].endswith("\r") and not self._old_mac
 
     def _ends(self, line: str) -> bool:
         # A carriage return alone ends a line only in files that have no other line ends.

@@ -99,13 +99,16 @@ def _not_decoded(path: Path, packed: bool, encoding: str, error: UnicodeDecodeEr
     """The error, in UTF-8 with the number of the line; a line ends with a line feed."""
     if not encoding.startswith("utf-8"):
         return DataError(f"{path} is not sound {encoding.upper()}: {error.reason}; save it as UTF-8")
+    number = 0
     with gzip.open(path) if packed else path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
+        try:
+            for number, line in enumerate(lines, start=1):
                 line.decode()
-            except UnicodeDecodeError as wrong:
-                return DataError(
-                    f"{path} is not UTF-8: byte 0x{line[wrong.start]:02x} on line {number}; "
-                    "if it is WINDOWS-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8"
-                )
-    return DataError(f"{path} is not UTF-8: it ends in the middle of a character; copy it again")
+        except UnicodeDecodeError as wrong:
+            return DataError(
+                f"{path} is not UTF-8: byte 0x{wrong.object[wrong.start]:02x} on line {number}; "
+                "if it is WINDOWS-1252, convert it: iconv -f WINDOWS-1252 -t UTF-8"
+            )
+        except (EOFError, gzip.BadGzipFile, zlib.error) as broken:
+            return DataError(f"{path} is not a sound gzip file: {broken}; copy it again")
+    return DataError(f"{path} is not UTF-8; save it as UTF-8")
