@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kellet.stats.words import as_read
+
 Verdict = tuple[bool, str]
 """Whether the table passes, and what was observed."""
 
@@ -42,7 +44,7 @@ def expect_column_pair_values_to_be_equal(table: pd.DataFrame, column_A: str, co
 
 
 def expect_answers_to_differ(table: pd.DataFrame, column_A: str, column_B: str) -> "pd.Series[bool]":  # noqa: N803
-    """Two texts that differ when white space at their ends is left out."""
+    """Two texts that differ when white space at their ends and idle characters are left out."""
     return _there(table, column_A, column_B) & ~differ_when_stripped(table[column_A], table[column_B])
 
 
@@ -87,7 +89,7 @@ def expect_no_prompt_in_two_splits(table: pd.DataFrame) -> Verdict:
 
 
 def expect_no_near_copy_in_two_splits(table: pd.DataFrame, copies: int) -> Verdict:  # noqa: ARG001  # it is counted
-    """The same, case and white space left out; the count is given."""
+    """The same, case, white space and invisible characters left out; the count is given."""
     return copies == 0, f"{copies} prompts"
 
 
@@ -153,9 +155,9 @@ def judge_table(name: str, table: pd.DataFrame, given: dict[str, Any]) -> Verdic
 
 
 def differ_when_stripped(one: "pd.Series[Any]", other: "pd.Series[Any]") -> "pd.Series[bool]":
-    """Whether two texts differ beside white space at their ends; of a missing one it does not say."""
+    """Whether two texts read differently (:func:`kellet.stats.words.as_read`); of a missing one it does not say."""
     pairs = zip(one, other, strict=True)
-    differ = [not (isinstance(a, str) and isinstance(b, str)) or a.strip() != b.strip() for a, b in pairs]
+    differ = [not (isinstance(a, str) and isinstance(b, str)) or as_read(a) != as_read(b) for a, b in pairs]
     return pd.Series(np.array(differ, dtype=bool), index=one.index)
 
 

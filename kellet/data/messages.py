@@ -72,15 +72,16 @@ def conversation_of(value: Any, tools: Any = None) -> tuple[Messages, list[dict[
 
 
 def left_out(value: Any) -> set[str]:
-    """The fields of a conversation's messages that have a value and are ignored; empty for what is none."""
-    found = _list_of(value)
-    messages = [] if found is None else found[0]
+    """The fields of a conversation's messages that have a value and are ignored; empty for what as_messages refuses."""
+    try:
+        found = _list_of(value) if _conversation(value) else None
+    except ValueError:
+        return set()
     return {
         key
-        for message in messages
-        if isinstance(message, Mapping)
+        for message in (found[0] if found is not None else ())
         for key, field in _fields(message).items()
-        if key in IGNORED and not absent(field) and not (key == "name" and _role_of(message) == "tool")
+        if key in IGNORED and not absent(field) and not (key == "name" and _role(message, 0)[0] == "tool")
     } - {"type"}
 
 
@@ -163,11 +164,6 @@ def _role(message: Mapping[Any, Any], number: int) -> tuple[str, str]:
         known = "; ".join(f"{role} ({', '.join(names[1:])})" for role, names in ROLES.items())
         raise ValueError(f"message {number} has the role {short(value)}; known are {known}, {', '.join(CALL_ROLES)}")
     return role, key
-
-
-def _role_of(message: Mapping[Any, Any]) -> str | None:
-    fields = _fields(message)
-    return next((_known(fields[key]) for key in (*ROLE_KEYS, "type") if not absent(fields.get(key))), None)
 
 
 def _known(value: Any) -> str | None:

@@ -19,6 +19,7 @@ from kellet.errors import DataError, InputError
 from kellet.files import content_hash
 from kellet.stats.format import percent
 from kellet.stats.win_rate import wilson
+from kellet.stats.words import word_count
 
 BY_ITSELF = ("quarantined_share", "longer_preferred", "labels_to_vary")
 """The table checks that a batch must pass by itself; the others are about the whole data set."""
@@ -103,7 +104,7 @@ def describe(comparison: dict[str, Any]) -> list[str]:
 
 
 def _longer(table: pd.DataFrame) -> dict[str, Any]:
-    words = [table[side].map(lambda text: len(text.split())) for side in ("chosen", "rejected")]
+    words = [table[side].map(word_count) for side in ("chosen", "rejected")]
     return _share(int((words[0] > words[1]).sum()), int((words[0] != words[1]).sum()))
 
 

@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pandas as pd
 
 from kellet.config.data import Data, Prompts
-from kellet.data.conversation import as_messages, as_text, to_prompt
+from kellet.data.conversation import as_text, prompt_of, to_prompt
 from kellet.data.raw_files import read_records
 from kellet.data.record import shown
 from kellet.data.spill import QUARANTINE
 from kellet.errors import DataError
+from kellet.stats.words import seen
 
 FILE, REFUSED = "prompts.parquet", "prompts_quarantine.parquet"
 IN_TRAINING = "also a training prompt (case and white space left out)"
@@ -32,8 +34,9 @@ def prompts_of(preferences: Path, split: str) -> list[str]:
 
 
 def prompt_key(prompt: str) -> str:
-    """The prompt without differences in case and white space."""
-    return " ".join(as_text(prompt).casefold().split())
+    """The prompt without differences in case, white space, invisible characters and Unicode's normal forms (NFC)."""
+    text = as_text(prompt).casefold()
+    return " ".join((text if text.isascii() else normalize("NFC", seen(text))).split())
 
 
 def prepare_prompts(data: Data, root: Path, folder: Path) -> dict[str, Any]:
@@ -71,14 +74,9 @@ def _read(split: str, name: str, path: Path, source: Prompts) -> Sequence[dict[s
         present |= set(record.values or ())
         value, reason = (record.values or {}).get(column), record.reason
         try:
-            messages = as_messages(value)
+            prompt = _prompt(value, (record.values or {}).get("tools"), source)
         except ValueError as error:
-            messages, reason = None, str(error)
-        if source.conversation and isinstance(value, str) and not messages:
-            messages = [{"role": "user", "content": value}]
-        prompt = to_prompt(messages) if messages else value
-        if prompt is not None and not isinstance(prompt, str):
-            prompt, reason = None, f"{column} is a {type(value).__name__}, wanted a text"
+            prompt, reason = None, str(error)
         origin = {"file": name, "line": record.line, "row": record.text}
         rows.append({"prompt": prompt, "split": split, "reason": reason} | origin)
     if column not in present:
@@ -86,6 +84,15 @@ def _read(split: str, name: str, path: Path, source: Prompts) -> Sequence[dict[s
             f"{path}: no column {column!r}; found {', '.join(map(shown, sorted(present)))}; set data.prompts.column"
         )
     return rows
+
+
+def _prompt(value: Any, tools: Any, source: Prompts) -> str | None:
+    prompt = prompt_of(value, tools)
+    if prompt is None and value is not None and not isinstance(value, str):
+        raise ValueError(f"{source.column} is a {type(value).__name__}, wanted a text")
+    if prompt is None and value is not None and source.conversation:
+        return to_prompt([{"role": "user", "content": value}])
+    return value if prompt is None else prompt
 
 
 def _refuse(counts: dict[str, int], reasons: Counter[str], rows: int, data: Data) -> None:

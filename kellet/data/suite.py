@@ -6,7 +6,9 @@ judges by the functions of kellet/data/checks.py, and where there are Data Docs 
 same names (kellet/data/expectations.py holds those that it does not have).
 
 Decided here:
-- Two answers that differ only in white space at their ends are equal: such a pair carries no preference.
+- A text of white space and invisible characters alone is empty (kellet/stats/words.py).
+- Two answers that differ only in white space at their ends, or in characters that do not change how a text reads, are
+  equal: such a pair carries no preference.
 - Of exact duplicates (prompt, chosen, rejected and annotator) the first is kept.
 - A contradiction is the same two answers to the same prompt judged both ways by the same annotator, or both ways
   without an annotator. All its rows go to quarantine: nothing says which is right, and keeping one would be a coin
@@ -22,8 +24,8 @@ import pandas as pd
 
 from kellet.config.data import Data, Validation
 from kellet.data.annotators import SET_ASIDE
+from kellet.stats.words import BLANK
 
-BLANK = r"\s\u00a0\u1680\u2000-\u200d\u2028\u2029\u202f\u205f\u2060\u3000\ufeff"
 TROUBLE = (
     "\ufffd"  # what a decoder puts where bytes made no sense
     "|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"  # control characters except tab and line ends
@@ -132,7 +134,7 @@ def table_expectations(table: pd.DataFrame, summary: Mapping[str, Any], data: Da
         ),
         Expectation("no prompt in two splits", "expect_no_prompt_in_two_splits", {}),
         Expectation(
-            "no prompt in two splits that differs in case or white space only (data.split.normalise)",
+            "no prompt in two splits but for case, white space and invisible characters (data.split.normalise)",
             "expect_no_near_copy_in_two_splits",
             {"copies": copies},
             severity="warning",

@@ -20,6 +20,7 @@ from kellet.data.checks import ROWS, judge_table
 from kellet.data.conversation import last_message
 from kellet.data.suite import Expectation, pair_expectations, row_expectations, table_expectations
 from kellet.errors import DataError
+from kellet.stats.words import word_count
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def row_keys(rows: pd.DataFrame, prompt_key: Callable[[str], str]) -> pd.DataFra
     return pd.DataFrame(
         {name: keys[name] for name in kept}
         | {
-            f"{side}_words": [len(text.split()) if isinstance(text, str) else 0 for text in rows[side]]
+            f"{side}_words": [word_count(text) if isinstance(text, str) else 0 for text in rows[side]]
             for side in ("chosen", "rejected")
         }
         | {

@@ -18,6 +18,7 @@ from kellet.stats.format import percent, rounded
 from kellet.stats.style import style
 from kellet.stats.win_rate import win_rate
 from kellet.stats.within_prompt import correlation, equal_length_gain
+from kellet.stats.words import word_count
 
 LONGER_CHOSEN_SHARE = 0.55
 """A1: the labels prefer longer answers when the longer one was chosen in more than this share of pairs."""
@@ -185,4 +186,4 @@ def _courtesy(prompts: Iterable[str], answers: Iterable[str]) -> Floats:
 
 def word_counts(texts: Iterable[str]) -> Floats:
     """Number of words in each text."""
-    return np.array([len(text.split()) for text in texts], dtype=np.float64)
+    return np.array([word_count(text) for text in texts], dtype=np.float64)

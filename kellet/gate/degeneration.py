@@ -13,11 +13,13 @@ from kellet.config.judgement import Gate
 from kellet.evaluation.answers import Answers
 from kellet.gate.checks import Criterion, GateCheck, Threshold, cannot_tell, check_threshold
 from kellet.stats.shares import share_difference
+from kellet.stats.words import characters_a_word, is_blank, words
 
 REPEATED_SENTENCE_WORDS = 4
 """A sentence of at least this many words that occurs twice is a repetition; shorter ones ('Thank you.') are not."""
 REPEATED_GRAM = (4, 3)
-"""So is a run of this many words that occurs this many times: (words, times)."""
+"""So is a run of this many words that occurs this many times: (words, times). In a script without spaces, here and in a
+sentence, twice as many characters are needed as words."""
 STOCK_SHARE = 0.2
 """An answer is a duplicate when its text answers more than this share of the prompts (and at least three of them).
 
@@ -61,7 +63,7 @@ def _share_check(name: str, a: Answers, b: Answers, marks_a: Any, marks_b: Any, 
 
 
 def _empty(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
-    return np.array([not text.strip() for text in responses])
+    return np.array([is_blank(text) for text in responses])
 
 
 def repetitive(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
@@ -74,13 +76,14 @@ def repetitive(responses: Sequence[str]) -> npt.NDArray[np.bool_]:
 
 
 def _repeats(text: str) -> bool:
-    sentences = [tuple(part.split()) for part in re.split(r"[.!?]+(?:\s+|$)|\n+", text)]
-    long = [sentence for sentence in sentences if len(sentence) >= REPEATED_SENTENCE_WORDS]
+    scale = characters_a_word(text)
+    sentences = [tuple(words(part)) for part in re.split(r"[.!?]+(?:\s+|$)|[。！？｡]+|\n+", text)]
+    long = [sentence for sentence in sentences if len(sentence) >= REPEATED_SENTENCE_WORDS * scale]
     if len(set(long)) < len(long):
         return True
     size, times = REPEATED_GRAM
-    words = text.split()
-    grams = list(zip(*(words[start:] for start in range(size)), strict=False))
+    each = words(text)
+    grams = list(zip(*(each[start:] for start in range(size * scale)), strict=False))
     if len(grams) - len(set(grams)) < times - 1:
         return False
     counts: dict[tuple[str, ...], int] = {}

@@ -17,8 +17,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kellet.stats.words import characters_a_word, words
+
 RUN = 3
-"""Words in a run of ``echo`` and ``repetition``: shorter ones repeat by chance in any text."""
+"""Words in a run of ``echo`` and ``repetition``: shorter ones repeat by chance in any text. In a script without spaces
+it is twice as many characters."""
 _COURTESY = re.compile(
     r"\b(thank(s| you)|appreciate|sorry|apolog\w+|(happy|glad|pleased|delighted|love) to|pleasure|hesitate|feel free"
     r"|(value|valued) (you|customer|member)|satisfaction|hope (that )?(you|this|it)|understand how|dedicated"
@@ -65,10 +68,15 @@ def style(prompt: str, response: str) -> Style:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of ``text``: split after . ! or ? before white space, and at line ends; none is empty."""
-    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if part.strip()]
+    """The sentences of ``text``: split after .!? before white space, after 。！？ and at line ends; none is empty."""
+    return [
+        part.strip()
+        for part in re.split(r"(?<=[.!?])\s+|(?<=[。！？｡])(?![。！？｡」』”’）])|\n+", text)
+        if part.strip()
+    ]
 
 
 def _runs(text: str) -> Iterator[tuple[str, ...]]:
-    words = re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.lower())
-    return zip(*(words[begin:] for begin in range(RUN)), strict=False)
+    found = re.findall(r"[^\W_]+(?:['’][^\W_]+)*", text.lower())
+    each = found if text.isascii() else [word for token in found for word in words(token)]
+    return zip(*(each[begin:] for begin in range(RUN * characters_a_word(text))), strict=False)

@@ -21,6 +21,8 @@ IDLE = r"\u00ad\u115f\u1160\u180e\u200b\u200e\u200f\u2060-\u2064\u3164\ufeff\uff
 """Those that do not change how the text around them reads: not joiners, variation selectors, tags, overrides."""
 _FLAG = "\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f"  # England, Scotland: a black flag with the name in tags
 _UNSEEN = re.compile(rf"({_FLAG})|(?!\s)[{BLANK}]")
+_VISIBLE = re.compile(f"[^{BLANK}]")
+_IDLE = re.compile(f"[{IDLE}]")
 _SOUTH_EAST = (
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17DC), (0x1950, 0x19DF)),
     *((0x1A20, 0x1AAF), (0xA9E0, 0xA9FF), (0xAA60, 0xAADF)),
@@ -43,6 +45,11 @@ def words(text: str) -> list[str]:
     return [word for token in tokens for word in (_WORD.findall(token) if _UNSPACED.search(token) else [token])]
 
 
+def characters_a_word(text: str) -> int:
+    """How many of :func:`words` say about as much as a word between spaces: 1, or 2 in a script without spaces."""
+    return 1 if text.isascii() or _UNSPACED.search(text) is None else 2
+
+
 def word_count(text: str) -> int:
     """The number of :func:`words`."""
     return len(words(text))
@@ -61,4 +68,6 @@ def seen(text: str) -> str:
     return text if text.isascii() else _UNSEEN.sub(lambda match: match[1] or "", text)
 
 
-_VISIBLE = re.compile(f"[^{BLANK}]")
+def as_read(text: str) -> str:
+    """``text`` without white space at its ends and characters that do not change how it reads: to compare answers."""
+    return text.strip() if text.isascii() else _IDLE.sub("", text).strip()

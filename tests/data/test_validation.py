@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from kellet.config.data import Data, Split, Validation
+from kellet.data.conversation import to_prompt
 from kellet.data.data_docs import write_docs
 from kellet.data.preferences import read_file
 from kellet.data.prepare import examine
@@ -35,6 +36,10 @@ def test_each_bad_row_gets_its_reason_and_sound_ones_none(tmp_path: Path) -> Non
         (row(2, prompt=" \n"), "prompt is empty"),
         (row(3, chosen=""), "chosen is empty"),
         (row(4, rejected="\u200b\u00a0"), "rejected is empty"),
+        (row(12, chosen="\u3164\u3164"), "chosen is empty"),
+        (row(13, chosen="\u2800\n\U000e0001"), "chosen is empty"),
+        (row(14, prompt="\ufe0f\u202e\u00ad"), "prompt is empty"),
+        (row(15, chosen="Same.", rejected="Sa\u200bme.\ufeff"), "chosen and rejected are equal"),
         (row(5, chosen="Same.", rejected=" Same.\n"), "chosen and rejected are equal"),
         (row(6, prompt="p" * 51), "prompt is longer than 50 characters"),
         (row(7, rejected="r" * 61), "rejected is longer than 60 characters"),
@@ -42,6 +47,10 @@ def test_each_bad_row_gets_its_reason_and_sound_ones_none(tmp_path: Path) -> Non
         (row(9, prompt="Where\x00?"), "prompt has encoding trouble"),
     ]
     sound = [row(10, chosen="Façade\tin\r\nSÃO PAULO, 20 °C – “yes” 👍 naïve"), row(11, prompt="p" * 50)]
+    sound += [
+        row(20, prompt="أين طردي؟", chosen="👍🏽", rejected="👎"),
+        row(21, chosen="می\u200cروم", rejected="میروم"),
+    ]
     result = reasons(tmp_path, *(each for each, _ in bad), *sound, max_prompt_chars=50, max_answer_chars=60)
     assert result == {number: reason for number, (_, reason) in enumerate(bad)}
 
@@ -149,6 +158,34 @@ def test_pairs_of_equal_length_do_not_count_in_the_band() -> None:
     report = judged(table(chosen=chosen, rejected=THREE))
     assert report.failed == ()
     assert report.warnings == ()
+
+
+def test_answers_without_spaces_between_words_have_a_length() -> None:
+    long, short = "您的包裹今天已经寄出，明天就到。", "不知道。"
+    with pytest.raises(DataError, match="the longer answer was chosen in all 40 pairs"):
+        judged(table(chosen=long, rejected=[short, "不清楚啊。"] * 20)).raise_if_failed()
+    report = judged(table(chosen=[long, short] * 20, rejected=[short, long] * 20))
+    assert report.failed == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Where is it?", "where  IS\u00a0it?\n"),
+        ("Where is it?", "Where\u200b is\u2060 it?\u202c\ufeff"),
+        ("Was ist mit Jürgen?", "Was ist mit Ju\u0308rgen?"),
+        ("👩‍👩‍👧 ❤️", "👩👩👧 ❤"),
+        ("می\u200cروم", "میروم"),
+    ],
+)
+def test_near_copies_have_one_key_and_stay_as_they_are(one: str, other: str) -> None:
+    assert prompt_key(one) == prompt_key(other)
+    assert prompt_key(to_prompt([{"role": "user", "content": one}])) == prompt_key(f"\n\nHuman: {other}\n\nAssistant:")
+
+
+def test_what_reads_differently_is_no_near_copy() -> None:
+    texts = ["x2", "x²", "u", "ü", "1/2", "½", "שלום", "سلام", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "🏴", "👍🏽", "👍"]
+    assert len({prompt_key(text) for text in texts}) == len(texts)
 
 
 def test_data_docs_need_no_network_and_show_no_text_of_the_data(tmp_path: Path) -> None:

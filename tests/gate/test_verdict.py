@@ -12,7 +12,7 @@ from kellet.errors import DataError
 from kellet.evaluation.answers import answers_of
 from kellet.evaluation.file import check_evaluation, read_evaluation
 from kellet.gate.checks import comparisons_needed, prompts_needed
-from kellet.gate.degeneration import duplicate, repetitive
+from kellet.gate.degeneration import _empty, duplicate, repetitive
 from kellet.gate.verdict import decide
 from kellet.stats.bootstrap import Estimate
 from tests.helpers.evaluations import evaluation
@@ -269,6 +269,19 @@ def test_repetition_by_hand():
         "",
     ]
     assert repetitive(texts).tolist() == [True, False, True, False, False]
+
+
+def test_repetition_and_emptiness_without_spaces_between_words():
+    """Eight characters count as four words do between spaces."""
+    texts = [
+        "您的包裹今天寄出。您的包裹今天寄出。",  # a sentence of eight characters twice
+        "非常感谢您。非常感谢您。",  # five characters: no
+        "包裹已经在路上了吗，包裹已经在路上了吧，包裹已经在路上了呢",  # the same eight characters three times
+        "包裹已经在路上了吗，包裹已经在路上了吧",  # twice
+        "包裹在路上，退款在路上，发票在路上",  # three characters three times
+    ]
+    assert repetitive(texts).tolist() == [True, False, True, False, False]
+    assert _empty(["\u200b\u3164", " ", "", "👍🏽", "您"]).tolist() == [True, True, True, False, False]
 
 
 def test_a_stock_answer_for_a_fifth_of_the_prompts_is_a_duplicate():

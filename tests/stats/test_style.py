@@ -25,6 +25,9 @@ NONE = Style(0, 0, 0, 0, 0, 0)
         ("Where is my parcel?", "You ask: where is my parcel.", NONE._replace(echo=2)),
         # a b c | b c a | c a b | a b c: the last has been there
         ("x", "a b c. A b, c!", NONE._replace(repetition=1)),
+        # six characters in place of three words: two such runs are in the question, one has been said before
+        ("我的包裹在哪里？", "我的包裹在哪里", NONE._replace(echo=2)),
+        ("x", "包裹明天送到。包裹明天送到！", NONE._replace(repetition=1)),
     ],
 )
 def test_counts_worked_by_hand(prompt, response, expected):
@@ -55,3 +58,4 @@ def test_sentences_end_at_punctuation_and_at_line_ends():
         "5.6 is a number.",
     ]
     assert sentences(" \n ") == []
+    assert sentences("今天寄出。明天到！？「好。」谢谢") == ["今天寄出。", "明天到！？", "「好。」谢谢"]
