@@ -16,10 +16,11 @@ from kellet.cli.options import (
     output_folder,
     path_option,
     prepared_folder,
+    told_reading,
     warn,
     with_params,
 )
-from kellet.errors import ConfigError, KelletError
+from kellet.errors import ConfigError, InputError, KelletError
 from kellet.extras import DATA_DOCS, require
 from kellet.progress import lines
 
@@ -60,24 +61,42 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @with_params(optional=True)
 @click.option("--map", "mapped", multiple=True, metavar="OURS=THEIRS", help="Name a column, such as prompt=question.")
+@click.option(
+    "--map-values",
+    "values",
+    multiple=True,
+    metavar="VALUE=SIDE",
+    help="Who wins by a value (a, b, tie), such as 0=b,1=a.",
+)
+@click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="A column that is no part of the pairs.")
+@click.option("--accept", is_flag=True, help="Confirm how the files are read, and keep it in the file of --params.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs; none without it.")
 def validate(
-    config: "Config", files: tuple[Path, ...], mapped: tuple[str, ...], as_json: bool, docs: Path | None
+    config: "Config",
+    files: tuple[Path, ...],
+    mapped: tuple[str, ...],
+    values: tuple[str, ...],
+    ignored: tuple[str, ...],
+    accept: bool,
+    as_json: bool,
+    docs: Path | None,
 ) -> None:
-    """Say whether preference FILES can be used, and what is wrong with them; writes nothing but --docs.
+    """Say whether preference FILES can be used, and what is wrong with them; writes --docs and --accept alone.
 
     Columns are prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred (who won), and if given
-    annotator, created_at, margin. Exits with 0 when the files can be used together as one data set, 2 when not.
+    annotator, created_at, margin. Ends with the account: what each column of a file was taken for, or why it is left
+    out. Exits with 0 when the files can be used together as one data set, 2 when not.
     """
     import tempfile
 
     from kellet.data import prepare as stage
+    from kellet.data.account import account_text
 
     try:
         if docs:
             require("kellet validate --docs", *DATA_DOCS)
-        data = mapped_columns(config.data, mapped)
+        data = told_reading(mapped_columns(config.data, mapped), values, ignored, accept)
         docs = docs and output_folder(docs, "rows.html")
         with tempfile.TemporaryDirectory() as folder:
             named = [(str(path), path) for path in files]
@@ -94,7 +113,31 @@ def validate(
         click.echo(_counts(result.summary))
         for check in result.report.checks:
             click.echo(f"{'ok  ' if check.passed else 'FAIL' if check.severity == 'critical' else 'warn'} {check}")
+        for sentence in result.summary["warnings"][len(result.report.warnings) :]:
+            click.echo(f"warn {sentence}")
+        for name, form in result.forms.items():
+            click.echo("\n".join(["", f"{name}:", *account_text(form.account)]))
+            if form.options():
+                click.echo(f"the same reading as options: {form.options()}")
     result.raise_if_failed(docs)
+    if accept:
+        click.echo(_kept([form.parameters() for form in result.forms.values()]), err=as_json)
+
+
+def _kept(readings: list[dict[str, Any]]) -> str:
+    """Write how files are read to the file of --params, where one is named; say what was kept, or what to add."""
+    from kellet.config.keep import as_yaml, keep_data
+
+    context = click.get_current_context()
+    if any(reading != readings[0] for reading in readings):
+        raise InputError("--accept: the files are read differently; accept them one at a time")
+    if not readings[0]:
+        return "there is nothing to keep: the file has the contract's own columns"
+    if context.get_parameter_source("params") != click.core.ParameterSource.COMMANDLINE:
+        added = as_yaml(readings[0])
+        return f"add this to the parameter file, or name it with --params, and it is written there:\n{added}"
+    keep_data(context.params["params"], readings[0])
+    return f"kept in {context.params['params']}: data.{', data.'.join(readings[0])}"
 
 
 @click.group()

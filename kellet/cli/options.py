@@ -83,13 +83,28 @@ def needs(*packages: str) -> Callable[[Callable[..., None]], Callable[..., None]
 
 def mapped_columns(data: "Data", mapped: tuple[str, ...]) -> "Data":
     """``data`` with the columns of --map. Raises InputError unless each is OURS=THEIRS and OURS one of NAMES."""
-    from kellet.data.columns import NAMES
+    from kellet.data.form import NAMES
 
     pairs = [text.partition("=") for text in mapped]
     for (ours, equals, theirs), text in zip(pairs, mapped, strict=True):
         if not equals or not theirs or ours not in NAMES:
             raise InputError(f"--map got {text!r}; it takes OURS=THEIRS, OURS being one of {', '.join(NAMES)}")
     return data.model_copy(update={"columns": {**data.columns, **{ours: theirs for ours, _, theirs in pairs}}})
+
+
+def told_reading(data: "Data", values: tuple[str, ...], ignored: tuple[str, ...], accept: bool) -> "Data":
+    """``data`` with --map-values, --ignore and --accept. Raises InputError for a side that is not a, b or tie."""
+    given = [part for text in values for part in ([text] if text.count("=") == 1 else text.split(","))]
+    sides = {}
+    for part in given:
+        value, equals, side = part.rpartition("=")
+        if not equals or side.strip() not in ("a", "b", "tie"):
+            raise InputError(f"--map-values got {part!r}; it takes VALUE=a, VALUE=b or VALUE=tie, such as 0=b,1=a")
+        sides[value.strip()] = side.strip()
+    told: dict[str, Any] = {"ignored": (*data.ignored, *ignored)}
+    told |= {"preferred_values": {**data.preferred_values, **sides}} if sides else {}
+    told |= {"prompt_from": "beginning"} if accept else {}
+    return data.model_copy(update=told)
 
 
 def path_option(name: str, default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

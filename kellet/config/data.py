@@ -3,15 +3,28 @@
 DVC tracks it by file. kellet/config/run.py has the whole configuration.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Column = Literal[
-    "prompt", "chosen", "rejected", "answer_a", "answer_b", "preferred", "annotator", "created_at", "margin"
+    "prompt",
+    "chosen",
+    "rejected",
+    "answer_a",
+    "answer_b",
+    "preferred",
+    "annotator",
+    "created_at",
+    "margin",
+    "input",
+    "system",
+    "history",
+    "tools",
+    "status",
 ]
 
 
@@ -104,7 +117,19 @@ class Data(Section):
     files: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/raw/support.jsonl.gz",)
     """Raw preference files (.jsonl, .jsonl.gz, .csv, .parquet) or folders of them, relative to the project root."""
     columns: dict[Column, str] = Field(default_factory=dict)
-    """Column of the contract -> its name in the files, where it has another, such as {prompt: question}."""
+    """Column of the contract -> its name in the files, where it has another, such as {prompt: question}.
+
+    Beside the columns of the table: input (follows the prompt), system and history (stand before it), tools, status.
+    """
+    preferred_values: dict[str, Literal["a", "b", "tie"]] = Field(default_factory=dict)
+    """Who wins by each value of ``preferred``, where values have several readings, such as {"0": b, "1": a}.
+
+    Numbers on either side of a middle: {"<4": a, "4": tie, ">4": b}.
+    """
+    ignored: tuple[str, ...] = ()
+    """Columns that hold text which is no part of prompt or answers, and scores that say nothing of who won."""
+    prompt_from: Literal["beginning"] | None = None
+    """``beginning``: where no column holds the prompt, it is the words with which both answers begin."""
     disagreement: Literal["keep", "weights", "majority", "drop"] = "keep"
     """Several judgements of the same two answers: keep all, weigh, vote or drop (kellet/data/annotators.py)."""
     world: World = World()
@@ -115,6 +140,14 @@ class Data(Section):
     """Training, validation, test."""
     prompts: Prompts = Prompts()
     """Other prompts for PPO and evaluation than the preferences have."""
+
+    @field_validator("preferred_values", mode="before")
+    @classmethod
+    def _values_are_texts(cls, values: Any) -> Any:
+        """YAML reads 0 and true as a number and a bool."""
+        if not isinstance(values, dict):
+            return values
+        return {str(key).lower() if isinstance(key, bool) else str(key): side for key, side in values.items()}
 
     @model_validator(mode="after")
     def _the_world_judges_its_own_prompts(self) -> "Data":

@@ -20,7 +20,10 @@ DIVIDED = "annotators are evenly divided"
 OUTVOTED = "outvoted by the other annotators"
 DISAGREE = "annotators disagree"
 SAME = "another annotator judged the same"
-SET_ASIDE = (TIE, DIVIDED, OUTVOTED, DISAGREE, SAME)
+NOBODY = ("nobody judged it: preferred is empty", "nobody judged it: preferred is an empty list")
+"""Rows that were shown to annotators and skipped."""
+NOT_SUBMITTED = "its judgement was skipped, discarded or left unfinished"
+SET_ASIDE = (TIE, DIVIDED, OUTVOTED, DISAGREE, SAME, *NOBODY, NOT_SUBMITTED)
 
 Handling = Literal["keep", "weights", "majority", "drop"]
 

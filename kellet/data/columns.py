@@ -1,190 +1,283 @@
-"""Which column of a foreign file is which column of the contract, and who won.
+"""Which column of a foreign file is which column of the contract.
 
-There are two kinds of files. Pairs: ``chosen`` and ``rejected``. Comparisons: two answers in the order in which
-they were shown (``answer_a``, ``answer_b``) and ``preferred``, which says who won, as annotation tools export them:
-- Label Studio, CSV: the task's own columns, one named like the control tag, ``annotator``, ``created_at``. A Pairwise
-  tag exports ``[{"selected": "left"}]`` (or the tag's leftChoiceValue), a Choices tag its text.
-  Source: label-studio-sdk, ``converter/exports/csv2.py`` and ``converter/utils.py``.
-- Argilla, ``to_list(flatten=True)``: the fields, ``QUESTION.responses`` and ``QUESTION.responses.users``, lists with
-  one entry for each annotator; a ranking is a list of ``{"value": …, "rank": …}``.
-  Source: argilla, ``records/_io/_generic.py``.
+There are two kinds of files. Pairs: ``chosen`` and ``rejected``. Comparisons: two answers in the order in which they
+were shown (``answer_a``, ``answer_b``) and ``preferred``, which says who won (kellet/data/judgements.py).
+A role with several candidates is refused, with their names; what is left over is accounted for in
+kellet/data/leftovers.py. Names are compared by their words: ``Response A`` is ``response_a``.
 """
 
-import ast
-import json
-from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from itertools import product
 
-from kellet.data.conversation import as_messages
-from kellet.data.raw_files import Record
+from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
+from kellet.data.form import (
+    ANSWER_STEMS,
+    BESIDE,
+    COMPARISON,
+    NAMES,
+    OPTIONAL,
+    PAIR,
+    PAIRS_OF_NAMES,
+    PREFERRED,
+    PROMPTS,
+    SYSTEMS,
+    Form,
+    Said,
+)
+from kellet.data.implicit import answers_hold_prompt, no_prompt
+from kellet.data.scales import NO, PAIRS, WHICH, YES, Answers, tokens, word_side
+from kellet.data.survey import Survey, number_of
 from kellet.errors import DataError
 
-TURN = "\n\nAssistant:"
-"""Opens each answer of an implicit-prompt dialogue."""
-PAIR, COMPARISON = ("chosen", "rejected"), ("answer_a", "answer_b", "preferred")
-OPTIONAL = ("annotator", "created_at", "margin")
-NAMES = ("prompt", *PAIR, *COMPARISON, *OPTIONAL)
-"""The columns of the contract; ``data.columns`` and ``--map`` say which column of a foreign file is which."""
-ALIASES = {
-    "prompt": ("instruction", "question"),
-    "answer_a": ("answer1", "answer_1", "response_a", "response1", "response_1", "completion_a", "text1"),
-    "answer_b": ("answer2", "answer_2", "response_b", "response2", "response_2", "completion_b", "text2"),
-    "preferred": ("preference", "winner", "choice", "comparison", "pairwise", "pw", "label"),
-}
-"""Names that are understood where the contract's name is missing and no other is given."""
-RESPONSES = ".responses"
-FIRST = {"a", "left", "1", "first", "answer_a", "model_a", "response_a"}
-SECOND = {"b", "right", "2", "second", "answer_b", "model_b", "response_b"}
-TIES = {"tie", "both", "neither", "equal", "same", "draw", "none", "tie (bothbad)"}
 
-
-class Form(NamedTuple):
-    """How a file is read."""
-
-    names: dict[str, str]
-    """Column of the contract -> column of the file."""
-    comparison: bool
-    """Two answers and who won, rather than chosen and rejected."""
-    implicit: str
-    """Where the prompt is when no column holds it: ``dialogue`` (hh-rlhf), ``beginning`` (common to both answers)."""
-
-    def renamed(self) -> dict[str, str]:
-        """The columns whose name in the file is another."""
-        return {ours: theirs for ours, theirs in self.names.items() if ours != theirs}
-
-
-def find_form(path: Path, columns: Set[str], records: Sequence[Record], given: Mapping[Any, str]) -> Form:
-    """Decide how a file with these columns is read; ``records`` are its first rows, ``given`` is ``data.columns``.
-
-    Raises DataError naming what is missing, and how to say where it is.
-    """
-    absent = [f"{ours}={theirs}" for ours, theirs in given.items() if theirs not in columns]
+def find_columns(seen: Survey, said: Said) -> Form:
+    """Which column is which. Raises DataError naming what is missing or has several candidates, and how to say it."""
+    given = dict(said.columns)
+    absent = [f"{ours}={theirs}" for ours, theirs in given.items() if theirs not in seen.columns]
     if absent:
-        raise DataError(f"{path}: mapped {', '.join(absent)}, found the columns {', '.join(sorted(columns))}")
-    names = {name: name for name in NAMES if name in columns} | dict(given)
-    if set(PAIR) <= set(names):
-        missing = [name for name in ("prompt",) if name not in _with_aliases(names, columns, ("prompt",))]
-        implicit = _implicit(path, records, names) if missing else ""
-        names = names if missing else _with_aliases(names, columns, ("prompt",))
-        pair = ("prompt", *PAIR, *OPTIONAL)
-        return Form({name: names[name] for name in pair if name in names}, False, implicit)
-    compared = _with_aliases(names, columns, ("prompt", *COMPARISON))
-    if {"prompt", *COMPARISON} <= set(compared):
-        users = compared["preferred"] + ".users"
-        compared |= {"annotator": users} if users in columns and "annotator" not in compared else {}
-        return Form({name: compared[name] for name in compared if name not in PAIR}, True, "")
-    missing = [name for name in ("prompt", *PAIR) if name not in compared]
-    raise DataError(_missing(path, missing, columns))
+        found = ", ".join(sorted(seen.columns))
+        raise DataError(f"{seen.path}: mapped {', '.join(absent)}, found the columns {found}")
+    _no_column_twice(seen, given)
+    finder = _Finder(seen, said)
+    names = {**finder.contract(), **given}
+    if _is_pair(finder, names):
+        names |= finder.judged_by(names)
+        names = {name: names[name] for name in ("prompt", *PAIR, *OPTIONAL, *BESIDE) if name in names}
+        return finder.with_prompt(names, PAIR, comparison=False)
+    half = {name: theirs for name, theirs in names.items() if name in PAIR and name not in given}
+    names = {name: theirs for name, theirs in names.items() if name not in half}
+    names |= finder.answers(names)
+    names |= finder.preferred(names)
+    missing = [name for name in COMPARISON if name not in names]
+    if missing:
+        raise DataError(_missing(seen, half | names, bool(finder.prompts(names))))
+    names |= finder.judged_by(names)
+    return finder.with_prompt(names, ("answer_a", "answer_b"), comparison=True)
 
 
-def judgements(values: Mapping[str, Any], form: Form) -> list[tuple[str, Any]]:
-    """(winner, annotator) of each judgement in a row of a comparison file; winner is ``a``, ``b`` or ``tie``.
+class _Finder:
+    """Candidates for each role among the columns of a file."""
 
-    Raises ValueError when there is none or it is not understood.
-    """
-    preferred, who = _parsed(values["preferred"]), _parsed(values.get("annotator"))
-    if isinstance(preferred, list) and not any(isinstance(item, dict) for item in preferred):
-        if not preferred:
-            raise ValueError("nobody judged it: preferred is an empty list")
-        users = who if isinstance(who, list) else [who] * len(preferred)
-        if len(users) != len(preferred):
-            raise ValueError(f"{len(preferred)} judgements by {len(users)} annotators")
-        return [(_winner(item, values, form), user) for item, user in zip(preferred, users, strict=True)]
-    return [(_winner(preferred, values, form), values.get("annotator"))]
+    def __init__(self, seen: Survey, said: Said) -> None:
+        self.seen, self.said = seen, said
+        self.free = [name for name in seen.columns if name not in said.ignored and name not in said.columns.values()]
 
+    def contract(self) -> dict[str, str]:
+        """Columns that have the contract's own name, in any capitals."""
+        names: dict[str, str] = {}
+        for ours in ("prompt", *PAIR, *COMPARISON, *OPTIONAL):
+            exact = [name for name in self.free if name == ours]
+            alike = [name for name in self.free if _normal(name) == ours]
+            if exact or alike:
+                names[ours] = self.one(ours, exact or alike)
+        return names
 
-def _winner(value: Any, values: Mapping[str, Any], form: Form) -> str:
-    value = _parsed(value)
-    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        if all("rank" in item for item in value):
-            ranks = {_side(item.get("value"), values, form): item["rank"] for item in value}
-            if set(ranks) == {"a", "b"}:
-                return "tie" if ranks["a"] == ranks["b"] else min(ranks, key=lambda side: ranks[side])
-        value = value[0].get("selected", value) if len(value) == 1 else value
-    return _side(value, values, form)
+    def one(self, ours: str, candidates: Sequence[str]) -> str:
+        """The only candidate. Raises DataError when there are several."""
+        if len(candidates) > 1:
+            named = ", ".join(map(repr, sorted(candidates)))
+            ways = " or ".join(f"--map {ours}={name}" for name in sorted(candidates))
+            raise DataError(f"{self.seen.path}: {named} could each be {ours}; say which one: {ways} (data.columns)")
+        return candidates[0]
 
+    def filled(self, wanted: Sequence[str]) -> list[str]:
+        """Columns with a value and one of these names, in the order of ``wanted``."""
+        order = {name: place for place, name in enumerate(wanted)}
+        found = [name for name in self.free if _normal(name) in order and self.seen.columns[name].filled]
+        return sorted(found, key=lambda name: (order[_normal(name)], name))
 
-def _side(value: Any, values: Mapping[str, Any], form: Form) -> str:
-    if value is None or value == "":
-        raise ValueError("nobody judged it: preferred is empty")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    word = str(value).strip().lower()
-    for side, words in (("a", FIRST), ("b", SECOND), ("tie", TIES)):
-        if word in words or word == form.names.get(f"answer_{side}", "").lower() != "":
-            return side
-    for side in ("a", "b"):
-        if isinstance(value, str) and value == values[f"answer_{side}"]:
-            return side
-    raise ValueError(f"preferred is {value!r}, wanted a, b or tie (or left, right; 1, 2; a column's name; the answer)")
+    def pair(self) -> dict[str, str]:
+        """Chosen and rejected under other names."""
+        both = [self.filled([one]) + self.filled([other]) for one, other in PAIRS_OF_NAMES]
+        pairs = [names for names in both if len(names) == 2]
+        if len(pairs) > 1:
+            self.one("chosen", [one for one, _ in pairs])
+        return dict(zip(PAIR, pairs[0], strict=True)) if pairs else {}
 
+    def answers(self, names: Mapping[str, str]) -> dict[str, str]:
+        """The two answers, by names that differ in a or b, 0 or 1, 1 or 2, left or right."""
+        if "answer_a" in names or "answer_b" in names:
+            return {}
+        groups: dict[tuple[tuple[str, ...], int], dict[str, list[str]]] = {}
+        for name in self.free:
+            words, column = tokens(name), self.seen.columns[name]
+            for place, word in enumerate(words):
+                stem = words[:place] + words[place + 1 :]
+                if stem in ANSWER_STEMS and (column.textual or not column.filled) and _counts(word):
+                    groups.setdefault((stem, place), {}).setdefault(word, []).append(name)
+        found = [(pair, group) for group in groups.values() for pair in PAIRS if set(pair) <= set(group)]
+        if len({id(group) for _, group in found}) > 1:
+            self.one("answer_a", [self.one("answer_a", group[pair[0]]) for pair, group in found])
+        if not found:
+            return {}
+        pair, group = found[0]
+        if len(found) > 1 or len([word for word in group if word.isdigit() or len(word) == 1]) > 2:
+            columns = ", ".join(repr(name) for names in group.values() for name in names)
+            raise DataError(
+                f"{self.seen.path}: {columns} are more than two answers; make pairs of them, or say which two: "
+                "--map answer_a=COLUMN --map answer_b=COLUMN (and --ignore the others)"
+            )
+        return {
+            f"answer_{side}": self.one(f"answer_{side}", group[word]) for side, word in zip("ab", pair, strict=True)
+        }
 
-def _parsed(value: Any) -> Any:
-    """A list that a CSV file holds as JSON, or as Python writes it; anything else as it is."""
-    if not isinstance(value, str) or not value.startswith("["):
-        return value
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            parsed = parse(value)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return parsed if isinstance(parsed, list) else value
-    return value
+    def preferred(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Who won: by its name, by a name that says what is true, or the responses of an annotation tool."""
+        if "preferred" in names:
+            return {}
+        taken = set(names.values())
+        words = [*PREFERRED, "chosen"] if "answer_a" in names else PREFERRED
+        named = [name for name in self.filled(words) if name not in taken]
+        asks = [name for name in self.free if name not in (*taken, *named) and self._says_who(name, names)]
+        responses = [name for name in self.free if name.endswith(RESPONSES) and name not in taken]
+        candidates = [*named, *asks, *responses]
+        if better := [name for name in candidates if _normal(name) == "better_response_id"]:
+            candidates = better  # PKU-SafeRLHF, beside safer_response_id
+        if len(candidates) > 1 and "answer_a" not in names:
+            return {}
+        return {"preferred": self.one("preferred", candidates)} if candidates else {}
 
+    def _says_who(self, name: str, names: Mapping[str, str]) -> bool:
+        words, column = tokens(name), self.seen.columns[name]
+        yes_or_no = bool(column.codes) and set(column.codes) <= {"0", "1", "true", "false"}
+        if not yes_or_no or "answer_a" not in names or "answer_b" not in names:
+            return False
+        about = Answers(names["answer_a"], names["answer_b"])
+        says = set(words) & YES and not set(words) & NO and any(about.side(word) for word in words)
+        return bool(says) or (bool(set(words) & WHICH) and words[-1] in ("id", "index", "idx"))
 
-def _with_aliases(names: Mapping[str, str], columns: Set[str], wanted: Sequence[str]) -> dict[str, str]:
-    """``names`` and, for what is missing of ``wanted``, the first alias that is a column not taken yet."""
-    mapping = dict(names)
-    lower = {column.lower(): column for column in sorted(columns)}
-    for name in wanted:
+    def judged_by(self, names: Mapping[str, str]) -> dict[str, str]:
+        """The annotators and states beside the responses of an annotation tool, or the state of the record."""
+        users, status = names.get("preferred", "") + ".users", names.get("preferred", "") + ".status"
+        found = {"annotator": users} if users in self.free and "annotator" not in names else {}
+        if "status" in names:
+            return found
+        if status in self.free:
+            return found | {"status": status}
+        states = set(self.seen.columns["status"].codes) if "status" in self.free else set()
+        return found | ({"status": "status"} if states & set(UNFINISHED) and states <= {*COUNTED, *UNFINISHED} else {})
+
+    def with_prompt(self, names: dict[str, str], sides: tuple[str, str], comparison: bool) -> Form:
+        """The form with its prompt and the parts of it that have columns of their own."""
+        implicit = answers_hold_prompt(self.seen, names[sides[0]], names[sides[1]], names.get("prompt"))
+        if implicit and "prompt" not in self.said.columns and not _is_conversation(self.seen, names, sides):
+            names = {name: theirs for name, theirs in names.items() if name != "prompt"}
+        if "prompt" not in names and not implicit:
+            candidates = self.prompts(names)
+            if candidates:
+                names["prompt"] = self.one("prompt", candidates)
+            else:
+                implicit = no_prompt(self.seen, names, sides, self.said.prompt_from, self.free)
+        names |= self._parts(names)
+        order = [name for name in NAMES if name in names]
+        return Form({name: names[name] for name in order}, comparison, "" if "prompt" in names else implicit)
+
+    def prompts(self, names: Mapping[str, str]) -> list[str]:
         candidates = [
-            lower[alias] for alias in ALIASES.get(name, ()) if alias in lower and lower[alias] not in mapping.values()
+            name
+            for name in sorted({*self.filled(PROMPTS), *self._inner()}, key=lambda name: PROMPTS.index(_last(name)))
+            if name not in names.values() and self.seen.columns[name].textual
         ]
-        if name == "preferred":
-            candidates += sorted(column for column in columns if column.endswith(RESPONSES))
-        if name not in mapping and candidates:
-            mapping[name] = candidates[0]
-    return mapping
+        if {"instruction", "input"} <= {_normal(name) for name in candidates}:
+            candidates = [name for name in candidates if _normal(name) != "input"]
+        if len(candidates) > 1:
+            candidates = [name for name in candidates if not (_normal(name) == "history" and self._turns(name))]
+        return [
+            name
+            for place, name in enumerate(candidates)
+            if not any(
+                self.seen.repeats(name, [other]) and (place > at or not self.seen.repeats(other, [name]))
+                for at, other in enumerate(candidates)
+                if other != name
+            )
+        ]
+
+    def _inner(self) -> list[str]:
+        """Columns inside an object whose last name is that of a prompt, such as info.post."""
+        return [
+            name
+            for name in self.free
+            if "." in name
+            and _last(name) in PROMPTS
+            and not name.startswith("task.")
+            and self.seen.columns[name].filled
+        ]
+
+    def _parts(self, names: Mapping[str, str]) -> dict[str, str]:
+        """input, system, history and tools, where their columns have a value."""
+        parts: dict[str, str] = {}
+        free = [name for name in self.free if name not in names.values() and self.seen.columns[name].filled]
+        for name in free:
+            normal = _normal(name)
+            part = "system" if normal in SYSTEMS else normal if normal in ("input", "history", "tools") else ""
+            alpaca = part != "input" or _normal(names.get("prompt", "")) == "instruction"
+            turns = part != "history" or self._turns(name)
+            if part and alpaca and turns and part not in names:
+                parts[part] = self.one(part, [name, *([parts[part]] if part in parts else [])])
+        return parts
+
+    def _turns(self, name: str) -> bool:
+        """Whether a column holds lists of [user, assistant], as LLaMA-Factory writes a history."""
+        column = self.seen.columns[name]
+        return column.kinds["list"] == column.filled > 0
 
 
-def _implicit(path: Path, records: Sequence[Record], names: Mapping[str, str]) -> str:
-    sides = [tuple(record.values.get(names[side]) for side in PAIR) for record in records if record.values is not None]
-    if any(_messages(chosen) for chosen, _ in sides):
-        return "dialogue"
-    texts = [(chosen, rejected) for chosen, rejected in sides if isinstance(chosen, str) and isinstance(rejected, str)]
-    if any(TURN in chosen for chosen, _ in texts):
-        return "dialogue"
-    shared = sum(bool(common_beginning(chosen, rejected)) for chosen, rejected in texts)
-    if texts and 2 * shared >= len(texts):
-        return "beginning"
-    raise DataError(
-        _missing(path, ["prompt"], {key for record in records for key in record.values or ()})
-        + " (and chosen and rejected neither hold a '\\n\\nAssistant:' dialogue nor begin alike, to take a prompt from)"
-    )
-
-
-def common_beginning(one: str, other: str) -> str:
-    """The whole words with which two texts begin alike, white space after them included.
-
-    TRL's ``extract_prompt`` cuts at the first character that differs, which may be in the middle of a word.
-    """
-    same = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    while same > 0 and not one[same - 1].isspace():
-        same -= 1
-    return one[:same] if one[:same].strip() else ""
-
-
-def _messages(value: Any) -> bool:
-    try:
-        return as_messages(value) is not None
-    except ValueError:
+def _is_pair(finder: _Finder, names: dict[str, str]) -> bool:
+    """Whether the file has chosen and rejected answers, and not names of answers in columns called so."""
+    if not set(PAIR) <= set(names):
+        if not set(COMPARISON) & set(finder.said.columns):
+            names |= {name: theirs for name, theirs in finder.pair().items() if not set(PAIR) & set(names)}
+        return set(PAIR) <= set(names)
+    if set(PAIR) & set(finder.said.columns):
         return True
+    column = finder.seen.columns[names["chosen"]]
+    codes = [code.value for code in column.codes.values()]
+    if column.many or not codes or any(len(str(code)) > 24 for code in codes):
+        return True
+    answers = {**finder.answers(names), **names}
+    if "answer_a" not in answers or "answer_b" not in answers:
+        return True
+    about = Answers(answers["answer_a"], answers["answer_b"])
+    return not all(number_of(code) is not None or word_side(code, about) for code in codes)
 
 
-def _missing(path: Path, missing: Sequence[str], columns: Set[str]) -> str:
+def _is_conversation(seen: Survey, names: Mapping[str, str], sides: tuple[str, str]) -> bool:
+    """Whether the answers are lists of messages, beside which a prompt column is compared row by row."""
+    return all(seen.columns[names[side]].kinds["messages"] for side in sides)
+
+
+def _counts(word: str) -> bool:
+    return word.isdigit() or len(word) == 1 or any(word in pair for pair in PAIRS)
+
+
+def _normal(name: str) -> str:
+    return "_".join(tokens(name)) or name
+
+
+def _last(name: str) -> str:
+    whole = _normal(name)
+    return whole if whole in PROMPTS else _normal(name.rsplit(".", 1)[-1])
+
+
+def _no_column_twice(seen: Survey, given: Mapping[str, str]) -> None:
+    for (ours, one), (theirs, other) in product(given.items(), repeat=2):
+        if ours < theirs and one == other and {ours, theirs} != {"preferred", "margin"}:
+            raise DataError(f"{seen.path}: {one!r} is mapped as {ours} and as {theirs}; it can be one of them")
+
+
+def _missing(seen: Survey, names: Mapping[str, str], has_prompt: bool) -> str:
+    compared = {"answer_a", "answer_b"} & set(names) or _normal(names.get("preferred", "")) == "preferred"
+    wanted = COMPARISON if compared else PAIR if has_prompt or "prompt" in names else ("prompt", *PAIR)
+    missing = [name for name in wanted if name not in names]
+    if not compared and {"completion", "label"} <= {_normal(name) for name in seen.columns}:
+        hint = (
+            " (one completion with a label, as for KTO, is unpaired: no other answer to the same prompt is beside it)"
+        )
+    else:
+        lists = [name for name, column in seen.columns.items() if column.kinds["list"] and column.words]
+        hint = f" ({', '.join(map(repr, lists))} holds lists of answers: make pairs of them)" if lists else ""
     return (
-        f"{path}: column {' and '.join(map(repr, missing))} is missing; found {', '.join(sorted(columns))}; wanted "
-        "prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred: rename the columns, or say which is "
-        f"which with --map {missing[0]}=COLUMN (data.columns)"
+        f"{seen.path}: column {' and '.join(map(repr, missing))} is missing; found {', '.join(sorted(seen.columns))}"
+        f"{hint}; wanted prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred: rename the columns, "
+        f"or say which is which with --map {missing[0]}=COLUMN (data.columns)"
     )

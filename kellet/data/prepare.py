@@ -21,7 +21,7 @@ import pandas as pd
 from kellet.config.data import Data, Split
 from kellet.data.annotators import resolve
 from kellet.data.checks import longer_preferred
-from kellet.data.columns import OPTIONAL
+from kellet.data.form import OPTIONAL, Form, Said
 from kellet.data.preferences import pair_ids, read_preferences
 from kellet.data.prompts import prepare_prompts, prompt_key
 from kellet.data.raw_files import SUFFIXES
@@ -44,6 +44,8 @@ class Prepared(NamedTuple):
     """(file, line) of the first row of each reason in quarantine."""
     columns: dict[str, dict[str, str]]
     """Of each file, the contract's columns whose name in it is another."""
+    forms: dict[str, Form]
+    """How each file was read, with the account of its columns."""
 
     def raise_if_failed(self, docs: Path | None = None) -> None:
         """Raise DataError naming the failing expectations, the quarantined rows by reason, and the Data Docs."""
@@ -59,6 +61,7 @@ class Prepared(NamedTuple):
         return {
             "usable": not self.report.failed,
             "columns": self.columns,
+            "account": {name: [entry.to_dict() for entry in form.account] for name, form in self.forms.items()},
             "summary": self.summary,
             "checks": [asdict(check) for check in self.report.checks],
         }
@@ -108,7 +111,7 @@ def examine(
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         spill = Spill(Path(temporary))
-        keys, results, columns = _read(files, data, spill, progress, docs is not None)
+        keys, results, forms = _read(files, data, spill, progress, docs is not None)
         pairs = check_pairs(keys, docs is not None)
         reasons = keys.pop("reason")
         reasons = reasons.mask(
@@ -130,28 +133,34 @@ def examine(
     counts = Counter(spill.refused) + Counter(reasons[reasons != ""])
     summary = _summary(table, counts, len(keys) + spill.refused.total())
     report, result = check_table(table, summary, data, docs is not None)
-    summary["warnings"] = list(report.warnings)
+    summary["warnings"] = [*report.warnings, *few_prompts(table)]
     if docs is not None:
         from kellet.data.data_docs import write_docs
         from kellet.data.expectations import merge_results
 
         rows = {"rows": merge_results(results), "pairs": pairs.result, "table": result}
         write_docs(docs, report, summary["reasons"], rows)
-    return Prepared(summary, report, first, columns)
+    columns = {name: form.renamed() for name, form in forms.items() if form.renamed()}
+    return Prepared(summary, report, first, columns, forms)
 
 
 def _read(
     files: Sequence[tuple[str, Path]], data: Data, spill: Spill, progress: Progress, docs: bool
-) -> tuple[pd.DataFrame, list[Any], dict[str, dict[str, str]]]:
-    """Put all rows into ``spill``; return their keys with pair_id, split and reason, the row checks, column names."""
+) -> tuple[pd.DataFrame, list[Any], dict[str, Form]]:
+    """Put all rows into ``spill``; return their keys with pair_id, split and reason, the row checks, and the forms."""
     sizes = [path.stat().st_size if path.is_file() else 0 for _, path in files]
     keys: list[pd.DataFrame] = []
     results: list[Any] = []
-    columns: dict[str, dict[str, str]] = {}
+    forms: dict[str, Form] = {}
+    said = Said(
+        {str(ours): theirs for ours, theirs in data.columns.items()},
+        data.preferred_values,
+        data.ignored,
+        data.prompt_from,
+    )
     for number, (name, path) in enumerate(files):
-        for rows, refused, share, form in read_preferences(path, name, data.columns):
-            if form is not None and form.renamed():
-                columns[name] = form.renamed()
+        for rows, refused, share, form in read_preferences(path, name, said=said):
+            forms |= {name: form} if form is not None else {}
             if len(rows):
                 report = check_rows(rows, data.validation, docs)
                 results.append(report.result)
@@ -166,7 +175,7 @@ def _read(
     table = pd.concat(keys, ignore_index=True)
     for column in ("split", "reason"):
         table[column] = table[column].astype("category").astype(object)  # one string object for equal values
-    return table, results, columns
+    return table, results, forms
 
 
 def split_of(prompt: str, split: Split) -> str:
@@ -181,6 +190,18 @@ def split_of(prompt: str, split: Split) -> str:
     if share < split.test:
         return "test"
     return "validation" if share < split.test + split.validation else "train"
+
+
+def few_prompts(table: pd.DataFrame) -> list[str]:
+    """A warning where so few prompts have so many pairs that another column may be the prompt.
+
+    Fewer than 20, or fewer than one for 25 pairs, of 200 pairs and more. Public sets have from one pair for a prompt
+    (hh-rlhf) to about twenty (SHP: 385,563 pairs of 18,604 posts).
+    """
+    prompts, pairs = table["prompt"].nunique(), len(table)
+    if pairs < 200 or (prompts >= 20 and 25 * prompts >= pairs):
+        return []
+    return [f"{prompts} distinct prompts for {pairs} pairs: is it the right column that was read as the prompt?"]
 
 
 def _is_raw(file: Path) -> bool:

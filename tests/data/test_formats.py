@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from kellet.data.columns import common_beginning
 from kellet.data.conversation import as_text, to_prompt
+from kellet.data.form import Said
+from kellet.data.implicit import common_beginning
 from kellet.data.preferences import read_file
 from kellet.errors import DataError
 from tests.helpers.rows import write_jsonl
@@ -89,9 +90,13 @@ def test_a_conversation_is_written_out_as_hh_rlhf_does() -> None:
 def test_the_prompt_is_what_both_texts_begin_with(tmp_path: Path) -> None:
     """TRL's documented example of the implicit prompt: 'The sky is blue.' and 'The sky is green.'"""
     rows = [{"chosen": "The sky is blue.", "rejected": "The sky is green."}, {"chosen": "Yes", "rejected": "No"}]
-    pairs, reasons = read(tmp_path, *rows)
-    assert pairs == [["The sky is", "blue.", "green."]]
-    assert reasons == ["chosen and rejected share no beginning to take the prompt from"]
+    rows += [{"chosen": f"It is {n}!", "rejected": f"It is not {n}."} for n in range(8)]
+    path = write_jsonl(tmp_path / "x.jsonl", rows)
+    pairs, refused = read_file(path, said=Said(prompt_from="beginning"))
+    assert pairs.loc[0, ["prompt", "chosen", "rejected"]].tolist() == ["The sky is", "blue.", "green."]
+    assert refused["reason"].tolist() == ["chosen and rejected share no beginning to take the prompt from"]
+    with pytest.raises(DataError, match=r"line 1: 'The sky is'.*confirm it once with --accept"):
+        read_file(path)
     assert common_beginning("It is black", "It is blue") == "It is "
     assert common_beginning("Wait here", "Wait here please") == "Wait "
 
@@ -154,17 +159,18 @@ def test_an_export_of_argilla_gives_a_row_for_each_annotator(tmp_path: Path, as_
 )
 def test_the_winner_may_be_written_in_several_ways(tmp_path: Path, preferred: Any, winner: str | None) -> None:
     row = {"q": "p", "better": "one", "other": "two", "vote": preferred}
+    other = row | {"vote": 3 - preferred if isinstance(preferred, int | float) else "a"}
     names = {"prompt": "q", "answer_a": "better", "answer_b": "other", "preferred": "vote"}
-    rows, _ = read_file(write_jsonl(tmp_path / "x.jsonl", [row]), columns=names)
+    rows, _ = read_file(write_jsonl(tmp_path / "x.jsonl", [row, other]), columns=names)
     assert rows.loc[0, "tie"] == (winner is None)
     assert rows.loc[0, "chosen"] == ("two" if winner == "b" else "one")
 
 
 def test_a_vote_that_is_not_understood_is_refused(tmp_path: Path) -> None:
-    rows = [{"prompt": "p", "answer_a": "x", "answer_b": "y", "preferred": vote} for vote in ("a", "0", "perhaps")]
+    rows = [{"prompt": "p", "answer_a": "x", "answer_b": "y", "preferred": vote} for vote in ("a", "perhaps")]
     pairs, reasons = read(tmp_path, *rows)
     assert pairs == [["p", "x", "y"]]
-    assert [reason[:18] for reason in reasons] == ["preferred is '0', ", "preferred is 'perh"]
+    assert [reason[:18] for reason in reasons] == ["preferred is 'perh"]
 
 
 def test_mapped_columns_are_read_and_a_wrong_map_lists_the_columns(tmp_path: Path) -> None:

@@ -1,0 +1,151 @@
+"""Rows as annotation tools and trainers write them, unfolded to one flat row of named values.
+
+- Label Studio, CSV and JSON_MIN: the task's own columns, one named like the control tag, annotator, created_at.
+  A Pairwise tag exports ``[{"selected": "left"}]`` (or the tag's leftChoiceValue), a Choices tag its text.
+  Source: label-studio-sdk, ``converter/exports/csv2.py`` and ``converter/utils.py``.
+- Label Studio, JSON: tasks, ``data`` and ``annotations[].result[].value``; ``was_cancelled``: the task was skipped.
+  Source: https://labelstud.io/guide/task_format
+- Argilla, ``to_list(flatten=True)``: the fields, ``QUESTION.responses``, ``QUESTION.responses.users`` and ``.status``,
+  lists with one entry for each annotator; a ranking is a list of ``{"value": …, "rank": …}``.
+  Source: argilla, ``records/_io/_generic.py``.
+- Prodigy, choice interface: ``options`` of two texts, ``accept`` with the chosen id, ``answer`` accept, reject, ignore.
+  Source: https://prodi.gy/docs/api-interfaces#choice
+- LLaMA-Factory: one message in place of a text, ``{"from": "gpt", "value": …}``.
+"""
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import Any
+
+RESPONSES = ".responses"
+COUNTED = ("submitted", "completed")
+"""States of a judgement that counts; the other states of annotation tools are in UNFINISHED."""
+UNFINISHED = ("discarded", "draft", "pending", "skipped")
+CONTROLS = {"pairwise": "selected", "choices": "choices", "rating": "rating"}
+"""Kinds of Label Studio's results that can say who won, and where their value is."""
+
+
+def unfolded(values: dict[str, Any]) -> dict[str, Any]:
+    """A row with its nested objects as values of their own, named with a dot; a message becomes a list of one.
+
+    Lists stay as they are, but for two objects with a text each (``summaries.0.text``).
+    """
+    if isinstance(values.get("data"), dict) and isinstance(values.get("annotations"), list):
+        values = _label_studio(values)
+    elif isinstance(values.get("options"), list) and ("accept" in values or "answer" in values):
+        values = _prodigy(values)
+    if not any(isinstance(value, dict) or _two_texts(value) for value in values.values()):
+        return values
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _leaves(name, value)
+    return flat
+
+
+def _leaves(name: str, value: Any) -> dict[str, Any]:
+    if _two_texts(value):
+        value = {str(number): item for number, item in enumerate(value)}
+    if not isinstance(value, dict) or not value or isinstance(value.get("messages"), list):
+        return {name: value}
+    if {"role", "content"} <= set(value) or {"from", "value"} <= set(value):
+        return {name: [value]}
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        flat |= _leaves(f"{name}.{key}", inner)
+    return flat
+
+
+def _two_texts(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(item, dict) and isinstance(item.get("text"), str) and "role" not in item for item in value)
+    )
+
+
+def _label_studio(task: Mapping[str, Any]) -> dict[str, Any]:
+    annotations = [item for item in task["annotations"] if isinstance(item, dict)]
+    flat = dict(task["data"])
+    flat |= {f"task.{name}": value for name, value in task.items() if name not in ("data", "annotations")}
+    found = [(item, _results(item)) for item in annotations]
+    controls = sorted({name for _, results in found for name in results})
+    for name in controls:
+        column = name + RESPONSES
+        flat[column] = [results.get(name) for _, results in found]
+        flat[column + ".users"] = [_who(item.get("completed_by")) for item, _ in found]
+        flat[column + ".status"] = ["skipped" if item.get("was_cancelled") else "submitted" for item, _ in found]
+    if not controls and any(item.get("was_cancelled") for item in annotations):
+        flat["status"] = "skipped"
+    if any(item.get("ground_truth") for item in annotations):
+        flat["task.ground_truth"] = [bool(item.get("ground_truth")) for item in annotations]
+    written = [_other(item) for item in annotations]
+    return flat | ({"task.annotations": written} if any(written) else {})
+
+
+def _results(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for result in annotation.get("result") or ():
+        key = CONTROLS.get(result.get("type", ""))
+        if key and isinstance(result.get("value"), dict):
+            value = result["value"].get(key)
+            found[str(result.get("from_name"))] = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return found
+
+
+def _other(annotation: Mapping[str, Any]) -> list[Any]:
+    return [item.get("value") for item in annotation.get("result") or () if item.get("type") not in CONTROLS]
+
+
+def _who(completed_by: Any) -> Any:
+    return (completed_by.get("email") or completed_by.get("id")) if isinstance(completed_by, Mapping) else completed_by
+
+
+def _prodigy(task: Mapping[str, Any]) -> dict[str, Any]:
+    options, flat = task["options"], {name: value for name, value in task.items() if name != "options"}
+    if len(options) != 2 or not all(isinstance(option, dict) and "text" in option for option in options):
+        return dict(task)
+    flat |= {f"options.{number}": option["text"] for number, option in enumerate(options)}
+    accepted = [number for number, option in enumerate(options) if option.get("id") in (task.get("accept") or ())]
+    flat["accept"] = "tie" if len(accepted) == 2 else f"options.{accepted[0]}" if accepted else None
+    if "answer" in task:
+        flat["status"] = "submitted" if flat.pop("answer") == "accept" else "skipped"
+    who = flat.pop("_annotator_id", None) or flat.pop("_session_id", None)
+    return flat | ({"annotator": who} if who else {})
+
+
+def parsed(value: Any) -> Any:
+    """A list that a CSV file holds as JSON, or as Python writes it; anything else as it is."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return value
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            result = parse(value)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return result if isinstance(result, list) else value
+    return value
+
+
+def several(value: Any) -> list[Any] | None:
+    """One judgement for each annotator; None where a value is a single judgement."""
+    value = parsed(value)
+    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
+        return value
+    return None
+
+
+def votes(value: Any) -> list[Any]:
+    """The plain values by which a cell says who won; a ranking has none."""
+    single = (one_vote(item) for item in (several(value) or [value]))
+    return [vote for vote in single if not isinstance(vote, list | dict)]
+
+
+def one_vote(value: Any) -> Any:
+    """A single judgement without the list or object that a tool wraps it in; a ranking stays as it is."""
+    value = parsed(value)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, dict):
+        value = value.get("selected", value.get("choices", value))
+    return value[0] if isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict) else value

@@ -1,0 +1,103 @@
+"""How one preference file is read: names of the contract, names that are understood, and the decision itself."""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kellet.data.account import Entry
+from kellet.data.judgements import Scale
+from kellet.data.scales import other
+
+PAIR, COMPARISON = ("chosen", "rejected"), ("answer_a", "answer_b", "preferred")
+OPTIONAL = ("annotator", "created_at", "margin")
+BESIDE = ("input", "system", "history", "tools", "status")
+"""Parts of the prompt that have a column of their own, and the state of a judgement."""
+NAMES = ("prompt", *PAIR, *COMPARISON, *OPTIONAL, *BESIDE)
+"""The columns of the contract; ``data.columns`` and ``--map`` say which column of a foreign file is which."""
+PROMPTS = re.findall(
+    r"\w+",
+    "instruction question query input history context post user user_message user_input user_prompt customer_message "
+    "message messages text conversation conversations dialogue dialog problem request question_full_text",
+)
+"""Other names of the prompt; of several that have a value, none is preferred."""
+PAIRS_OF_NAMES = (
+    ("chosen_response", "rejected_response"),
+    ("response_chosen", "response_rejected"),
+    ("chosen_answer", "rejected_answer"),
+    ("chosen_text", "rejected_text"),
+    ("preferred_response", "dispreferred_response"),
+    ("response_j", "response_k"),  # TRL's stack_llama_2 script for lvwerra/stack-exchange-paired: j was preferred
+)
+PREFERRED = re.findall(
+    r"\w+",
+    "preference winner choice comparison pairwise pw label labels vote verdict judgement judgment overall_preference "
+    "preference_strength better_response_id better better_response best best_response preferred_response "
+    "preferred_answer preferred_output preferred_model selected selected_response human_preference human_choice accept",
+)
+"""Other names of the column that says who won."""
+ANSWER_STEMS = {
+    tuple(stem.split("_"))
+    for stem in re.findall(
+        r"\w+",
+        "answer response completion text output generation reply candidate conversation summary option options "
+        "assistant human_ref summaries_text message model_output model_response answer_text response_text continuation",
+    )
+} | {()}
+"""What is left of an answer's name without a or b, 1 or 2."""
+SYSTEMS = {"system", "system_prompt", "system_message", "system_instruction"}
+LABELS = ("label", "preferred")
+"""Columns of a judgement beside chosen and rejected, which do not need one; the table checks look at them."""
+
+
+class Said(NamedTuple):
+    """What the parameters say of how files are read (kellet/config/data.py)."""
+
+    columns: Mapping[str, str] = {}
+    preferred_values: Mapping[str, str] = {}
+    ignored: Sequence[str] = ()
+    prompt_from: str | None = None
+
+
+class Form(NamedTuple):
+    """How a file is read."""
+
+    names: dict[str, str]
+    """Column of the contract -> column of the file."""
+    comparison: bool
+    """Two answers and who won, rather than chosen and rejected."""
+    implicit: str
+    """Where the prompt is when no column holds it: ``dialogue`` (hh-rlhf), ``beginning`` (common to both answers)."""
+    scale: Scale | None = None
+    """How ``preferred`` is read."""
+    account: tuple[Entry, ...] = ()
+    """What became of each column."""
+    ignored: tuple[str, ...] = ()
+    """Columns that hold text and are left out because the parameters say so."""
+
+    def renamed(self) -> dict[str, str]:
+        """The columns whose name in the file is another, and those that are parts of the prompt."""
+        return {ours: theirs for ours, theirs in self.names.items() if ours != theirs or ours in BESIDE}
+
+    def parameters(self) -> dict[str, Any]:
+        """The reading as keys of the section ``data``, which lead to the same reading."""
+        reading = self.scale.reading if self.scale else None
+        values = dict(reading.sides) if reading else {}
+        if reading and reading.middle is not None:
+            middle = f"{reading.middle:g}"
+            values |= {f"<{middle}": reading.low, middle: "tie", f">{middle}": other(reading.low)}
+        told: dict[str, Any] = {"columns": self.renamed(), "preferred_values": values, "ignored": list(self.ignored)}
+        told["prompt_from"] = "beginning" if self.implicit == "beginning" else None
+        return {key: value for key, value in told.items() if value}
+
+    def options(self) -> str:
+        """The reading as options of ``kellet validate``; empty where none are needed."""
+        told = self.parameters()
+        maps = [f"--map {shlex.quote(f'{ours}={theirs}')}" for ours, theirs in told.get("columns", {}).items()]
+        values = [f"{value}={side}" for value, side in told.get("preferred_values", {}).items()]
+        if any("," in value for value in values):
+            maps += [f"--map-values {shlex.quote(value)}" for value in values]
+        elif values:
+            maps.append(f"--map-values {shlex.quote(','.join(values))}")
+        maps += [f"--ignore {shlex.quote(name)}" for name in self.ignored]
+        return " ".join([*maps, *(["--set data.prompt_from=beginning"] if "prompt_from" in told else [])])

@@ -1,0 +1,252 @@
+"""Who won in a row of two answers, and how a column that says so is read.
+
+The column's readings come from kellet/data/scales.py. Where there are two, scores of both answers in the same file may
+tell which one is right; otherwise a person does.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kellet.data.annotators import NOBODY, NOT_SUBMITTED
+from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
+from kellet.data.scales import PAIRS, Answers, Reading, readings, suggestion, tokens, told_reading, word_side
+from kellet.data.survey import Survey, code_of, number_of, read_values
+from kellet.errors import DataError
+
+UNJUDGED, NO_JUDGEMENTS = NOBODY
+MODELS = {("model",), ("generator",), ("policy",), ("system",), ("model", "name"), ("name",)}
+SCORES = {("score",), ("rating",), ("scores",), ("ratings",), ("avg", "rating"), ("avg", "score"), ("overall", "score")}
+SIDES = ("answer_a", "answer_b")
+SETTLED, CONTRADICTED = 0.9, 0.2
+"""Agreement with the scores from which one of two readings is taken; below which a reading is refused."""
+ENOUGH = 20
+"""Rows of unequal scores that such a comparison takes."""
+
+
+class Judgement(NamedTuple):
+    """One person's judgement of a row."""
+
+    winner: str
+    """a, b or tie."""
+    annotator: Any
+    aside: str = ""
+    """Why it does not count; empty where it does."""
+
+
+class Scale(NamedTuple):
+    """How the column that says who won is read."""
+
+    reading: Reading
+    answers: Answers
+    models: tuple[str, str] | None = None
+    """Columns with the names of who answered, by which a winner may be called."""
+
+    def side(self, value: Any, row: Mapping[str, Any]) -> str:
+        """Who wins; ``row`` has all columns of the file. Raises ValueError where it is empty or not understood."""
+        if value is None or value == "" or value != value:
+            raise ValueError(UNJUDGED)
+        found = self.reading.side(value) or (None if self.reading.sides else _words(word_side(value, self.answers)))
+        named = self._named(value, row)
+        if found and named and found != named:
+            raise ValueError(f"preferred is {value!r}, which says {found}, and is also the name or text of {named}")
+        if side := found or named:
+            return side
+        known = ", ".join(self.reading.sides) or "a, b or tie"
+        raise ValueError(f"preferred is {value!r}, wanted {known} (or a column's name; the answer)")
+
+    def _named(self, value: Any, row: Mapping[str, Any]) -> str | None:
+        if not isinstance(value, str):
+            return None
+        for columns in (self.answers, self.models):
+            if columns:
+                same = [row.get(column) == value for column in columns]
+                if sum(same) == 1:
+                    return "ab"[same.index(True)]
+        return None
+
+
+def _words(side: str | None) -> str | None:
+    return side if side in ("a", "b", "tie") else None
+
+
+def judgements(row: Mapping[str, Any], names: Mapping[str, str], scale: Scale) -> list[Judgement]:
+    """Each judgement in a row of a comparison file. Raises ValueError when there is none or it is not understood."""
+    value, who = row.get(names["preferred"]), parsed(row.get(names.get("annotator", "")))
+    states = parsed(row.get(names.get("status", "")))
+    cells = several(value)
+    if cells is None:
+        return [_judged(value, row.get(names.get("annotator", "")), states, row, scale)]
+    if not cells:
+        raise ValueError(NO_JUDGEMENTS)
+    users = who if isinstance(who, list) else [who] * len(cells)
+    if len(users) != len(cells):
+        raise ValueError(f"{len(cells)} judgements by {len(users)} annotators")
+    states = states if isinstance(states, list) else [states] * len(cells)
+    if len(states) != len(cells):
+        raise ValueError(f"{len(cells)} judgements with {len(states)} states")
+    return [_judged(cell, user, state, row, scale) for cell, user, state in zip(cells, users, states, strict=True)]
+
+
+def _judged(value: Any, who: Any, state: Any, row: Mapping[str, Any], scale: Scale) -> Judgement:
+    if isinstance(state, str) and state and state.casefold() not in COUNTED:
+        if state.casefold() not in UNFINISHED:
+            raise ValueError(f"status is {state!r}, wanted one of {', '.join((*COUNTED, *UNFINISHED))}")
+        return Judgement("tie", who, NOT_SUBMITTED)
+    vote = one_vote(value)
+    if isinstance(vote, list) and vote and all(isinstance(item, dict) and "rank" in item for item in vote):
+        ranks = {scale.side(item.get("value"), row): item["rank"] for item in vote}
+        if set(ranks) != {"a", "b"}:
+            raise ValueError(f"a ranking of {len(vote)} answers, wanted the two")
+        return Judgement("tie" if ranks["a"] == ranks["b"] else min(ranks, key=lambda side: ranks[side]), who)
+    return Judgement(scale.side(vote, row), who)
+
+
+def find_scale(
+    seen: Survey, names: Mapping[str, str], given: Mapping[str, str], ignored: Sequence[str], size: int
+) -> tuple[Scale, str]:
+    """How ``preferred`` is read, and a sentence on what scores in the file say of it.
+
+    Raises DataError where it has several readings or none, or where most scores say the contrary.
+    """
+    answers, name = Answers(names["answer_a"], names["answer_b"]), names["preferred"]
+    models = _columns_like(seen, answers, MODELS)
+    if given:
+        return Scale(_given(seen, name, given), answers, models), ""
+    found = readings(seen.columns[name], answers, name)
+    if not found:
+        raise DataError(_no_scale(seen, name))
+    scores = _columns_like(seen, answers, SCORES)
+    scores = None if scores and set(scores) & set(ignored) else scores
+    shares = [_agreement(seen, names, Scale(each, answers, models), scores, size) for each in found] if scores else []
+    settled = [each for each, (share, rows) in zip(found, shares, strict=False) if share >= SETTLED and rows >= ENOUGH]
+    if len(found) > 1 and len(settled) != 1:
+        raise DataError(_two_readings(seen, names, found))
+    reading = settled[0] if len(found) > 1 else found[0]
+    if not scores:
+        return Scale(reading, answers, models), ""
+    share, rows = shares[found.index(reading)]
+    if rows >= ENOUGH and share < CONTRADICTED:
+        raise DataError(contradiction(seen, name, scores, share, rows, reading))
+    return Scale(reading, answers, models), agreement_in_words(scores, share, rows, settled=len(found) > 1)
+
+
+def agreement_in_words(scores: tuple[str, str], share: float, rows: int, settled: bool = False) -> str:
+    """What the scores of both answers say of who won; empty where they say nothing."""
+    told = f"{100 * share:.0f}% of {rows} rows agree with {scores[0]!r} and {scores[1]!r}" if rows else ""
+    return told + (", which tell how it is to be read" if settled else "")
+
+
+def _no_scale(seen: Survey, name: str) -> str:
+    column = seen.columns[name]
+    values = ", ".join(repr(code.value) for code in list(column.codes.values())[:8])
+    values += ", …" if len(column.codes) > 8 else ""
+    return (
+        f"{seen.path}: {name!r} says who won by {values}, which is no scale that "
+        "is understood; say who wins by each: --map-values VALUE=a,VALUE=b (data.preferred_values)"
+    )
+
+
+def contradiction(
+    seen: Survey, name: str, scores: tuple[str, str], share: float, rows: int, reading: Reading | None = None
+) -> str:
+    """The message for scores that say the contrary of who won."""
+    way = "swap the columns with --map chosen=… --map rejected=…"
+    if reading is not None:
+        codes = [code for code, entry in seen.columns[name].codes.items() if reading.side(entry.value)]
+        way = f"say who wins with {suggestion(reading, codes)}, or the other way round,"
+    return (
+        f"{seen.path}: {name!r} contradicts {scores[0]!r} and {scores[1]!r}: the better one has the higher score in "
+        f"only {100 * share:.0f}% of {rows} rows; {way} or leave the scores out with --ignore {scores[0]}"
+    )
+
+
+def chosen_scores(seen: Survey, ignored: Sequence[str]) -> tuple[str, str] | None:
+    """Columns with the scores of chosen and rejected answers, such as score_chosen and score_rejected."""
+    for name in sorted(set(seen.columns) - set(ignored)):
+        words = tokens(name)
+        if "chosen" in words and tuple(word for word in words if word != "chosen") in SCORES:
+            twin = tuple("rejected" if word == "chosen" else word for word in words)
+            others = [each for each in sorted(seen.columns) if tokens(each) == twin]
+            if others and all(seen.columns[each].all_numbers for each in (name, others[0])):
+                return name, others[0]
+    return None
+
+
+def agreement_of_pairs(seen: Survey, scores: tuple[str, str], size: int) -> tuple[float, int]:
+    """(share, rows): of the rows of unequal scores, in how many the first score is the higher one."""
+    higher = [_higher(values, scores) for _, values in read_values(seen.path, size) if values]
+    counted = [side for side in higher if side]
+    return counted.count("a") / max(len(counted), 1), len(counted)
+
+
+def _agreement(
+    seen: Survey, names: Mapping[str, str], scale: Scale, scores: tuple[str, str] | None, size: int
+) -> tuple[float, int]:
+    same, rows = 0, 0
+    for _, values in read_values(seen.path, size):
+        side = _higher(values or {}, scores or ("", ""))
+        for winner in _winners(values or {}, names, scale) if side else ():
+            rows += winner != "tie"
+            same += winner == side
+    return same / max(rows, 1), rows
+
+
+def _winners(values: Mapping[str, Any], names: Mapping[str, str], scale: Scale) -> list[str]:
+    try:
+        return [each.winner for each in judgements(values, names, scale) if not each.aside]
+    except ValueError:
+        return []  # the row is refused with its reason when it is read
+
+
+def _higher(values: Mapping[str, Any], scores: tuple[str, str]) -> str:
+    one, other = (number_of(values.get(name)) for name in scores)
+    return "" if one is None or other is None or one == other else "a" if one > other else "b"
+
+
+def _columns_like(seen: Survey, answers: Answers, stems: set[tuple[str, ...]]) -> tuple[str, str] | None:
+    """Two columns whose names differ as those of the answers do, such as score_A and score_B."""
+    for ends in [answers.endings] if answers.endings else PAIRS:
+        for stem in sorted(stems):
+            named = [_ending(seen, stem, end) for end in ends]
+            if named[0] and named[1]:
+                return named[0], named[1]
+    return None
+
+
+def _ending(seen: Survey, stem: tuple[str, ...], end: str) -> str | None:
+    wanted = {(*stem, end), (end, *stem)}
+    return next((name for name in sorted(seen.columns) if tokens(name) in wanted and seen.columns[name].filled), None)
+
+
+def _given(seen: Survey, name: str, given: Mapping[str, str]) -> Reading:
+    try:
+        reading = told_reading(given)
+    except ValueError as error:
+        raise DataError(f"{seen.path}: --map-values (data.preferred_values) got {dict(given)}: {error}") from error
+    column = seen.columns[name]
+    if not column.many and not any(reading.side(code.value) for code in column.codes.values()):
+        raise DataError(
+            f"{seen.path}: --map-values (data.preferred_values) names {', '.join(given)}, and {name!r} holds "
+            f"{', '.join(map(repr, list(column.codes)[:8]))}"
+        )
+    return reading
+
+
+def _two_readings(seen: Survey, names: Mapping[str, str], found: Sequence[Reading]) -> str:
+    name = names["preferred"]
+    codes = sorted(seen.columns[name].codes.items(), key=lambda item: item[1].line)
+    first = codes[0][1]
+    ways = []
+    for reading in found:
+        side = reading.side(first.value)
+        wins = {"tie": "is a tie"}.get(side or "", f"is won by {names.get(f'answer_{side}', '')!r}")
+        says = suggestion(reading, [code for code, _ in codes])
+        ways.append(
+            f"{reading.why}: line {first.line} ({code_of(first.value)}) {wins if side else 'is not read'}; {says}"
+        )
+    values = ", ".join(sorted(code for code, _ in codes[:8])) + (", …" if len(codes) > 8 else "")
+    return (
+        f"{seen.path}: {name!r} holds {values}, which has {len(found)} readings. "
+        + ". Or ".join(ways)
+        + ". Say which with its --map-values (data.preferred_values)"
+    )

@@ -1,0 +1,139 @@
+"""The account of a preference file: what each column was taken for, and why the others are left out.
+
+A column that is not used is left out and named where it cannot be a part of prompt or answer: ids, numbers, codes,
+times, scores, and what annotation tools and data sets write beside (:data:`METADATA`). Other text is refused until
+somebody says what it is.
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from kellet.data.account import Entry
+from kellet.data.exports import COUNTED, UNFINISHED
+from kellet.data.form import LABELS, PAIR, Form
+from kellet.data.messages import left_out
+from kellet.data.scales import tokens
+from kellet.data.survey import Column, Survey
+from kellet.errors import DataError
+
+METADATA = set(
+    re.findall(
+        r"\w+",
+        "comment comments rationale rationales feedback explanation explanations explain critique note notes reason "
+        "reasons reasoning justification statement elaboration source sources url link license order metadata meta "
+        "generation_prompt labelling labeling raw original individual_preference annotations predictions moderation "
+        "toxicity toxic tag tags flag flags category categories timestamp hash sha256 generations generator "
+        "similar_preferences preferences unprocessed version",
+    )
+)
+"""Words of a name that says text beside the pair: why somebody judged so, and where a row comes from."""
+PARTS = {"images", "image", "video", "videos", "audio", "documents", "tools", "functions", "passages", "files"}
+"""Names of what belongs to a prompt whatever it holds."""
+HOW = {
+    "input": ("prompt", "follows the instruction after an empty line, as Alpaca writes it"),
+    "system": ("prompt", "the system message, in front of the conversation"),
+    "history": ("prompt", "what was said before the prompt"),
+    "tools": ("prompt", "the tools that the conversation may call"),
+    "status": ("status", "judgements that were skipped, discarded or left unfinished are set aside"),
+}
+IMPLICIT = {"dialogue": "prompt and answer: up to the last turn of the assistant, and that turn"}
+IMPLICIT |= {"beginning": "prompt and answer: the words with which both answers begin, as was confirmed"}
+
+
+def account_of(seen: Survey, form: Form, ignored: Sequence[str], scores: str) -> tuple[Entry, ...]:
+    """An entry for each column, in the order of the file. Raises DataError where one holds text that is not understood.
+
+    ``scores``: what scores in the file say of who won.
+    """
+    roles: dict[str, list[str]] = {}
+    for ours, theirs in form.names.items():
+        roles.setdefault(theirs, []).append(ours)
+    absent = [name for name in ignored if name not in seen.columns and "*" not in name]
+    if absent:
+        found = ", ".join(sorted(seen.columns))
+        raise DataError(f"{seen.path}: --ignore (data.ignored) names {', '.join(absent)}, found the columns {found}")
+    entries, unknown = [], []
+    for name, column in seen.columns.items():
+        if name in roles:
+            entries += [_used(seen, form, ours, column, scores) for ours in roles[name]]
+            entries += _inside(seen, column)
+            continue
+        why = "left out, as data.ignored says" if name in ignored else _why_left(seen, form, column)
+        entries.append(Entry(name, "", why or "", seen.share(name)))
+        unknown += [] if why else [column]
+    if unknown:
+        raise DataError(_ask(seen, unknown))
+    return tuple(entries)
+
+
+def _used(seen: Survey, form: Form, ours: str, column: Column, scores: str) -> Entry:
+    taken_for, why = HOW.get(ours, (ours, ""))
+    share = seen.share(column.name)
+    if ours == "preferred" and form.scale is not None:
+        reading = form.scale.reading
+        why = reading.why + (f"; {scores}" if scores else "")
+        if reading.middle is not None and "margin" not in form.names:
+            why += f"; its strength is not kept (--map margin={column.name})"
+        if not column.many and reading.sides:
+            known = sum(code.count for code in column.codes.values() if reading.side(code.value))
+            share *= known / max(sum(code.count for code in column.codes.values()), 1)
+    elif ours in (*PAIR, "answer_a", "answer_b") and form.implicit:
+        why = IMPLICIT[form.implicit]
+    elif ours == "chosen" and scores:
+        why = scores
+    if ours == "prompt" and "input" not in form.names and column.name != ours:
+        why = "the only column that can be the prompt, by its name"
+    return Entry(column.name, taken_for, why, share)
+
+
+def _inside(seen: Survey, column: Column) -> list[Entry]:
+    """Fields of a column's messages that are left out, as the first rows have them."""
+    fields: set[str] = set()
+    for _, values in seen.sample if column.kinds["messages"] else ():
+        try:
+            fields |= left_out(values.get(column.name))
+        except ValueError:
+            continue  # the row is refused with its reason when it is read
+    return [Entry(f"{column.name}[].{field}", "", "beside what a message says") for field in sorted(fields)]
+
+
+def _why_left(seen: Survey, form: Form, column: Column) -> str:
+    """Why a column is left out; empty where it holds text that could belong to prompt or answer."""
+    name, words = column.name, set(tokens(column.name))
+    if not column.filled:
+        return "empty in every row"
+    if not form.comparison and name in LABELS:
+        return "not needed beside chosen and rejected; one value throughout would be refused"
+    if words & PARTS:
+        return ""
+    if name == "status" and set(column.codes) <= {*COUNTED, *UNFINISHED}:
+        return "every row is finished" if "status" not in form.names else "the state of each judgement counts"
+    if form.comparison and name in ("chosen", "rejected") and not column.prose:
+        return f"{form.names['preferred']!r} says who won"
+    answers = [theirs for ours, theirs in form.names.items() if ours != "prompt"]
+    inside = answers if form.implicit else [form.names["prompt"]] if "prompt" in form.names else []
+    if column.prose and seen.repeats(name, inside, answers):
+        return "repeats what prompt and answers say"
+    if name == "safer_response_id" and form.names.get("preferred") == "better_response_id":
+        return "judges harm; 'better_response_id' says which answer helps more"
+    if words & METADATA or name.startswith("task."):
+        return "beside the pair, by its name"
+    return "" if column.prose else "numbers, codes or names"
+
+
+def _ask(seen: Survey, unknown: Sequence[Column]) -> str:
+    column = unknown[0]
+    line, value = next((line, values[column.name]) for line, values in _rows(seen, column.name))
+    others = f", so does {', '.join(repr(each.name) for each in unknown[1:])}" if unknown[1:] else ""
+    name, names = shlex.quote(column.name), " ".join(f"--ignore {shlex.quote(each.name)}" for each in unknown)
+    return (
+        f"{seen.path}: {column.name!r} holds text that could belong to the prompt (line {line}: {str(value)[:60]!r})"
+        f"{others}; say what it is: --map input={name} (after the prompt), --map history={name} (before it), --map "
+        f"system={name}, or, if it is no part of it, {names} (data.columns, data.ignored)"
+    )
+
+
+def _rows(seen: Survey, name: str) -> list[tuple[int, dict[str, object]]]:
+    found = [(line, values) for line, values in seen.sample if values.get(name)]
+    return found or [(line, {name: "…"}) for line, _ in seen.sample[:1]]

@@ -1,0 +1,43 @@
+"""How one preference file is read, decided on all of its rows: columns, who won, and the account of the rest."""
+
+from pathlib import Path
+
+from kellet.data.columns import find_columns
+from kellet.data.form import Form, Said
+from kellet.data.judgements import (
+    CONTRADICTED,
+    ENOUGH,
+    agreement_in_words,
+    agreement_of_pairs,
+    chosen_scores,
+    contradiction,
+    find_scale,
+)
+from kellet.data.leftovers import account_of
+from kellet.data.survey import Survey, survey
+from kellet.errors import DataError
+
+
+def find_form(path: Path, said: Said, size: int) -> Form | None:
+    """Read the file once, ``size`` rows at a time, and decide; None where no row can be read.
+
+    Raises DataError naming what is missing, has two readings or is not accounted for, and how to say it.
+    """
+    seen = survey(path, size)
+    if not seen.columns:
+        return None
+    form, told = find_columns(seen, said), ""
+    if form.comparison:
+        scale, told = find_scale(seen, form.names, said.preferred_values, said.ignored, size)
+        form = form._replace(scale=scale)
+    elif scores := chosen_scores(seen, said.ignored):
+        told = _agreement(seen, form, scores, size)
+    ignored = tuple(name for name in said.ignored if name in seen.columns)
+    return form._replace(account=account_of(seen, form, said.ignored, told), ignored=ignored)
+
+
+def _agreement(seen: Survey, form: Form, scores: tuple[str, str], size: int) -> str:
+    share, rows = agreement_of_pairs(seen, scores, size)
+    if rows >= ENOUGH and share < CONTRADICTED:
+        raise DataError(contradiction(seen, form.names["chosen"], scores, share, rows))
+    return agreement_in_words(scores, share, rows)
