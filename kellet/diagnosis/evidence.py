@@ -146,7 +146,12 @@ class Evidence:
     @property
     def kl_words(self) -> str:
         """What :attr:`kl` is, with its estimator where it is not the full KL."""
-        return NAMES[KL_NAMES[0] if self.kl_of_answers else self.kl_name]
+        return NAMES[KL_NAMES[0]] if self.kl_of_answers else self.logged_kl_words
+
+    @property
+    def logged_kl_words(self) -> str:
+        """What the KL of the history is, with its estimator where it is not the full KL."""
+        return NAMES[self.kl_name]
 
     @cached_property
     def begins_late(self) -> str:
@@ -154,6 +159,9 @@ class Evidence:
         steps = [step for row in self.history if (step := row.get("iteration")) is not None]
         if len(steps) > 1 and steps[0] > 2 * float(np.median(np.diff(steps))) and steps[0] > 2:
             return f"the log begins at iteration {steps[0]:g}"
+        rewards = [row.get("objective/reward") is not None for row in self.history]
+        if any(rewards) and rewards.index(True) > 1:
+            return f"the log has no reward in its first {rewards.index(True)} iterations"
         kl = self.logged(self.kl_name)
         if kl is not None:
             first, last = float(kl[0][0]), float(late(kl[0]).mean())

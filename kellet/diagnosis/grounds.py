@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from kellet.diagnosis.evidence import KL_NAMES, Evidence
 from kellet.diagnosis.hypothesis import MIN_CLUSTERS, Hypothesis, Recommendation
+from kellet.diagnosis.impossible import NAMES
 
 PER_TOKEN = "objective/kl_per_token"  # noqa: S105 -- a metric
 HELD_OUT_PROMPTS = 200
@@ -68,21 +69,19 @@ def unjudged_in_words(evidence: Evidence) -> str:
 
 
 def repair_figures(evidence: Evidence) -> Recommendation | None:
-    """Where figures of the log cannot be: repair them first."""
-    if not evidence.broken:
+    """Where figures cannot be on which most of the diagnosis rests: repair them first."""
+    broken = [fault for fault in evidence.broken if fault.metric in NAMES]
+    if not broken:
         return None
-    names = ", ".join(fault.metric for fault in evidence.broken)
-    impossible = any(not fault.missing and fault.metric in (*KL_NAMES, PER_TOKEN) for fault in evidence.broken)
-    missing = any(fault.missing for fault in evidence.broken)
-    causes = [text for text, there in ((WELL_SAMPLED, impossible), (NO_NUMBER, missing)) if there]
-    price = (
-        "Time; and if KL was wrong in the log, β·KL was wrong in the reward: the run may have to be repeated."
-        if any("kl" in fault.metric for fault in evidence.broken)
-        else "Time; the policy stays as it is."
-    )
+    negative = any(not fault.missing and fault.metric in (*KL_NAMES, PER_TOKEN) for fault in broken)
+    missing = any(fault.missing for fault in broken)
+    causes = [text for text, there in ((WELL_SAMPLED, negative), (NO_NUMBER, missing)) if there]
     how = "; ".join(causes) or "look up in the trainer's source what it logs under this name, and in which unit"
+    price = "Time; the policy stays as it is."
+    if negative:
+        price = "Time; and if KL was wrong in the log, β·KL was wrong in the reward: the run may have to be repeated."
     return Recommendation(
-        f"Repair the measurement before anything rests on it: {names}",
+        f"Repair the measurement before anything rests on it: {', '.join(fault.metric for fault in broken)}",
         {},
         f"What was not judged for it can be, with the next log. {how[0].upper()}{how[1:]}.",
         price,

@@ -18,15 +18,15 @@ from kellet.stats.bootstrap import Floats
 from kellet.stats.series import LATE, MIN_PRESENT, Row, ends_early, level
 
 NAMES = {
-    "objective/reward": "reward",
+    "objective/reward": "Reward",
     "objective/kl": "KL of a response",
     "objective/kl_k3": "KL of a response (k3 of the sampled tokens)",
     "objective/kl_k1": "KL of a response (k1 of the sampled tokens)",
     "objective/kl_per_token": "KL of a token",
     "objective/kl_coef": "β",
-    "tokens/response_mean": "length",
+    "tokens/response_mean": "Length",
 }
-"""The metrics on which most of the diagnosis rests, in words: that one of them ends is told, not only asked for."""
+"""The metrics on which most of the diagnosis rests, as a sentence begins with them: that one ends is told by itself."""
 SMALLEST: Mapping[str, float] = {
     **dict.fromkeys(("objective/kl", "objective/kl_p95", "objective/kl_k3", "ppo/policy/kl_update"), -1e-2),
     **dict.fromkeys(("objective/kl_per_token", "ppo/policy/approxkl"), -1e-4),
@@ -70,7 +70,7 @@ class Fault:
         name = NAMES.get(self.metric)
         if name is None:
             return f"{self.metric} {self.what}."
-        return f"{name[0].upper()}{name[1:]} {self.what} ({self.metric})."
+        return f"{name} {self.what} ({self.metric})."
 
 
 def faults(history: Sequence[Row], alpha: float) -> dict[str, Fault]:

@@ -74,7 +74,8 @@ def c1_price(evidence: Evidence) -> Hypothesis:
     )
     if most:
         share = Estimate(share.value, 0.0, share.high, share.clusters)
-    cheap = below(name, share, CHEAP_PENALTY_SHARE, text, "more prompts or iterations")
+    needs = "a log from the first iteration on" if most else "more prompts or iterations"
+    cheap = below(name, share, CHEAP_PENALTY_SHARE, text, needs)
     return all_of("C1", statement, [cheap, drift])
 
 
@@ -134,8 +135,8 @@ def _dilution(evidence: Evidence, tests: int) -> Finding:
     rise, rise_per_token = growth(per_response, alpha), growth(per_token, alpha)
     hidden = change(np.log(per_token) - DILUTED_RISE_SHARE * np.log(per_response), alpha)
     text = (
-        f"Over the second half of the run KL of a response went to {rounded(rise)} times its level at first, that of a "
-        f"token to {rounded(rise_per_token)} times."
+        f"Over the second half of the run {evidence.logged_kl_words} went to {rounded(rise)} times its level at first, "
+        f"that of a token to {rounded(rise_per_token)} times."
     )
     both = [
         above("per_response_rises", rise, 1.0, text, "more iterations"),
@@ -167,8 +168,8 @@ def _lowered(evidence: Evidence) -> Finding:
     times = int((over & (coef[1:] < coef[:-1])).sum())
     shown = times > TOLERATED_LOWERINGS
     text = (
-        f"KL of a response was above {MISSED_TARGET_RATIO:g} times its target in {int(over.sum())} iterations, and β "
-        f"was lowered after {times} of them"
+        f"{evidence.logged_kl_words} was above {MISSED_TARGET_RATIO:g} times its target in {int(over.sum())} "
+        f"iterations, and β was lowered after {times} of them"
     )
     text += ": it is steered by something else, such as KL of a token." if shown else "."
     return fact("lowered_above_target", shown, text)
@@ -213,13 +214,15 @@ def c4_controller(evidence: Evidence) -> Hypothesis:
     logged = evidence.logged(*metrics)
     if logged is None:
         beta = evidence.logged("objective/kl_coef")
-        if beta is not None and np.ptp(beta[0]) == 0 and not evidence.adaptive:
+        steered = evidence.adaptive or evidence.at_fault("objective/kl_target")
+        if beta is not None and np.ptp(beta[0]) == 0 and not steered:
             text = f"β was fixed at {beta[0][-1]:.3g}: nothing steers it."
             return any_of("C4", statement, [fact("controller", False, text)])
         return any_of("C4", statement, [evidence.lacking("controller", needs, *metrics)])
     kl, coef, target = logged
     over = level(late(kl / target), evidence.alpha)
-    text = f"In the last third of the run KL was {rounded(over)} times its target of {target[-1]:g} nats."
+    words = evidence.logged_kl_words
+    text = f"In the last third of the run {words} was {rounded(over)} times its target of {target[-1]:g} nats."
     missed = above("kl_over_target", over, MISSED_TARGET_RATIO, text, "more iterations")
     budget = evidence.config.gate.kl_budget
     setting = (

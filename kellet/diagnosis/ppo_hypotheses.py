@@ -104,7 +104,7 @@ def b2_path(evidence: Evidence) -> Hypothesis:
     size = float(late(step).mean())
     text = (
         f"In the last third of the run an update moved the policy by {size:.2g} nats a response ({how}), which is "
-        f"{percent(share, 1)} of its KL from the reference by then."
+        f"{percent(share, 1)} of the way from the reference by then ({evidence.logged_kl_words})."
     )
     clip = evidence.logged("ppo/policy/clipfrac")
     if clip:

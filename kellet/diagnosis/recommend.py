@@ -35,16 +35,19 @@ HORIZON_BATCHES = 8
 def recommend(evidence: Evidence, hypotheses: Mapping[str, Hypothesis]) -> tuple[Recommendation, Recommendation]:
     """The first two changes that apply, in order of what they would repair: reward, penalty, then PPO and the rest."""
     supported = {id_ for id_, item in hypotheses.items() if item.supported}
+    repair = repair_figures(evidence)
+    # Two are made: where figures are to be repaired, a KL over its budget has the second place.
+    first_answers = unjudged(hypotheses) and not (repair and evidence.drift().shown)
     ranked = [
-        repair_figures(evidence),
-        bring_answers(evidence) if unjudged(hypotheses) else None,
+        repair,
+        bring_answers(evidence) if first_answers else None,
         _length_control(evidence, supported),
         _calibrate(hypotheses),
         _hold_kl(evidence, supported),
         _distrust(evidence, supported),
         _smaller_steps(evidence, supported),
         _use_room(evidence, hypotheses),
-        None if unjudged(hypotheses) else bring_answers(evidence),
+        None if first_answers else bring_answers(evidence),
         log_missing(evidence, hypotheses),
         _look_closer(evidence),
         _more_labels(evidence),

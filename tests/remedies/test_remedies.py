@@ -77,6 +77,17 @@ def test_both_carries_out_both_and_the_first_has_the_last_word():
     ]
 
 
+def test_a_recommendation_without_a_patch_has_no_arm_and_is_named(arms):
+    asked = {**change(), "change": "Bring answers"}
+    assert [(name, patch) for name, _, patch in arms_of([asked, change(y=2)])] == [(SECOND, {"y": 2})]
+    assert [(name, patch) for name, _, patch in arms_of([change(x=1), asked])] == [(FIRST, {"x": 1})]
+    assert arms_of([asked, asked]) == []
+    one = compare_arms([arms[0], arms[2]], GATE, {})
+    assert "Not measured: the first recommendation" in ready(one)
+    assert "second recommendation" not in ready(one)
+    assert measured_effects(one.arm(SECOND), one)["both"] is None
+
+
 def test_an_arm_is_paired_with_the_baseline_prompt_by_prompt(remedies):
     # the noise of both arms is the same, so their difference is the planted one, without an interval
     over = remedies.arm(FIRST).baseline["reward/baseline/gain"].estimate
