@@ -53,6 +53,11 @@ class Without:
     def find_spec(self, name, *rest):
         return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, *rest)
 
+    def find_distributions(self, context):
+        for found in getattr(self.finder, "find_distributions", lambda _: ())(context):
+            if canonical(found.metadata["Name"]).replace("-", "_") not in self.names:
+                yield found
+
 
 def main() -> None:
     """Hide, then run."""
