@@ -66,60 +66,58 @@ def diagnose(
 @with_params(optional=True)
 @click.option(
     "--trainer",
-    type=click.Choice(["trl-ppo", "trl-grpo", "openrlhf", "verl"]),
+    type=click.Choice(["trl-ppo", "trl-grpo", "trl-rloo", "openrlhf", "verl"]),
     help="Whose names the log has; recognised by them without it.",
 )
-@click.option("--kl-estimator", type=click.Choice(["k1", "k3"]), help="What their KL is; their default without it.")
+@click.option(
+    "--kl-estimator",
+    type=click.Choice(["k1", "k2", "k3", "full"]),
+    help="What their KL is; their default without it.",
+)
+@click.option(
+    "--map",
+    "mapped",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="Read their metric as ours, such as tokens/response_mean=len; of answers their column, such as reward=rm.",
+)
+@click.option("--run-name", help="Which run of a log that holds several: of a W&B chart, a column or a folder.")
 @click.option("--candidate", type=FILE, help="The trained policy's answers, one a row (.jsonl, .csv).")
 @click.option("--reference", type=FILE, help="The reference's answers to the same prompts.")
+@click.option("--json", "as_json", is_flag=True, help="Print account, notes, iterations and hypotheses as JSON.")
 @path_option("--out", "RUN, which is runs/NAME; gets history.jsonl and evaluation.parquet")
 def import_logs(
     config: "Config",
     log: Path | None,
     trainer: str | None,
     kl_estimator: Any,
+    mapped: tuple[str, ...],
+    run_name: str | None,
     candidate: Path | None,
     reference: Path | None,
+    as_json: bool,
     out: Path | None,
 ) -> None:
     """Translate a LOG of TRL, OpenRLHF or verl, and answers, for `kellet diagnose` and `kellet gate`.
 
-    LOG is JSON lines, CSV or trainer_state.json. Says which hypotheses it lets `kellet diagnose` judge, and what to log
-    to judge the rest.
+    LOG is JSON lines, CSV, trainer_state.json, Parquet, TensorBoard event files, a .wandb file or printed text. Says
+    which hypotheses it lets `kellet diagnose` judge, what to log to judge the rest, and what each metric was taken for.
+    Nothing is written before all is read and checked.
     """
     if log is None and candidate is None:
         raise InputError("nothing to import; give a LOG, or --candidate and --reference")
     if (candidate is None) != (reference is None):
         raise InputError("--candidate and --reference belong together: answers are compared")
-    from kellet.diagnosis import diagnose as diagnosis
-    from kellet.diagnosis import import_logs as stage
-    from kellet.diagnosis.evidence import Evidence
-    from kellet.evaluation.file import check_evaluation
-    from kellet.evaluation.samples import import_samples
-    from kellet.files import atomic_file
+    from kellet.cli.imported import Foreign
 
-    folder = out or run_folder(config, None)
-    history: list[dict[str, float | None]] = []
-    rows = None
-    if log is not None:
-        imported = stage.import_history(stage.read_log(log), trainer, kl_estimator)
-        history = imported.rows
-        with atomic_file(folder / "history.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in history), encoding="utf-8")
-        click.echo(f"{imported.trainer.title}: {len(history)} iterations in {folder / 'history.jsonl'}")
-        for theirs, ours in imported.names.items():
-            click.echo(f"  {theirs} -> {ours}")
-        warn(list(imported.notes))
-    if candidate is not None and reference is not None:
-        table, notes = import_samples(candidate, reference)
-        rows = check_evaluation(table)
-        with atomic_file(folder / "evaluation.parquet") as temporary:
-            table.to_parquet(temporary, index=False)
-        click.echo(f"{len(rows):,} answers in {folder / 'evaluation.parquet'}")
-        warn(list(notes))
-    for item in diagnosis.diagnose(Evidence(rows, history, config=config)).hypotheses:
-        verdict = item.verdict if not item.needs else f"cannot be told; needs {item.needs}"
-        click.echo(f"{item.id}  {item.statement} {verdict}")
+    foreign = Foreign.read(config, log, trainer, kl_estimator, mapped, run_name, candidate, reference)
+    notes = foreign.write(out or run_folder(config, None))
+    if as_json:
+        click.echo(json.dumps(foreign.to_dict(), indent=2, ensure_ascii=False))
+        return
+    click.echo("\n".join(foreign.written))
+    warn([*notes, *foreign.notes])
+    click.echo("\n".join(foreign.text()))
 
 
 def _text(diagnosis: "Diagnosis") -> str:

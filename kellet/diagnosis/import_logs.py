@@ -1,105 +1,47 @@
 """Histories of TRL, OpenRLHF and verl, translated into Kellet's names and units for the diagnosis.
 
-The names are those in the trainers' sources (read in July 2026: trl main, OpenRLHF main; verl January 2026). KL differs
-most. TRL's PPO sums its estimate over a response; TRL's GRPO, OpenRLHF and verl average it over the response's tokens,
-and nats per response are then mean KL per token times mean length, which is exact only where KL per token and length
-are uncorrelated. And none of them logs the full KL: what they call KL is k1 or k3 of the sampled tokens.
+log_files.py reads the rows of a log, log_order.py puts them in order, trainers.py knows the names; here rows are
+translated and checked, and an account says what each metric was taken for. KL differs most. TRL's PPO sums its estimate
+over a response; TRL's GRPO, OpenRLHF and verl average it over the response's tokens, and nats per response are then
+mean KL per token times mean length, which is exact only where KL per token and length are uncorrelated.
 """
 
-import csv
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from statistics import median
+from typing import Any
 
+from kellet.data.account import Entry
+from kellet.diagnosis.log_account import account_of, health, other_kls, unused_core
+from kellet.diagnosis.log_lines import number
+from kellet.diagnosis.log_names import checked_map, chosen_names
+from kellet.diagnosis.log_order import in_order
+from kellet.diagnosis.trainers import (
+    BETA,
+    ESTIMATORS,
+    KL,
+    LENGTH,
+    MAPPED,
+    PER_TOKEN,
+    REWARD,
+    TRAINERS,
+    Estimator,
+    Name,
+    Trainer,
+    kl_metric,
+)
 from kellet.errors import DataError
+from kellet.stats.series import MIN_ITERATIONS
 
-Estimator = Literal["k1", "k3"]
-PER_TOKEN = "objective/kl_per_token"  # noqa: S105 -- a metric
-LENGTH = "tokens/response_mean"
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """How a trainer names its metrics."""
-
-    title: str
-    marker: str
-    """A metric that is in every row that it logs for a training step, and by which its logs are recognised."""
-    estimator: Estimator
-    """What it calls KL, unless configured otherwise."""
-    names: Mapping[str, str]
-    """Its metric -> Kellet's."""
-
-
-TRAINERS = {
-    "trl-ppo": Trainer(
-        "TRL PPOTrainer",
-        "objective/scores",
-        "k1",
-        {
-            "objective/scores": "objective/reward",
-            "objective/kl": "KL",
-            "objective/rlhf_reward": "objective/score_with_kl",
-            "policy/approxkl_avg": "ppo/policy/approxkl",
-            "policy/clipfrac_avg": "ppo/policy/clipfrac",
-            "loss/value_avg": "ppo/value/loss",
-            "episode": "episodes",
-        },
-    ),
-    "trl-grpo": Trainer(
-        "TRL GRPOTrainer or RLOOTrainer",
-        "completions/mean_length",
-        "k3",
-        {
-            "reward": "objective/reward",
-            "reward_std": "objective/reward_std",
-            "kl": PER_TOKEN,
-            "completions/mean_length": LENGTH,
-            "completions/clipped_ratio": "tokens/truncated_share",
-            "clip_ratio/region_mean": "ppo/policy/clipfrac",
-            "entropy": "objective/entropy",
-            "grad_norm": "ppo/grad_norm",
-        },
-    ),
-    "openrlhf": Trainer(
-        "OpenRLHF",
-        "ppo_clip_ratio",
-        "k1",
-        {
-            "rollout/reward_mean": "objective/reward",
-            "rollout/reward_std": "objective/reward_std",
-            "kl": PER_TOKEN,
-            "rollout/response_length_mean": LENGTH,
-            "rollout/truncated_rate": "tokens/truncated_share",
-            "ppo_clip_ratio": "ppo/policy/clipfrac",
-            "ppo_kl": "ppo/policy/approxkl",
-            "actor_grad_norm": "ppo/grad_norm",
-        },
-    ),
-    "verl": Trainer(
-        "verl",
-        "critic/score/mean",
-        "k1",
-        {
-            "critic/score/mean": "objective/reward",
-            "actor/reward_kl_penalty": PER_TOKEN,
-            "actor/kl_loss": PER_TOKEN,
-            "actor/reward_kl_penalty_coeff": "objective/kl_coef",
-            "actor/kl_coef": "objective/kl_coef",
-            "response_length/mean": LENGTH,
-            "response_length/clip_ratio": "tokens/truncated_share",
-            "actor/ppo_kl": "ppo/policy/approxkl",
-            "actor/pg_clipfrac": "ppo/policy/clipfrac",
-            "actor/entropy": "objective/entropy",
-            "actor/grad_norm": "ppo/grad_norm",
-            "critic/vf_explained_var": "ppo/value/explained_variance",
-        },
-    ),
-}
-"""By the value of ``--trainer``."""
+CORE = (REWARD, KL, PER_TOKEN, LENGTH)
+"""A row that holds none of these is no iteration."""
+STABLE = 0.02
+"""β is computed from the logged penalty where penalty / KL differs by no more than this share between the rows."""
+PENALTY = "objective/non_score_reward"
+_BESIDE = ("eval", "val", "test", "step", "epoch", "global_step", "_", "training/", "timing")
+"""What the names of a row begin with that is an evaluation."""
+Metrics = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -107,99 +49,193 @@ class Imported:
     """A history in Kellet's names, and how it was translated."""
 
     trainer: Trainer
-    rows: list[dict[str, float | None]]
+    rows: list[Metrics]
     names: dict[str, str]
-    """The trainer's metric -> Kellet's, for those in the log."""
+    """The trainer's metric -> Kellet's, for those in the log that were used."""
     notes: tuple[str, ...]
+    """What a person should read first, most serious first."""
+    account: tuple[Entry, ...] = ()
+    """What became of each metric of the log."""
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of a log: JSON lines (also verl's ``{"step", "data"}``), CSV, or a trainer_state.json with ``log_history``.
+def translate(row: Mapping[str, Any], trainer: str | Trainer, estimator: Estimator | None = None) -> Metrics:
+    """One row of a trainer's log in Kellet's names and units, without ``iteration``; what is no number is None.
 
-    The prefix ``train/``, which loggers add to keys, is removed. Raises DataError naming file and line.
+    A pure function of the row, as live callbacks need it: of two of their names for one of ours, the first that the row
+    has is taken. ``estimator`` is what their KL is, or None for their default.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}; give a .jsonl, .json or .csv file") from error
-    if path.suffix == ".csv":
-        rows: list[Any] = [
-            {key: _number(value) for key, value in row.items()} for row in csv.DictReader(text.splitlines())
-        ]
-    elif path.suffix == ".json":
-        whole = _json(text, path, "the file")
-        rows = whole.get("log_history", [whole]) if isinstance(whole, dict) else whole
-    else:
-        rows = [_json(line, path, f"line {n}") for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(
-            f"{path} holds no rows of metrics; wanted one JSON object a line, a CSV, or a trainer_state.json"
-        )
-    flat = [{**row["data"], "step": row.get("step")} if isinstance(row.get("data"), dict) else row for row in rows]
-    return [{str(key).removeprefix("train/"): value for key, value in row.items()} for row in flat]
+    source = TRAINERS[trainer] if isinstance(trainer, str) else trainer
+    plain = {_plain(key): value for key, value in row.items()}
+    metrics = _translated(plain, chosen_names([plain], source, estimator))
+    beta = _of_penalty([plain], [metrics])
+    return metrics if BETA in metrics or not beta else {**metrics, BETA: beta[0]}
 
 
-def import_history(rows: Sequence[Mapping[str, Any]], trainer: str | None, estimator: Estimator | None) -> Imported:
+def import_history(
+    rows: Sequence[Mapping[str, Any]],
+    trainer: str | None,
+    estimator: Estimator | None,
+    mapped: Mapping[str, str] | None = None,
+) -> Imported:
     """Translate logged rows.
 
     ``trainer`` is a key of TRAINERS, or None to recognise it by its metrics; ``estimator`` is what its KL is, or None
-    for its default. Raises DataError when no trainer is recognised.
+    for its default; ``mapped`` has the trainer's metric for some of OURS. Raises DataError when no trainer is
+    recognised, no row is an iteration or steps repeat as in two runs, and InputError when a mapped metric is not in
+    the log.
     """
-    keys = {key for row in rows for key in row}
-    name = trainer or next((name for name, known in TRAINERS.items() if known.marker in keys), None)
-    if name is None:
-        wanted = ", ".join(f"{known.marker} ({known.title})" for known in TRAINERS.values())
-        raise DataError(f"no trainer is recognised; looked for one of {wanted}; found {', '.join(sorted(keys)[:20])}")
-    source = TRAINERS[name]
-    kl_name = f"objective/kl_{estimator or source.estimator}"
-    names = {theirs: kl_name if ours == "KL" else ours for theirs, ours in source.names.items() if theirs in keys}
-    steps = [row for row in rows if _finite(row.get(source.marker)) is not None]
-    history = []
-    for number, row in enumerate(steps, 1):
-        metrics: dict[str, float | None] = {"iteration": float(number)}
-        metrics |= {ours: _finite(row[theirs]) for theirs, ours in names.items() if theirs in row}
-        history.append(_derived(metrics, row, kl_name))
-    return Imported(source, history, names, _notes(history, names, kl_name))
+    plain = _without_folder(rows)
+    keys = {key for row in plain for key in row}
+    mapped = checked_map(mapped or {}, keys)
+    source = _recognised(keys, trainer, mapped)
+    training, others = _split(plain, source, mapped)
+    ordered = in_order(training)
+    kept = _filled(ordered.rows, others, ordered.step)
+    used = chosen_names(kept, source, estimator, mapped)
+    history, about_beta = _with_beta(kept, [_translated(row, used) for row in kept])
+    found = health(kept, used)
+    account = account_of(plain, kept, used, found, source, ordered.step)
+    notes = [*found.notes, *unused_core(account, used), *other_kls(kept, used, source)]
+    notes += [*_units(used, source), about_beta]
+    notes += [*ordered.notes, *_others(others), *_few(history)]
+    return Imported(
+        source,
+        [{"iteration": float(place), **row} for place, row in enumerate(history, 1)],
+        {name.theirs: name.metric for name in used},
+        tuple(note for note in notes if note),
+        tuple(account),
+    )
 
 
-def _derived(metrics: dict[str, float | None], row: Mapping[str, Any], kl_name: str) -> dict[str, float | None]:
-    """Add KL per response (KL per token times length) and β (from TRL's logged penalty, which is -β·KL)."""
-    per_token, length = metrics.get(PER_TOKEN), metrics.get(LENGTH)
-    if per_token is not None and length is not None:
-        metrics[kl_name] = per_token * length
-    penalty, kl = _finite(row.get("objective/non_score_reward")), metrics.get(kl_name)
-    if penalty is not None and kl:
-        metrics["objective/kl_coef"] = float(f"{-penalty / kl:.4g}")
+def _recognised(keys: Collection[str], trainer: str | None, mapped: Mapping[str, str]) -> Trainer:
+    if trainer is not None:
+        return TRAINERS[trainer]
+    found = [known for known in TRAINERS.values() if known.recognised(keys)]
+    if len(found) > 1:
+        raise DataError(f"the metrics are those of {' and of '.join(known.title for known in found)}; give --trainer")
+    if found:
+        return found[0]
+    if mapped:
+        return MAPPED
+    if {"iteration", REWARD} <= set(keys):
+        raise DataError("this is a history of Kellet's own already; read it with 'kellet diagnose --history'")
+    wanted = ", ".join(
+        f"{' with '.join(sorted(known.markers[0]))} ({known.title})" for known in TRAINERS.values() if known.markers
+    )
+    shown = ", ".join(repr(key) for key in sorted(keys)[:20]) + (", …" if len(keys) > 20 else "")
+    raise DataError(
+        f"no trainer is recognised; looked for one of {wanted}; found {shown}; name the trainer with --trainer, or the "
+        "metrics with --map, such as --map objective/reward=NAME"
+    )
+
+
+def _plain(key: str) -> str:
+    """A name without the folder that loggers put before it."""
+    return str(key).removeprefix("train/")
+
+
+def _without_folder(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the folder ``train/`` taken from their names, except where the same name is there without it."""
+    keys = {str(key) for row in rows for key in row}
+    names = {key: _plain(key) if _plain(key) not in keys else key for key in keys}
+    return [{names[str(key)]: value for key, value in row.items()} for row in rows]
+
+
+def _split(
+    rows: list[dict[str, Any]], source: Trainer, mapped: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows that hold a core metric, be it NaN, and the others. Raises DataError when there are none."""
+    core = {name.theirs for name in source.names if name.ours in CORE} | set(mapped.values())
+    training = [row for row in rows if any(number(row.get(key)) is not None for key in core)]
+    if not training:
+        keys = sorted({key for row in rows for key in row})[:20]
+        raise DataError(
+            f"none of {len(rows)} rows holds a reward, KL or length under the names of {source.title} "
+            f"({', '.join(sorted(core))}); found {', '.join(map(repr, keys))}; give another --trainer, or --map"
+        )
+    return training, [row for row in rows if not any(number(row.get(key)) is not None for key in core)]
+
+
+def _filled(rows: list[dict[str, Any]], others: list[dict[str, Any]], step: str) -> list[dict[str, Any]]:
+    """Rows, with what other rows of the same step hold beside: loggers may spread a step over several rows."""
+    more: dict[Any, dict[str, Any]] = {}
+    for row in others if step else []:
+        more.setdefault(row.get(step), {}).update(row)
+    more.pop(None, None)
+    return [{**more.get(row.get(step), {}), **row} for row in rows]
+
+
+def _translated(row: Mapping[str, Any], used: Sequence[Name]) -> Metrics:
+    """Metrics of a row; KL per response from KL per token is mean KL times mean length."""
+    metrics: Metrics = {name.metric: _finite(row[name.theirs]) for name in used if name.theirs in row}
+    kl = next((name for name in used if name.ours == PER_TOKEN), None)
+    if kl is not None and PER_TOKEN in metrics and LENGTH in metrics:
+        per_token, length = metrics[PER_TOKEN], metrics[LENGTH]
+        product = None if per_token is None or length is None else per_token * length
+        metrics[kl_metric(kl.estimator or "k1")] = product
     return metrics
 
 
-def _notes(history: list[dict[str, float | None]], names: Mapping[str, str], kl_name: str) -> tuple[str, ...]:
-    notes = [f"KL is read as {kl_name[-2:]} of the sampled tokens; change it with --kl-estimator"]
-    if PER_TOKEN in names.values() and any(kl_name in row for row in history):
-        notes.append("nats per response are mean KL per token times mean length, an approximation")
-    if "objective/non_score_reward" not in names and "objective/kl_coef" not in names.values():
-        derived = any("objective/kl_coef" in row for row in history)
-        notes.append("β is computed from the logged penalty" if derived else "β is not logged; add objective/kl_coef")
-    return tuple(notes)
+def _of_penalty(rows: Sequence[Mapping[str, Any]], history: Sequence[Metrics]) -> list[float]:
+    """β of each row by TRL's logged penalty, which is -β·KL, where both are finite and KL is not about zero."""
+    pairs = []
+    for row, metrics in zip(rows, history, strict=True):
+        penalty = _finite(row.get(PENALTY))
+        kl = next((metrics[kl_metric(known)] for known in ESTIMATORS if kl_metric(known) in metrics), None)
+        if penalty is not None and kl is not None:
+            pairs.append((penalty, kl))
+    far = 0.01 * max((abs(kl) for _, kl in pairs), default=0.0)
+    return [float(f"{abs(penalty / kl):.4g}") for penalty, kl in pairs if kl and abs(kl) >= far and penalty * kl <= 0]
 
 
-def _json(text: str, path: Path, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: {where} is not JSON ({error.msg})") from error
+def _with_beta(rows: Sequence[Mapping[str, Any]], history: list[Metrics]) -> tuple[list[Metrics], str]:
+    """The history with β, and how it was had. TRL's trainers with a logged penalty keep β fixed."""
+    if any(BETA in row for row in history):
+        return history, ""
+    betas = _of_penalty(rows, history)
+    if not betas:
+        return history, "β is not logged; add objective/kl_coef (--map objective/kl_coef=NAME)"
+    middle = median(betas)
+    if max(abs(beta - middle) for beta in betas) > STABLE * middle:
+        span = f"{min(betas):.4g} to {max(betas):.4g}"
+        return history, f"β is not computed from the logged penalty: penalty / KL goes from {span}, and β is fixed"
+    return [{**row, BETA: middle} for row in history], f"β is computed from the logged penalty: {middle:.4g}"
 
 
-def _number(text: str | None) -> Any:
-    """Parse a number; other text stays text, empty text becomes None."""
-    if text is None or not text.strip():
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _units(used: Sequence[Name], source: Trainer) -> list[str]:
+    """What KL is read as, and what nats per response are."""
+    kl = next((name for name in used if name.estimator), None)
+    if kl is None:
+        return [f"no KL is read from this log of {source.title}"]
+    kind = "the full KL" if kl.estimator == "full" else f"{kl.estimator} of the sampled tokens"
+    notes = [f"KL ({kl.theirs!r}) is read as {kind}; change it with --kl-estimator"]
+    if kl.estimator == "k2":
+        notes.append("k2 is biased away from the reference, and the diagnosis does not read it as KL")
+    if kl.ours == PER_TOKEN:
+        lengths = any(name.ours == LENGTH for name in used)
+        notes.append(
+            "nats per response are mean KL per token times mean length, an approximation"
+            if lengths
+            else "nats per response cannot be had: no length is read (--map tokens/response_mean=NAME)"
+        )
+    return notes
+
+
+def _others(others: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many rows are no iterations, and what they hold."""
+    if not others:
+        return []
+    evaluations = sum(1 for row in others if all(str(key).startswith(_BESIDE) for key in row))
+    kind = f" ({evaluations} of evaluations)" if evaluations else ""
+    return [f"{len(others)} rows hold no reward, KL or length and are no iterations{kind}"]
+
+
+def _few(history: Sequence[Metrics]) -> list[str]:
+    if len(history) >= MIN_ITERATIONS:
+        return []
+    return [f"{len(history)} iterations are too few to judge a course by; {MIN_ITERATIONS} are needed"]
 
 
 def _finite(value: Any) -> float | None:
-    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if finite else None
+    found = number(value)
+    return found if found is not None and math.isfinite(found) else None

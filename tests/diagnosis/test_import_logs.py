@@ -1,6 +1,5 @@
-"""Logs of other trainers: their names, their units, and the notes and errors where something is missing."""
+"""Logs of other trainers: their names, units, estimators and signs, what cannot be right, and what is not guessed."""
 
-import json
 import re
 
 import pytest
@@ -9,113 +8,262 @@ from click.testing import CliRunner
 from kellet.cli.main import main
 from kellet.diagnosis.diagnose import diagnose
 from kellet.diagnosis.evidence import Evidence
-from kellet.diagnosis.import_logs import import_history, read_log
-from kellet.errors import DataError
-from tests.helpers.foreign_logs import write_logs
+from kellet.diagnosis.import_logs import import_history, translate
+from kellet.errors import DataError, InputError
+from tests.helpers.foreign_logs import GRPO_ROW, OPENRLHF_ROW, PPO_ROW, VERL_ROW, write_logs
 from tests.helpers.project import ROOT
 
-TRL_PPO = {
-    "eps": 4,
-    "objective/kl": 20.0,
-    "objective/non_score_reward": -1.0,
-    "objective/scores": 3.0,
-    "objective/rlhf_reward": 2.0,
-    "policy/approxkl_avg": 0.002,
-    "policy/clipfrac_avg": 0.05,
-    "val/num_eos_tokens": 7,
-    "lr": 1e-6,
-    "episode": 64,
-}
-TRL_GRPO = {"reward": 0.5, "reward_std": 0.2, "kl": 0.1, "completions/mean_length": 150.0, "entropy": 1.1, "epoch": 0.1}
-OPENRLHF = {
-    "policy_loss": -0.1,
-    "ppo_clip_ratio": 0.03,
-    "ppo_kl": 0.001,
-    "kl": 0.05,
-    "rollout/reward_mean": 1.5,
-    "rollout/reward_std": 0.7,
-    "rollout/response_length_mean": 200.0,
-    "rollout/truncated_rate": 0.25,
-    "actor_grad_norm": 0.4,
-}
-VERL = {
-    "critic/score/mean": 0.8,
-    "critic/rewards/mean": 0.6,
-    "actor/reward_kl_penalty": 0.02,
-    "actor/reward_kl_penalty_coeff": 0.001,
-    "actor/ppo_kl": 0.0003,
-    "actor/pg_clipfrac": 0.01,
-    "actor/grad_norm": 0.3,
-    "response_length/mean": 300.0,
-    "response_length/clip_ratio": 0.1,
-}
 EXPECTED = {
     # TRL sums over the response already; β = -(-1.0)/20 = 0.05
-    "TRL PPOTrainer": (TRL_PPO, {"objective/reward": 3.0, "objective/kl_k1": 20.0, "objective/kl_coef": 0.05}),
+    "TRL PPOTrainer": (PPO_ROW, {"objective/reward": 3.0, "objective/kl_k1": 20.0, "objective/kl_coef": 0.05}),
     # 0.1 nats a token · 150 tokens
-    "TRL GRPOTrainer or RLOOTrainer": (TRL_GRPO, {"objective/kl_k3": 15.0, "tokens/response_mean": 150.0}),
-    "OpenRLHF": (OPENRLHF, {"objective/kl_k1": 10.0, "objective/reward": 1.5, "tokens/truncated_share": 0.25}),
-    "verl": (VERL, {"objective/kl_k1": 6.0, "objective/kl_coef": 0.001, "objective/reward": 0.8}),
+    "TRL GRPOTrainer or RLOOTrainer": (GRPO_ROW, {"objective/kl_k3": 15.0, "tokens/response_mean": 150.0}),
+    "OpenRLHF": (OPENRLHF_ROW, {"objective/kl_k1": 10.0, "objective/reward": 1.5, "tokens/truncated_share": 0.25}),
+    "verl": (VERL_ROW, {"objective/kl_k1": 6.0, "objective/kl_coef": 0.001, "objective/reward": 0.8}),
 }
+OLDER = [
+    # TRL up to 0.11 (trl v0.11.4, trainer/ppo_trainer.py, record_step_stats): β is logged
+    (
+        {"objective/kl": 4.0, "objective/kl_coef": 0.2, "ppo/mean_scores": 1.5, "ppo/policy/approxkl": 0.01}
+        | {"tokens/responses_len_mean": 30.0, "ppo/policy/policykl": -0.001, "ppo/mean_non_score_reward": -0.02},
+        {"objective/kl_k1": 4.0, "objective/kl_coef": 0.2, "objective/reward": 1.5, "tokens/response_mean": 30.0},
+    ),
+    # TRL up to 0.16 (trl v0.14.0, trainer/grpo_trainer.py)
+    (
+        {"completion_length": 200.0, "reward": 1.25, "reward_std": 0.5, "kl": 0.01},
+        {"objective/kl_k3": 2.0, "tokens/response_mean": 200.0, "objective/reward": 1.25},
+    ),
+    # OpenRLHF before 0.9.8 (v0.5.9, trainer/ppo_trainer.py)
+    (
+        {
+            "policy_loss": -0.1,
+            "reward": 0.5,
+            "return": 0.4,
+            "response_length": 100.0,
+            "total_length": 150.0,
+            "kl": 0.03,
+        },
+        {"objective/kl_k1": 3.0, "objective/reward": 0.5, "tokens/response_mean": 100.0},
+    ),
+    # verl up to 0.3 (v0.2, trainer/ppo/ray_trainer.py, apply_kl_penalty)
+    (
+        {"critic/score/mean": 0.5, "critic/kl": 0.02, "critic/kl_coeff": 0.05, "response_length/mean": 100.0}
+        | {"actor/entropy_loss": 0.7},
+        {"objective/kl_k1": 2.0, "objective/kl_coef": 0.05, "objective/entropy": 0.7},
+    ),
+]
 
 
-def log(tmp_path, rows, name="log.jsonl"):
-    path = tmp_path / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+def rows_of(row, count=30, **courses):
+    """``count`` rows of ``row`` with a step; each course is a function of the step, from 1."""
+    return [{**row, "step": n, **{key: course(n) for key, course in courses.items()}} for n in range(1, count + 1)]
+
+
+def entry(imported, name):
+    return {item.name: item for item in imported.account}[name]
 
 
 @pytest.mark.parametrize("title", EXPECTED)
-def test_each_trainer_is_recognised_and_turned_into_our_units(tmp_path, title):
+def test_each_trainer_is_recognised_and_turned_into_our_units(title):
     row, wanted = EXPECTED[title]
-    imported = import_history(read_log(log(tmp_path, [row, {"summary": 1.0}, row])), None, None)
+    imported = import_history([{**row, "step": 1}, {"summary": 1.0}, {**row, "step": 2}], None, None)
     assert imported.trainer.title == title
     assert [metrics["iteration"] for metrics in imported.rows] == [1.0, 2.0]
     assert {name: imported.rows[0][name] for name in wanted} == pytest.approx(wanted)
     assert "objective/kl" not in imported.rows[0]  # none of them logs the full KL
 
 
-def test_the_forms_in_which_logs_come(tmp_path):
-    lines = log(tmp_path, [{"step": 1, "data": VERL}], "verl.jsonl")
-    prefixed = log(tmp_path, [{f"train/{key}": value for key, value in OPENRLHF.items()}])
-    state = tmp_path / "trainer_state.json"
-    state.write_text(json.dumps({"epoch": 1.0, "log_history": [TRL_PPO, {"train_runtime": 5.0}]}))
-    table = tmp_path / "wandb.csv"
-    table.write_text("critic/score/mean,response_length/mean,note\n0.5,10,x\n,,\n")
-    assert import_history(read_log(lines), None, None).rows[0]["objective/reward"] == 0.8
-    assert import_history(read_log(prefixed), None, None).trainer.title == "OpenRLHF"
-    assert len(import_history(read_log(state), None, None).rows) == 1
-    assert import_history(read_log(table), None, None).rows == [
-        {"iteration": 1.0, "objective/reward": 0.5, "tokens/response_mean": 10.0}
-    ]
+@pytest.mark.parametrize(("row", "wanted"), OLDER)
+def test_older_names_are_read(row, wanted):
+    (metrics,) = import_history([row], None, None).rows
+    assert {name: metrics[name] for name in wanted} == pytest.approx(wanted)
 
 
-def test_their_estimator_can_be_named(tmp_path):
-    imported = import_history([TRL_PPO], None, "k3")
+@pytest.mark.parametrize("folder", ["train/", ""])
+def test_one_row_is_translated_as_a_live_callback_needs_it(folder):
+    row = {f"{folder}{key}": value for key, value in PPO_ROW.items()}
+    metrics = translate(row, "trl-ppo")
+    assert metrics["objective/kl_coef"] == 0.05
+    assert {**metrics, "iteration": 1.0} == import_history([row], "trl-ppo", None).rows[0]
+
+
+def test_their_estimator_can_be_named():
+    imported = import_history([PPO_ROW], None, "k3")
     assert imported.rows[0]["objective/kl_k3"] == 20.0
     assert "objective/kl_k1" not in imported.rows[0]
-    assert "k3" in imported.notes[0]
+    assert any("k3" in note for note in imported.notes)
+    assert import_history([PPO_ROW], None, "full").rows[0]["objective/kl"] == 20.0
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{}\n{", "line 2 is not JSON"),
-        ("[1]\n", "no rows of metrics"),
-        ("", "no rows"),
-        ('{"loss": 1}\n', "no trainer"),
-    ],
-)
-def test_a_log_that_cannot_be_read_is_refused(tmp_path, text, message):
-    path = tmp_path / "log.jsonl"
-    path.write_text(text)
-    with pytest.raises(DataError, match=message):
-        import_history(read_log(path), None, None)
+def test_a_log_without_known_names_is_refused_with_what_it_has():
+    with pytest.raises(DataError, match=r"no trainer is recognised.*'loss'.*--map objective/reward=NAME"):
+        import_history([{"loss": 1}], None, None)
+    with pytest.raises(DataError, match="history of Kellet's own"):
+        import_history([{"iteration": 1, "objective/reward": 0.5}], None, None)
+
+
+@pytest.mark.parametrize("trainer", ["trl-ppo", "trl-rloo", "openrlhf", "verl"])
+def test_no_iteration_is_an_error_also_where_the_trainer_is_named(trainer):
+    with pytest.raises(DataError, match=r"none of 2 rows.*found 'loss'"):
+        import_history([{"loss": 1}, {"loss": 2}], trainer, None)
+
+
+def test_the_kl_of_an_update_is_no_measure_of_its_size():
+    """verl's ppo_kl is the mean of -log ratio, which is zero by construction in the first minibatch."""
+    drifted = {**VERL_ROW, "actor/reward_kl_penalty": 0.1, "actor/ppo_kl": 0.0}  # 30 nats, above the budget
+    imported = import_history(rows_of(drifted), None, None)
+    assert not any("approxkl" in name for name in imported.rows[0])
+    assert "k1 of the update" in entry(imported, "actor/ppo_kl").why
+    assert diagnose(Evidence(history=imported.rows)).hypothesis("B2").verdict == "cannot tell"
+    assert "ppo_kl" not in import_history([OPENRLHF_ROW], None, None).names
+    # TRL's is half the squared log ratio: a size
+    assert import_history([PPO_ROW], None, None).rows[0]["ppo/policy/approxkl"] == 0.002
+
+
+BOTH = {"actor/kl_loss": 0.004, "actor/kl_coef": 0.001, "actor/reward_kl_penalty": 0.01}
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_of_two_kls_the_one_in_the_reward_is_read_with_its_own_coefficient(reverse):
+    row = {**VERL_ROW, **BOTH, "actor/reward_kl_penalty_coeff": 0.05}
+    row = dict(sorted(row.items(), reverse=reverse))
+    imported = import_history(rows_of(row), None, None)
+    metrics = imported.rows[0]
+    assert (metrics["objective/kl_per_token"], metrics["objective/kl_coef"]) == (0.01, 0.05)
+    assert metrics["objective/kl_k1"] == pytest.approx(3.0)  # 0.01 · 300 tokens
+    assert "actor/reward_kl_penalty is read instead" in entry(imported, "actor/kl_loss").why
+    assert any("'actor/kl_loss'" in note and "0.004" in note for note in imported.notes)
+
+
+def test_a_kl_in_the_loss_is_k3_and_never_has_the_coefficient_of_another():
+    row = {key: value for key, value in VERL_ROW.items() if "penalty" not in key}
+    imported = import_history(rows_of({**row, "actor/kl_loss": 0.004, "actor/kl_coef": 0.001}), None, None)
+    assert imported.rows[0]["objective/kl_k3"] == pytest.approx(1.2)  # 0.004 · 300
+    assert imported.rows[0]["objective/kl_coef"] == 0.001
+    other = import_history(rows_of({**row, "actor/kl_loss": 0.004, "actor/reward_kl_penalty_coeff": 0.05}), None, None)
+    assert "objective/kl_coef" not in other.rows[0]
+
+
+def test_map_settles_which_kl_is_read():
+    imported = import_history(rows_of({**VERL_ROW, **BOTH}), None, None, {"objective/kl_per_token": "actor/kl_loss"})
+    assert imported.rows[0]["objective/kl_k3"] == pytest.approx(1.2)
+    assert imported.rows[0]["objective/kl_coef"] == 0.001
+    assert "--map" in entry(imported, "actor/kl_loss").why
+
+
+def test_map_reads_names_that_no_trainer_has():
+    rows = [{"rm": 0.1 * n, "len": 50.0, "klt": 0.02} for n in range(1, 13)]
+    given = {"objective/reward": "rm", "tokens/response_mean": "len", "objective/kl_per_token": "klt"}
+    assert import_history(rows, None, "k1", given).rows[3]["objective/kl_k1"] == pytest.approx(1.0)
+    with pytest.raises(InputError, match="add --kl-estimator"):
+        import_history(rows, None, None, given)
+    with pytest.raises(InputError, match="the log has no 'rn'; near it: 'klt', 'len', 'rm'"):
+        import_history(rows, None, "k1", {"objective/reward": "rn"})
+    with pytest.raises(InputError, match="gives two KLs"):
+        import_history(rows, None, "k1", given | {"objective/kl_k1": "klt"})
+    with pytest.raises(InputError, match="no metric 'reward'"):
+        import_history(rows, None, "k1", {"reward": "rm"})
+
+
+def test_a_kl_that_is_never_a_number_is_told_and_nothing_rests_on_it():
+    imported = import_history(rows_of({**GRPO_ROW, "kl": float("nan")}), None, None)
+    assert "'kl' is not a number in 30 of 30 rows" in imported.notes
+    assert entry(imported, "kl").share == 0.0
+    assert imported.rows[0]["objective/kl_k3"] is None
+    verdicts = {item.id: item.verdict for item in diagnose(Evidence(history=imported.rows)).hypotheses}
+    assert {verdicts[name] for name in ("B2", "C1", "C2", "C4")} == {"cannot tell"}
+
+
+def test_rows_whose_reward_is_not_a_number_stay_and_are_told():
+    nan = float("nan")
+    imported = import_history(rows_of(GRPO_ROW, reward=lambda n: nan if n > 20 else 0.5), None, None)
+    assert len(imported.rows) == 30
+    assert imported.rows[20]["objective/reward"] is None
+    assert "'reward' is not a number in 10 of 30 rows, from iteration 21 on" in imported.notes
+    assert entry(imported, "reward").share == pytest.approx(20 / 30)
+
+
+def test_a_falling_kl_is_told_and_kept():
+    rows = rows_of(PPO_ROW, **{"objective/kl": lambda n: -0.2 * n, "objective/non_score_reward": lambda n: 0.01 * n})
+    imported = import_history(rows, None, None)
+    assert [row["objective/kl_k1"] for row in imported.rows] == pytest.approx([-0.2 * n for n in range(1, 31)])
+    assert imported.rows[0]["objective/kl_coef"] == 0.05
+    (note,) = [note for note in imported.notes if "below zero" in note]
+    assert "30 of 30 rows, down to -6" in note
+    assert "sampling and training disagree" in note
+    assert "below zero" in entry(imported, "objective/kl").why
+
+
+def test_k1_near_the_reference_may_be_below_zero_by_noise_but_k3_never():
+    noisy = import_history(rows_of(PPO_ROW, **{"objective/kl": lambda n: -0.01 if n == 1 else 0.1 * n}), None, None)
+    assert any("below zero in 1 of 30" in note and "noise" in note for note in noisy.notes)
+    wrong = import_history(rows_of(GRPO_ROW, kl=lambda n: -0.01 if n == 1 else 0.1), None, None)
+    assert any("impossible for k3" in note and "--kl-estimator k1" in note for note in wrong.notes)
+
+
+def test_a_kl_of_exactly_zero_everywhere_was_not_measured():
+    """OpenRLHF logs zeros without a reference model, verl 0.7 an actor/kl_loss of 0.0 without use_kl_loss."""
+    imported = import_history(rows_of({**OPENRLHF_ROW, "kl": 0.0}), None, None)
+    assert not any("kl_" in name for name in imported.rows[0])
+    assert "not measured" in entry(imported, "kl").why
+    both = import_history(rows_of({**VERL_ROW, "actor/kl_loss": 0.02, "actor/reward_kl_penalty": 0}), None, None)
+    assert both.names["actor/kl_loss"] == "objective/kl_per_token"
+
+
+@pytest.mark.parametrize(("name", "value"), [("completions/clipped_ratio", 12.5), ("completions/mean_length", -3.0)])
+def test_shares_and_lengths_that_cannot_be_are_told(name, value):
+    imported = import_history(rows_of({**GRPO_ROW, name: value}), None, None)
+    assert any(f"'{name}'" in note and "30 of 30 rows" in note for note in imported.notes)
+
+
+def test_beta_is_computed_only_where_the_penalty_is_proportional_to_the_kl():
+    fixed = import_history(
+        rows_of(
+            PPO_ROW, **{"objective/kl": lambda n: n - 1.0, "objective/non_score_reward": lambda n: -0.05 * (n - 1)}
+        ),
+        None,
+        None,
+    )
+    assert {row["objective/kl_coef"] for row in fixed.rows} == {0.05}  # also in the first row, whose KL is 0
+    loose = import_history(rows_of(PPO_ROW, **{"objective/non_score_reward": lambda n: -0.1 * n}), None, None)
+    assert "objective/kl_coef" not in loose.rows[0]
+    assert any("penalty / KL goes from 0.005 to 0.15" in note for note in loose.notes)  # 0.1·1/20, 0.1·30/20
+
+
+def test_a_core_metric_under_an_unknown_name_is_named():
+    row = {**GRPO_ROW, "completions/mean_terminated_length": 90.0}
+    del row["completions/mean_length"]
+    imported = import_history(rows_of(row), "trl-grpo", None)
+    (note,) = [note for note in imported.notes if note.startswith("no length is read")]
+    assert "'completions/mean_terminated_length'" in note
+    assert "--map tokens/response_mean=NAME" in note
+
+
+def test_every_metric_of_the_log_is_accounted_for():
+    rows = [*rows_of({**VERL_ROW, "timing_s/gen": 1.0, "mystery": 2.0}, 12), {"step": 0, "val-core/acc": 0.5}]
+    imported = import_history(rows, None, None)
+    assert {item.name for item in imported.account} == {key for row in rows for key in row}
+    assert all(item.taken_for or item.why for item in imported.account)
+    assert entry(imported, "step").taken_for == "iteration"
+    assert entry(imported, "val-core/acc").why == "an evaluation, not training"
+    assert any(note.startswith("1 rows hold no reward, KL or length") for note in imported.notes)
+
+
+def test_the_folder_of_a_logger_is_taken_off_except_where_two_would_be_one():
+    prefixed = import_history([{f"train/{key}": value for key, value in OPENRLHF_ROW.items()}], None, None)
+    assert prefixed.rows == import_history([OPENRLHF_ROW], None, None).rows
+    both = import_history([{**OPENRLHF_ROW, "train/kl": 9.0}], None, None)
+    assert both.rows[0]["objective/kl_per_token"] == 0.05
+
+
+def test_few_iterations_are_told():
+    assert any("2 iterations are too few" in note for note in import_history(rows_of(VERL_ROW, 2), None, None).notes)
+    assert not any("too few" in note for note in import_history(rows_of(VERL_ROW, 9), None, None).notes)
 
 
 def test_some_hypotheses_can_be_tested_on_a_drifting_trl_run():
     rows = [
-        TRL_PPO | {"objective/kl": 1.0 + n, "objective/scores": 0.1 * n, "objective/non_score_reward": -0.001 * (1 + n)}
+        PPO_ROW | {"objective/kl": 1.0 + n, "objective/scores": 0.1 * n, "objective/non_score_reward": -0.001 * (1 + n)}
         for n in range(30)
     ]
     diagnosis = diagnose(Evidence(history=import_history(rows, None, None).rows))

@@ -8,6 +8,40 @@ import sys
 from pathlib import Path
 
 STEPS = 30
+PPO_ROW = {
+    "eps": 4,
+    "objective/kl": 20.0,
+    "objective/non_score_reward": -1.0,
+    "objective/scores": 3.0,
+    "objective/rlhf_reward": 2.0,
+    "policy/approxkl_avg": 0.002,
+    "policy/clipfrac_avg": 0.05,
+    "val/num_eos_tokens": 7,
+    "lr": 1e-6,
+}
+GRPO_ROW = {"reward": 0.5, "reward_std": 0.2, "kl": 0.1, "completions/mean_length": 150.0, "entropy": 1.1, "epoch": 0.1}
+OPENRLHF_ROW = {
+    "policy_loss": -0.1,
+    "ppo_clip_ratio": 0.03,
+    "ppo_kl": 0.001,
+    "kl": 0.05,
+    "rollout/reward_mean": 1.5,
+    "rollout/reward_std": 0.7,
+    "rollout/response_length_mean": 200.0,
+    "rollout/truncated_rate": 0.25,
+    "actor_grad_norm": 0.4,
+}
+VERL_ROW = {
+    "critic/score/mean": 0.8,
+    "critic/rewards/mean": 0.6,
+    "actor/reward_kl_penalty": 0.02,
+    "actor/reward_kl_penalty_coeff": 0.001,
+    "actor/ppo_kl": 0.0003,
+    "actor/pg_clipfrac": 0.01,
+    "actor/grad_norm": 0.3,
+    "response_length/mean": 300.0,
+    "response_length/clip_ratio": 0.1,
+}
 
 
 def write_logs(folder: Path) -> None:
@@ -40,6 +74,7 @@ def write_logs(folder: Path) -> None:
                 "rollout/reward_mean": reward,
                 "rollout/response_length_mean": round(length, 1),
                 "rollout/truncated_rate": 0.01,
+                "global_step": step,
             }
         )
         data = {
