@@ -19,10 +19,11 @@ from kellet.evaluation.file import prompt_id
 from kellet.evaluation.token_kl import TRACES, token_kl
 from kellet.files import atomic_folder, write_json
 from kellet.models import kl
+from kellet.models.finite import require_finite_scores
 from kellet.models.next_token import policy_vs_reference
-from kellet.models.sampling import draw_uniforms, sample, truncated
+from kellet.models.sampling import draw_uniforms, sample_states, truncated
 from kellet.models.seeds import derived_seed
-from kellet.models.tokens import TokenBatch, decode, encode_prompt
+from kellet.models.tokens import TokenBatch, decode, encode_prompts
 from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, use_adapter
 from kellet.progress import Progress, quiet
 from kellet.reward.judge_model import COLUMN, judge_scores
@@ -59,6 +60,7 @@ def evaluate(
     """
     prompts = prompts_asked(preferences, config, look)
     model, tokenizer = load_base(models.base, config.base_model)
+    encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any sampling
     model = load_adapter(model, models.policy / "adapter")
     scorer = load_scorer(model, models.reward_model, tokenizer.eos_token_id)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
@@ -116,12 +118,14 @@ def answer(
 
     The columns TRACES hold each answer's tokens and the KL at each of them (null for the reference).
     """
-    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
+    queries = encode_prompts(tokenizer, prompts, config.text)
     limit = config.text.max_response_tokens
     with use_adapter(model, adapter):
-        batch = sample(model, tokenizer, queries, limit, draw_uniforms(len(queries), limit, generator))
-        states = all_response_states(model, batch)
+        batch, states = sample_states(model, tokenizer, queries, limit, draw_uniforms(len(queries), limit, generator))
+        if adapter is not None and states.dtype != torch.float32:  # half precision: see score_rollout
+            states = all_response_states(model, batch)
     scored = scorer.scores(batch)
+    require_finite_scores(scored.reward, prompts, "the reward model")
     nats = None if adapter is None else _kl_from_reference(model, batch, states)
     return pd.DataFrame(
         {

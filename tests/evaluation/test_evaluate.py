@@ -83,7 +83,8 @@ def test_kl_is_null_for_the_reference_and_a_divergence_for_the_candidate(table):
 
 def test_a_policy_that_has_not_moved_has_no_kl(parts, tmp_path):
     table = run(parts, tmp_path / "out", policy="still")
-    assert (rows_of(table, "candidate")["kl_nats"] == 0).all()
+    # the states of sampling with cached keys round otherwise than the reference's pass over whole responses: 1e-7
+    assert (rows_of(table, "candidate")["kl_nats"] < 1e-6).all()
 
 
 def test_lengths_and_cuts_are_those_of_the_answers(table):
