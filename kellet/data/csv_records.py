@@ -87,7 +87,8 @@ def _record(header: list[str], fields: list[str], lines: "_Lines") -> Record:
 
 
 def _broken(path: Path, lines: "_Lines", error: csv.Error) -> DataError:
-    where = f"{path}: the row that starts on line {lines.first} cannot be read ({shown(str(error))}, noticed on line {lines.last})"
+    why = f"{shown(str(error))}, noticed on line {lines.last}"
+    where = f"{path}: the row that starts on line {lines.first} cannot be read ({why})"
     if any('\\"' in line for line in lines.row):
         return DataError(
             f'{where}; its quotes are escaped by backslashes (\\"), wanted doubled ones (""); write it so '

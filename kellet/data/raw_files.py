@@ -16,7 +16,7 @@ from typing import BinaryIO
 from kellet.data.csv_records import csv_records
 from kellet.data.json_records import json_records
 from kellet.data.raw_text import PARQUET, first_bytes, open_text
-from kellet.data.record import Record, repeated
+from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
 
 __all__ = ["SUFFIXES", "Record", "read_chunks", "read_records", "suffix_of"]
@@ -101,4 +101,4 @@ def _parquet(path: Path, file: BinaryIO) -> Iterator[Record]:
                 number += 1
                 yield Record(number, json.dumps(values, ensure_ascii=False, default=str), values)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{path} is not a sound Parquet file: {error}; write it again") from error
+        raise DataError(f"{path} is not a sound Parquet file: {shown(str(error))}; write it again") from error

@@ -99,11 +99,12 @@ def _not_decoded(path: Path, packed: bool, encoding: str, error: UnicodeDecodeEr
     """The error, in UTF-8 with the number of the line; a line ends with a line feed."""
     if not encoding.startswith("utf-8"):
         return DataError(f"{path} is not sound {encoding.upper()}: {error.reason}; save it as UTF-8")
-    number = 0
+    number = 1
     with gzip.open(path) if packed else path.open("rb") as lines:
         try:
-            for number, line in enumerate(lines, start=1):
+            for line in lines:
                 line.decode()
+                number += 1
         except UnicodeDecodeError as wrong:
             return DataError(
                 f"{path} is not UTF-8: byte 0x{wrong.object[wrong.start]:02x} on line {number}; "
