@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from kellet.config.judgement import Gate
+from kellet.data.conversation import as_text, last_message, messages_of
 from kellet.stats.bootstrap import Codes, Estimate, Floats, mean_difference
 from kellet.stats.win_rate import corrected, win_rate
 
@@ -31,7 +32,7 @@ class Answers(NamedTuple):
     """Full KL of the response from the reference, nats."""
     truncated: Floats
     query: list[str]
-    """The prompt's text."""
+    """The prompt's text; a conversation written out."""
     response: list[str]
     judges: dict[str, Floats]
     """By column ``judge_*``: scores, higher is better."""
@@ -88,12 +89,18 @@ def answers_of(rows: pd.DataFrame) -> dict[str, Answers]:
             numbers("length_tokens"),
             numbers("kl_nats"),
             numbers("truncated"),
-            part["prompt"].tolist(),
+            [_asked(prompt) for prompt in part["prompt"]],
             part["response"].tolist(),
             {name: numbers(name) for name in judges},
             None if groups is None else groups[selected],
         )
     return split
+
+
+def _asked(prompt: str) -> str:
+    """What a person asked: a conversation of one message is that message."""
+    messages = messages_of(prompt)
+    return last_message(prompt) if messages is not None and len(messages) == 1 else as_text(prompt)
 
 
 def answered_by(answers: Answers, other: Answers) -> Answers:

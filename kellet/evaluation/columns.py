@@ -6,7 +6,7 @@ than left out: a judge in a column ``judge-human`` must not vanish from the verd
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kellet.data.account import Entry
 from kellet.errors import DataError
@@ -41,7 +41,7 @@ def ours_to_theirs(found: Sequence[str]) -> tuple[dict[str, str], list[Entry]]:
     entries = []
     for name in found:
         ours = read_as(name)
-        why = _left_out(name, names) if ours is None else "by its name" if ours == name else f"read as {ours!r}"
+        why = left_out(name, names) if ours is None else "by its name" if ours == name else f"read as {ours!r}"
         entries.append(Entry(name, ours or "", why))
     missing = [name for name in NEEDED if name not in names]
     if missing:
@@ -60,7 +60,7 @@ def read_as(name: str) -> str | None:
     return lower if lower in (*NAMES, DRAW) or (lower.startswith(JUDGE) and lower != JUDGE) else None
 
 
-def _left_out(name: str, names: dict[str, str]) -> str:
+def left_out(name: str, names: Mapping[str, str]) -> str:
     """Why a column is none of ours. Raises DataError when it looks like one that the file lacks."""
     copy = re.fullmatch(r"(.+)\.\d+", name)
     if copy and read_as(copy[1]) in names:

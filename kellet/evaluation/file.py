@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from kellet.data.account import Entry
-from kellet.data.raw_files import read_records
+from kellet.data.raw_files import read_records, suffix_of
 from kellet.errors import DataError
 from kellet.evaluation.cells import At, at_row, decimal_commas, labels, numbers, refuse, texts, yes_or_no
 from kellet.evaluation.columns import CLUSTER as CLUSTER
@@ -56,29 +56,28 @@ def read_evaluation(path: Path) -> pd.DataFrame:
     return read_accounted(path)[0]
 
 
-def read_accounted(path: Path) -> tuple[pd.DataFrame, list[Entry]]:
-    """As :func:`read_evaluation`, and the account of the file's columns."""
-    table, lines = read_table(path)
-    word = "row" if path.suffix.lower() == ".parquet" else "line"
+def read_accounted(path: Path, notes: list[str] | None = None) -> tuple[pd.DataFrame, list[Entry]]:
+    """As :func:`read_evaluation`, and the account of the file's columns; ``notes`` as of read_records."""
+    table, lines = read_table(path, notes)
     try:
         names, entries = ours_to_theirs(list(table.columns))
-        rows = _checked(table, names, lambda row, column: f"{word} {lines[row]}, column {names.get(column, column)!r}")
+        place = place_of(path)
+        rows = _checked(table, names, lambda row, column: f"{place} {lines[row]}, column {names.get(column, column)!r}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     known = {name: float(rows[name].notna().mean()) for name in rows.columns}
     return rows, [replace(entry, share=known.get(entry.taken_for)) for entry in entries]
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, list[int]]:
+def read_table(path: Path, notes: list[str] | None = None) -> tuple[pd.DataFrame, list[int]]:
     """The rows of a file as they are, nothing converted, and the line (in Parquet: the row) of each.
 
     Raises DataError for a row that cannot be read.
     """
-    _check_schema(path)
     rows, lines = [], []
-    for record in read_records(path):
+    for record in read_records(path, notes):
         if record.values is None:
-            raise DataError(f"{path}: line {record.line}: {record.reason}")
+            raise DataError(f"{path}: {place_of(path)} {record.line}: {record.reason}")
         rows.append(record.values)
         lines.append(record.line)
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -86,20 +85,9 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[int]]:
     return pd.DataFrame(columns), lines
 
 
-def _check_schema(path: Path) -> None:
-    """Refuse a Parquet file with a name twice: of a row as a dict only the last would be left."""
-    if path.suffix.lower() != ".parquet" or not path.is_file():
-        return
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        names = pq.read_schema(path).names
-    except (pa.ArrowException, OSError):
-        return  # read_records says what is wrong with it
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path}: column {twice[0]!r} is there twice; remove or rename one of them")
+def place_of(path: Path) -> str:
+    """What a row of a file is called in an error."""
+    return "row" if suffix_of(path.name) in (".parquet", ".pq") else "line"
 
 
 def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +98,12 @@ def check_evaluation(table: pd.DataFrame) -> pd.DataFrame:
     length, a KL or reward_std that is infinite or negative, a key (prompt_id, system, sample) given twice, one
     prompt_id with two texts, prompts that not all systems answered, and sample numbers of which two systems share none.
     """
-    return _checked(table, ours_to_theirs(list(map(str, table.columns)))[0], at_row)
+    return checked(table, at_row)
+
+
+def checked(table: pd.DataFrame, at: At) -> pd.DataFrame:
+    """As :func:`check_evaluation`; ``at`` says in an error where a row came from."""
+    return _checked(table, ours_to_theirs(list(map(str, table.columns)))[0], at)
 
 
 def _checked(table: pd.DataFrame, names: dict[str, str], at: At) -> pd.DataFrame:
@@ -178,7 +171,10 @@ def _check_values(rows: pd.DataFrame, extra: list[str], at: At) -> None:
     if "reward_std" in extra:
         wrong = rows["reward_std"].to_numpy() < 0
         refuse(wrong, "reward_std", rows["reward_std"], "negative, wanted a standard deviation", at)
-    wanted = "negative, which full KL never is; give full KL (or the k3 estimator), not the k1 sum"
+    wanted = (
+        "negative, which full KL never is; give full KL (or the k3 estimator), not the k1 sum, or rename the column "
+        "(kl_k1), and KL is unknown"
+    )
     refuse(kl < -KL_NOISE, "kl_nats", rows["kl_nats"], wanted, at)
 
 

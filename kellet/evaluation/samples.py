@@ -1,62 +1,173 @@
-"""Samples: two files of answers, as trainers dump them, joined to one evaluation."""
+"""Samples: two files of answers, as trainers dump them, joined to one evaluation.
 
+One file has the trained policy's answers and one the reference's, a row each (.jsonl, .csv, .parquet and the others of
+kellet/data/raw_files.py). Prompts are matched by their text, but for line ends and surrounding white space. verl dumps
+input, output and score; TRL prompt and completion; OpenRLHF input, output and reward.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from kellet.data.raw_files import read_records
+from kellet.data.account import Entry
 from kellet.errors import DataError
-from kellet.evaluation.file import prompt_id
+from kellet.evaluation.cells import At, decimal_commas, is_null, labels, numbers, yes_or_no
+from kellet.evaluation.columns import CLUSTER, JUDGE, STD
+from kellet.evaluation.file import checked, place_of, prompt_id, read_table
+from kellet.evaluation.messages import prompt_texts, response_texts
+from kellet.evaluation.sample_columns import NAMES as SAMPLES  # noqa: F401 -- the name that import-logs knows
+from kellet.evaluation.sample_columns import check_mapped, choose
+from kellet.evaluation.sample_lengths import lengths_of
 
-SAMPLES = {
-    "prompt": ("prompt", "input", "query", "question"),
-    "response": ("response", "completion", "output", "generated_text", "answer"),
-    "reward": ("reward", "score", "scores", "rewards"),
-    "length_tokens": ("length_tokens", "response_length", "num_tokens", "length"),
-    "kl_nats": ("kl_nats", "kl"),
-    "truncated": ("truncated",),
-}
-"""Column of the evaluation file -> its names in files of samples; verl's dumps have input, output and score."""
+SIDES = ("candidate", "reference")
 
 
-def import_samples(candidate: Path, reference: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """An evaluation table from two files of samples (.jsonl, .csv) on the same prompts, and notes for the user.
+@dataclass(frozen=True)
+class Samples:
+    """Two files of samples as one evaluation."""
 
-    Prompts that only one file has are left out; several answers to a prompt are numbered. Without a length column words
-    are counted. Raises DataError when a column is missing or no prompt is in both.
+    table: pd.DataFrame
+    """Checked rows, as of an evaluation file."""
+    notes: tuple[str, ...]
+    account: tuple[Entry, ...]
+    """Of every column of both files; ``why`` names the file where they differ."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file of samples: its rows in our columns, and where each came from."""
+
+    path: Path
+    rows: pd.DataFrame
+    at: At
+    """By the number of the row in the file."""
+    stated: bool
+    """Whether a column gave the lengths by a name that says tokens, or by --map."""
+    notes: list[str]
+    account: list[Entry]
+
+
+def join_samples(candidate: Path, reference: Path, mapped: Mapping[str, str] | None = None) -> Samples:
+    """One evaluation of two files of samples on the same prompts.
+
+    ``mapped``: our column -> its name in the files, where it is not recognised (``--map``). Prompts that only one file
+    has are left out; the answers to a prompt are numbered in an order that depends on their content alone, or by the
+    column ``sample``. Without lengths in both files words are counted in both. Raises DataError, naming file, line and
+    column, when a column is missing or can be told in two ways, a cell is of the wrong kind, or no prompt is in both.
     """
-    parts, notes = [], []
-    for system, path in (("candidate", candidate), ("reference", reference)):
-        table = _table(path)
-        part = pd.DataFrame({"system": system}, index=table.index)
-        for ours, theirs in SAMPLES.items():
-            column = next((name for name in theirs if name in table.columns), None)
-            if column is not None:
-                part[ours] = table[column]
-            elif ours in ("prompt", "response", "reward"):
-                raise DataError(
-                    f"{path} has no {ours}; looked for {', '.join(theirs)}; found {', '.join(table.columns)}"
-                )
-        if "length_tokens" not in part:
-            part["length_tokens"] = [len(str(text).split()) for text in part["response"]]
-            notes.append(f"{path.name} has no length column: words are counted, not tokens")
-        part["prompt_id"] = [prompt_id(str(text)) for text in part["prompt"]]
-        part["sample"] = part.groupby("prompt_id").cumcount()
-        parts.append(part)
-    both = set(parts[0]["prompt_id"]) & set(parts[1]["prompt_id"])
+    files = [_read(path, mapped or {}) for path in (candidate, reference)]
+    check_mapped(mapped or {}, [entry.name for file in files for entry in file.account])
+    notes = [note for file in files for note in file.notes] + lengths_of(
+        [(file.path, file.rows, file.stated) for file in files]
+    )
+    both = set(files[0].rows["prompt_id"]) & set(files[1].rows["prompt_id"])
     if not both:
         raise DataError(f"{candidate} and {reference} share no prompt; let both systems answer the same prompts")
-    table = pd.concat([part[part["prompt_id"].isin(list(both))] for part in parts], ignore_index=True)
-    left_out = sum(len(part) for part in parts) - len(table)
+    _share_clusters(*(file.rows for file in files))
+    parts, places = [], []
+    for side, file in zip(SIDES, files, strict=True):
+        part = file.rows[file.rows["prompt_id"].isin(list(both))]
+        parts.append(part.assign(system=side))
+        places += [(file, row) for row in part.index]
+    left_out = sum(len(file.rows) for file in files) - len(places)
     if left_out:
         notes.append(f"{left_out:,} answers to prompts of only one side were left out")
-    return table, tuple(notes)
+    table = pd.concat(parts, ignore_index=True)
+    rows = checked(table, lambda row, column: places[row][0].at(places[row][1], column))
+    return Samples(rows, tuple(notes), tuple(_together(files)))
 
 
-def _table(path: Path) -> pd.DataFrame:
-    rows = []
-    for record in read_records(path):
-        if record.values is None:
-            raise DataError(f"{path}: line {record.line}: {record.reason}")
-        rows.append(record.values)
-    return pd.DataFrame(rows)
+def import_samples(
+    candidate: Path, reference: Path, mapped: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table and the notes of :func:`join_samples`."""
+    samples = join_samples(candidate, reference, mapped)
+    return samples.table, samples.notes
+
+
+def _read(path: Path, mapped: Mapping[str, str]) -> _File:
+    notes: list[str] = []
+    table, lines = read_table(path, notes)
+    try:
+        names, account, told = choose(table, mapped)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+    def at(row: int, column: str) -> str:
+        return f"{path}, {place_of(path)} {lines[row]}, column {names.get(column, column)!r}"
+
+    rows, more = _converted({ours: table[theirs] for ours, theirs in names.items()}, at)
+    shares = {name: float(rows[name].notna().mean()) for name in rows.columns}
+    account = [replace(entry, share=shares.get(entry.taken_for)) for entry in account]
+    stated = names.get("length_tokens") in mapped.values() or "token" in names.get("length_tokens", "").lower()
+    return _File(path, rows, at, stated, [f"{path.name}: {note}" for note in (*notes, *told, *more)], account)
+
+
+def _converted(given: Mapping[str, "pd.Series[Any]"], at: At) -> tuple[pd.DataFrame, list[str]]:
+    """The columns as texts and numbers, with prompt_id and sample."""
+    texts = prompt_texts(given["prompt"], "prompt", at)
+    prompts = np.array([_same(text) for text in texts], dtype=object)
+    rows = pd.DataFrame({"prompt": prompts, "response": response_texts(given["response"], "response", at)})
+    counted = [name for name in given if name in ("sample", "reward", "length_tokens", "kl_nats", STD) or _judge(name)]
+    commas = decimal_commas(given[name] for name in counted)
+    for name in counted:
+        truths = name == "reward" or _judge(name)
+        rows[name] = numbers(given[name], name, at, commas=commas, truths=truths)
+    if "truncated" in given:
+        rows["truncated"] = yes_or_no(given["truncated"], "truncated", at)
+    if CLUSTER in given:
+        rows[CLUSTER] = labels(given[CLUSTER], CLUSTER, at)
+    rows["prompt_id"] = [prompt_id(text) for text in prompts]
+    if "sample" not in rows:
+        rows["sample"] = _numbered(rows)
+    same = len(set(texts)) - len(set(prompts))
+    return rows, [f"{same:,} prompts differ from another only in line ends or outer blanks and are it"] if same else []
+
+
+def _share_clusters(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """A prompt's cluster is that of both files, where only one says it."""
+    for known, blank in ((one, other), (other, one)):
+        if CLUSTER in known and CLUSTER not in blank:
+            by_prompt = known.drop_duplicates("prompt_id").set_index("prompt_id")[CLUSTER]
+            blank[CLUSTER] = blank["prompt_id"].map(by_prompt)
+            return
+
+
+def _judge(name: str) -> bool:
+    return name.startswith(JUDGE)
+
+
+def _same(prompt: str) -> str:
+    """A prompt without what files change on their way: carriage returns and white space around it."""
+    return prompt.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def _numbered(rows: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """0, 1, … within each prompt, by a hash of the row: no order of rows matters, and no value decides."""
+    keys = [
+        hashlib.sha256(
+            repr(sorted((k, str(cell)) for k, cell in row.items() if not is_null(cell))).encode()
+        ).hexdigest()
+        for row in rows.astype(object).to_dict("records")
+    ]
+    order = pd.DataFrame({"prompt": rows["prompt"].to_numpy(), "key": keys}).sort_values("key", kind="stable")
+    return np.asarray(order.groupby("prompt").cumcount().sort_index(), np.int64)
+
+
+def _together(files: list[_File]) -> list[Entry]:
+    """The account of both files: what holds in both is said once."""
+    first, second = ([(entry.name, entry.taken_for, entry.why) for entry in file.account] for file in files)
+    entries = []
+    for file, other in ((files[0], second), (files[1], first)):
+        for entry in file.account:
+            alike = (entry.name, entry.taken_for, entry.why) in other
+            if alike and file is files[1]:
+                continue
+            entries.append(entry if alike else replace(entry, why=f"{entry.why} ({file.path.name})"))
+    return entries

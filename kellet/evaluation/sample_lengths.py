@@ -1,0 +1,79 @@
+"""Lengths of samples: the same unit in both files, and tokens rather than characters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kellet.errors import DataError
+from kellet.stats.words import word_count
+
+LENGTH = "length_tokens"
+SPECIAL = 8
+"""Tokens that a tokenizer may add to a response, such as the end."""
+ENOUGH = 5
+"""Rows with different lengths that are needed to tell a unit."""
+
+
+def lengths_of(files: Sequence[tuple[Path, pd.DataFrame, bool]]) -> list[str]:
+    """Fill ``length_tokens`` of both tables and say what was done; each file: path, rows, whether it says tokens.
+
+    Where one file has no lengths, words are counted in both: only one unit can be compared. Raises DataError for
+    lengths in characters under a name that does not say tokens, and for two files in different units.
+    """
+    absent = [path for path, rows, _ in files if LENGTH not in rows]
+    if absent:
+        for _, rows, _ in files:
+            rows[LENGTH] = [float(word_count(text)) for text in rows["response"]]
+        which = " and ".join(path.name for path in absent)
+        verb, in_both = ("has", " in both, for lengths have to be in one unit") if len(absent) == 1 else ("have", "")
+        return [f"{which} {verb} no length column: words are counted, not tokens{in_both}"]
+    notes, units = [], []
+    for path, rows, stated in files:
+        unit = unit_of(rows)
+        if unit in ("characters", "bytes") and not stated:
+            raise DataError(f"{path}: the lengths are the number of {unit} of each response; {_ADVICE}")
+        if unit == "impossible" and not stated:
+            raise DataError(
+                f"{path}: most lengths are more tokens than their response has bytes, or fewer than half its words; "
+                f"do they count the prompt or padding, or something else? {_ADVICE}"
+            )
+        if unit in ("characters", "bytes", "words"):
+            notes.append(f"{path.name}: the lengths are the number of {unit} of each response")
+        if unit == "impossible":
+            notes.append(f"{path.name}: most lengths cannot be numbers of tokens of their responses")
+        units.append("" if unit == "impossible" else unit)
+    if units[0] != units[1] and all(units):
+        named = " and ".join(f"{path.name} in {unit}" for (path, _, _), unit in zip(files, units, strict=True))
+        raise DataError(f"the lengths are in different units: {named}; give tokens in both files, or in none")
+    return notes
+
+
+_ADVICE = (
+    "give tokens in a column length_tokens, or leave it out and words are counted; --map length_tokens=COLUMN takes it "
+    "as it is"
+)
+
+
+def unit_of(rows: pd.DataFrame) -> str:
+    """What the lengths count, as far as texts tell.
+
+    'characters', 'bytes' or 'words' where they are it in every row, 'impossible' where most rows cannot be tokens, else
+    'tokens'; '' where too few rows differ to tell.
+    """
+    known = rows[rows[LENGTH].notna()]
+    lengths = known[LENGTH].to_numpy(np.float64)
+    texts = known["response"].tolist()
+    counts = {
+        "words": np.array([word_count(text) for text in texts], float),
+        "characters": np.array([len(text) for text in texts], float),
+        "bytes": np.array([len(text.encode()) for text in texts], float),
+    }
+    if len(set(counts["words"])) < ENOUGH:
+        return ""
+    for unit, count in counts.items():
+        if (lengths == count).all():
+            return unit
+    wrong = (lengths > counts["bytes"] + SPECIAL) | (2 * lengths < counts["words"])
+    return "impossible" if 2 * wrong.sum() > len(lengths) else "tokens"
