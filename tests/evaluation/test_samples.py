@@ -14,7 +14,7 @@ from kellet.errors import DataError
 from kellet.evaluation.file import check_evaluation, evaluation_hash
 from kellet.evaluation.samples import import_samples, join_samples
 
-COMMON = settings(max_examples=40, deadline=None)
+COMMON = settings(max_examples=25, deadline=None)
 
 
 def write(path, rows):
@@ -29,7 +29,7 @@ def write(path, rows):
         writer = csv.writer(out, delimiter="\t" if kind.endswith(".tsv") else ",")
         writer.writerow(rows[0])
         for row in rows:
-            writer.writerow([json.dumps(cell) if isinstance(cell, list) else cell for cell in row.values()])
+            writer.writerow([json.dumps(row[name]) if isinstance(row[name], list) else row[name] for name in rows[0]])
         text = out.getvalue()
     else:
         pd.DataFrame(rows).to_parquet(path, index=False)
