@@ -19,7 +19,7 @@ from kellet.data.conversation import as_text
 from kellet.errors import DataError
 from kellet.files import atomic_folder
 from kellet.models.finite import require_finite_step
-from kellet.models.tokens import TokenBatch, encode_prompt, encode_response, pad
+from kellet.models.tokens import TokenBatch, encode_prompts, encode_response, pad
 from kellet.progress import Progress, quiet
 
 SPECIAL = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
@@ -40,7 +40,7 @@ def train_base(config: Config, preferences: Path, out: Path, progress: Progress 
     torch.manual_seed(config.seed)
     tokenizer = train_tokenizer([as_text(prompt) for prompt in prompts] + answers, config.base_model.vocab_size)
     model = build_llama(config, len(tokenizer), tokenizer)
-    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in prompts]
+    queries = encode_prompts(tokenizer, prompts, config.text)
     responses = [encode_response(tokenizer, answer, config.text) for answer in answers]
     fit(model, queries, responses, config, progress)
     with atomic_folder(out) as folder:

@@ -10,7 +10,7 @@ from torch import Tensor
 from kellet.config.training import Text
 from kellet.errors import KelletError
 from kellet.models.devices import device_of, true_everywhere
-from kellet.models.tokens import TokenBatch, decode, encode_prompt, pad
+from kellet.models.tokens import TokenBatch, decode, encode_prompts, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
 
@@ -93,9 +93,9 @@ def generate_text(
 ) -> list[str]:
     """One response to each prompt: greedy when ``seed`` is None, else sampled with that seed."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    responses: list[str] = []
+    encoded, responses = encode_prompts(tokenizer, prompts, text), list[str]()
     for begin in range(0, len(prompts), batch_size):
-        queries = [encode_prompt(tokenizer, prompt, text) for prompt in prompts[begin : begin + batch_size]]
+        queries = encoded[begin : begin + batch_size]
         uniforms = None if generator is None else draw_uniforms(len(queries), text.max_response_tokens, generator)
         batch = sample(model, tokenizer, queries, text.max_response_tokens, uniforms)
         responses += decode(tokenizer, batch.responses, batch.response_mask)

@@ -21,7 +21,7 @@ from kellet.config.training import Score, Text
 from kellet.errors import InputError
 from kellet.models.finite import require_finite_scores
 from kellet.models.sampling import draw_uniforms, sample, truncated
-from kellet.models.tokens import TokenBatch, decode, encode_prompt
+from kellet.models.tokens import TokenBatch, decode, encode_prompts
 from kellet.models.trunk import REWARD, use_adapter
 from kellet.policy.score_function import load_function
 
@@ -126,7 +126,7 @@ def reference_baseline(
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = [prompts[i] for i in torch.randperm(len(prompts), generator=generator)[:BASELINE_PROMPTS]]
-    queries = [encode_prompt(raw_score.tokenizer, prompt, text) for prompt in chosen]
+    queries = encode_prompts(raw_score.tokenizer, chosen, text)
     uniforms = draw_uniforms(len(queries), text.max_response_tokens, generator)
     raw = reference_scores(model, raw_score, queries, chosen, uniforms)
     if not float(raw.std(correction=0)) > 0:

@@ -28,7 +28,7 @@ from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices, full_linear
 from kellet.models.heads import save_head, scalar_head
 from kellet.models.sampling import draw_uniforms, generate_text, sample_states, truncated
-from kellet.models.tokens import TokenBatch, encode_prompt
+from kellet.models.tokens import TokenBatch, encode_prompts
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
 from kellet.policy.alarms import alarms
 from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController
@@ -98,6 +98,7 @@ def train_policy(
     checkpoints.newest()  # refuses one of another training before a model is loaded
     devices = Devices(unused=config.policy.critic_warmup > 0)
     trunk, tokenizer = load_base(base, config.base_model, devices.device)
+    encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any training
     trunk = add_adapter(trunk, config.policy.lora, config.seed)
     scorer = load_scorer(trunk, reward_model, tokenizer.eos_token_id)
     value_head = scalar_head(text_config(trunk).hidden_size, config.seed)
@@ -221,7 +222,7 @@ def sample_queries(config: Config, training: Training, tokenizer: Any, prompts: 
     uniforms = draw()[rows]
     reference_uniforms = draw()[rows] if config.policy.score.shaping == "gain" else None
     chosen = [prompts[i] for i in index[rows]]
-    ids = [encode_prompt(tokenizer, prompt, config.text) for prompt in chosen]
+    ids = encode_prompts(tokenizer, chosen, config.text)
     return Queries(chosen, ids, uniforms, reference_uniforms)
 
 

@@ -34,7 +34,7 @@ from kellet.errors import DataError
 from kellet.files import write_json
 from kellet.models.devices import device_of
 from kellet.models.heads import load_head, save_head
-from kellet.models.tokens import TokenBatch, encode_prompt, encode_response, pad
+from kellet.models.tokens import TokenBatch, encode_prompts, encode_response, pad
 from kellet.models.trunk import POLICY, REWARD, last_hidden, load_adapter, save_adapter, use_adapter
 
 LENGTH_UNIT = 10.0
@@ -186,7 +186,7 @@ def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Pa
             f"{source} lacks pairs in split 'train', 'validation' or (for a judge) 'test'; prepare more prompts"
         )
     return Pairs(
-        [encode_prompt(tokenizer, prompt, config.text) for prompt in table["prompt"]],
+        encode_prompts(tokenizer, list(table["prompt"]), config.text),
         [encode_response(tokenizer, answer, config.text) for answer in table["chosen"]],
         [encode_response(tokenizer, answer, config.text) for answer in table["rejected"]],
     )

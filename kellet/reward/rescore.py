@@ -19,7 +19,7 @@ import torch
 from kellet.config.run import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder
-from kellet.models.tokens import encode_prompt, encode_response, pad
+from kellet.models.tokens import encode_prompts, encode_response, pad
 from kellet.models.trunk import load_base
 from kellet.progress import Progress, quiet
 from kellet.reward.model import Scorer, load_scorer
@@ -67,7 +67,7 @@ def score_texts(
     scorer: Scorer, tokenizer: Any, answers: pd.DataFrame, config: Config, progress: Progress = quiet
 ) -> npt.NDArray[np.float64]:
     """Rewards ``(N,)`` of ``answers`` (prompt, response); answers of about the same length share a batch."""
-    queries = [encode_prompt(tokenizer, prompt, config.text) for prompt in answers["prompt"]]
+    queries = encode_prompts(tokenizer, list(answers["prompt"]), config.text)
     responses = [encode_response(tokenizer, text, config.text) for text in answers["response"]]
     order = np.argsort([len(response) for response in responses], kind="stable")
     rewards = np.empty(len(answers))
