@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from kellet.data.account import Entry
-from kellet.diagnosis.log_account import account_of, health, other_kls, unused_core
+from kellet.diagnosis.log_account import account_of, health, looks_like_core, other_kls, unused_core
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import checked_map, chosen_names
 from kellet.diagnosis.log_order import in_order
@@ -87,9 +87,10 @@ def import_history(
     plain = _without_folder(rows)
     keys = {key for row in plain for key in row}
     mapped = checked_map(mapped or {}, keys)
+    step = mapped.pop("iteration", None)
     source = _recognised(keys, trainer, mapped)
     training, others = _split(plain, source, mapped)
-    ordered = in_order(training)
+    ordered = in_order(training, step)
     kept = _filled(ordered.rows, others, ordered.step)
     used = chosen_names(kept, source, estimator, mapped)
     history, about_beta = _with_beta(kept, [_translated(row, used) for row in kept])
@@ -122,7 +123,9 @@ def _recognised(keys: Collection[str], trainer: str | None, mapped: Mapping[str,
     wanted = ", ".join(
         f"{' with '.join(sorted(known.markers[0]))} ({known.title})" for known in TRAINERS.values() if known.markers
     )
-    shown = ", ".join(repr(key) for key in sorted(keys)[:20]) + (", …" if len(keys) > 20 else "")
+    like = looks_like_core(keys)
+    first = [*like, *sorted(set(keys) - set(like))]
+    shown = ", ".join(repr(key) for key in first[:20]) + (", …" if len(keys) > 20 else "")
     raise DataError(
         f"no trainer is recognised; looked for one of {wanted}; found {shown}; name the trainer with --trainer, or the "
         "metrics with --map, such as --map objective/reward=NAME"
@@ -131,13 +134,27 @@ def _recognised(keys: Collection[str], trainer: str | None, mapped: Mapping[str,
 
 def _plain(key: str) -> str:
     """A name without the folder that loggers put before it."""
-    return str(key).removeprefix("train/")
+    return str(key).strip().removeprefix("train/")
 
 
 def _without_folder(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the folder ``train/`` taken from their names, except where the same name is there without it."""
+    """Rows with the folder ``train/`` taken from their names, except where the same name is there without it.
+
+    Another folder is taken off where it is the one under which a trainer's names are.
+    """
     keys = {str(key) for row in rows for key in row}
     names = {key: _plain(key) if _plain(key) not in keys else key for key in keys}
+    if not any(known.recognised(names.values()) for known in TRAINERS.values()):
+        folders = {
+            folder
+            for known in TRAINERS.values()
+            for marker in known.markers
+            for folder in (key[: -len(min(marker))] for key in keys if key.endswith(f"/{min(marker)}"))
+            if all(f"{folder}{name}" in keys for name in marker)
+        }
+        if len(folders) == 1:
+            (folder,) = folders
+            names = {key: key.removeprefix(folder) if key.removeprefix(folder) not in keys else key for key in keys}
     return [{names[str(key)]: value for key, value in row.items()} for row in rows]
 
 
@@ -227,13 +244,15 @@ def _others(others: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     evaluations = sum(1 for row in others if all(str(key).startswith(_BESIDE) for key in row))
     kind = f" ({evaluations} of evaluations)" if evaluations else ""
-    return [f"{len(others)} rows hold no reward, KL or length and are no iterations{kind}"]
+    if len(others) == 1:
+        return [f"1 row holds no reward, KL or length and counts as no iteration{kind}"]
+    return [f"{len(others)} rows hold no reward, KL or length and count as no iterations{kind}"]
 
 
 def _few(history: Sequence[Metrics]) -> list[str]:
     if len(history) >= MIN_ITERATIONS:
         return []
-    return [f"{len(history)} iterations are too few to judge a course by; {MIN_ITERATIONS} are needed"]
+    return [f"too few iterations to judge a course by: {len(history)}; {MIN_ITERATIONS} are needed"]
 
 
 def _finite(value: Any) -> float | None:

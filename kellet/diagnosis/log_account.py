@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -20,12 +20,14 @@ SHARES = ("tokens/truncated_share", "ppo/policy/clipfrac")
 BELOW_ZERO_BY_NOISE = 0.1
 """k1 of a policy near the reference falls below zero by chance; in more than this share of rows it is told as wrong."""
 _LOOKS = {
-    KL: re.compile(r"(?:^|[/_])kld?(?:$|[/_])", re.IGNORECASE),
+    KL: re.compile(r"(?:^|[/_])kld?(?!_coef)(?:$|[/_])", re.IGNORECASE),
     REWARD: re.compile(r"reward|score", re.IGNORECASE),
     LENGTH: re.compile(r"len(?:gth)?(?:$|[/_])", re.IGNORECASE),
     BETA: re.compile(r"(?:^|[/_])beta|kl_?coef", re.IGNORECASE),
 }
-_NOT_CORE = re.compile(r"eval|val[-/]|prompt|quer|min$|max$|std|seqlen|margin|accurac|frac|advantage", re.IGNORECASE)
+_NOT_CORE = re.compile(
+    r"eval|val[-/]|prompt|quer|min$|max$|std|seqlen|margin|accurac|frac|advantage|ppo_kl|policykl|vllm", re.IGNORECASE
+)
 _FAMILIES = {
     "timing": "time",
     "time": "time",
@@ -128,6 +130,8 @@ def _left_out(key: str, rows: Sequence[Row], source: Trainer, by_slot: Mapping[s
     values = [value for row in rows if (value := number(row.get(key))) is not None]
     if known is not None and known.ours:
         rival = by_slot.get(slot(known.ours))
+        if not values:
+            return f"{known.why}; no numbers in the iterations"
         span = f" ({min(values):.4g} to {max(values):.4g})" if values else ""
         if slot(known.ours) == KL and values and not usable(rows, known):
             return "exactly 0 in all rows: not measured (no reference model, or no penalty)"
@@ -144,6 +148,13 @@ def _left_out(key: str, rows: Sequence[Row], source: Trainer, by_slot: Mapping[s
     if not values:
         return "no numbers in the iterations"
     return "not read by the diagnosis"
+
+
+def looks_like_core(keys: Collection[str]) -> list[str]:
+    """The names that look like a reward, a KL, a length or β, in alphabetical order."""
+    return sorted(
+        key for key in keys if any(look.search(key) for look in _LOOKS.values()) and not _NOT_CORE.search(key)
+    )
 
 
 def unused_core(account: Sequence[Entry], used: Sequence[Name]) -> list[str]:
@@ -163,7 +174,8 @@ def unused_core(account: Sequence[Entry], used: Sequence[Name]) -> list[str]:
             ours = "objective/kl_per_token" if core == KL else core
             names = ", ".join(map(repr, like[:6])) + (", …" if len(like) > 6 else "")
             reason = {entry.name: entry.why for entry in account}[like[0]]
-            notes.append(f"no {word} is read; {names} may be it ({reason}): --map {ours}=NAME takes it")
+            looks = "looks" if len(like) == 1 else "look"
+            notes.append(f"no {word} is read; {names} {looks} like it ({reason}): --map {ours}=NAME takes it")
     return notes
 
 
@@ -175,11 +187,19 @@ def other_kls(rows: Sequence[Row], used: Sequence[Name], source: Trainer) -> lis
         if slot(name.ours) != KL or kl is None or name.theirs == kl.theirs or not usable(rows, name):
             continue
         values = [value for row in rows if (value := number(row.get(name.theirs))) is not None]
+        if _same(rows, name.theirs, kl.theirs):
+            continue
         notes.append(
             f"two KLs are logged: {kl.theirs!r} is read; {name.theirs!r} ({min(values):.4g} to {max(values):.4g}) and "
             f"its coefficient are not; --map {name.metric}={name.theirs} takes it instead"
         )
     return notes
+
+
+def _same(rows: Sequence[Row], one: str, other: str) -> bool:
+    """Whether two metrics agree within 1% wherever both have numbers."""
+    pairs = [(number(row.get(one)), number(row.get(other))) for row in rows]
+    return all(a is None or b is None or math.isclose(a, b, rel_tol=0.01) for a, b in pairs)
 
 
 def shortened(account: Sequence[Entry]) -> list[Entry]:

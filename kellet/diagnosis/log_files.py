@@ -6,6 +6,7 @@ event_files.py; any other text by log_lines.py, as printed lines. Each may be pa
 """
 
 import gzip
+import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,11 @@ WANTED = (
     "wanted JSON lines, trainer_state.json, CSV, Parquet, TensorBoard event files, a .wandb file, or the text that "
     "verl, TRL or OpenRLHF printed"
 )
-RUN_COLUMNS = ("run", "run_id", "run_name", "run/name", "experiment", "experiment_name")
+RUN_COLUMNS = ("run", "run_id", "run_name", "run/name", "experiment", "experiment_name", "Name")
 """Columns of text that say which run a row is of, where a file holds several."""
+SPLIT_COLUMNS = ("split", "phase", "mode", "stage")
+"""Columns of text that say whether a row is of training."""
+_EVALUATION = re.compile(r"^(?:eval|val|test)", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"^\s*-?\d+,\d+(?:[eE][+-]?\d+)?\s*$")
 _THOUSANDS = re.compile(r"^\s*-?[1-9]\d{0,2}(?:,\d{3})+\s*$")
 _LISTED = 12
@@ -60,9 +64,10 @@ def open_log(path: Path, run_name: str | None = None) -> Log:
     rows, notes = _rows(path, data)
     rows = [_flat(row) for row in rows]
     rows, more = _one_run(path, rows, run_name)
+    rows, beside = _of_training(rows)
     if not rows:
         raise DataError(f"{path} holds no rows of metrics; {WANTED}")
-    return Log(rows, (*notes, *more))
+    return Log(rows, (*notes, *more, *beside))
 
 
 def _rows(path: Path, data: bytes) -> tuple[list[Row], list[str]]:
@@ -82,10 +87,20 @@ def _rows(path: Path, data: bytes) -> tuple[list[Row], list[str]]:
         raise DataError(f"{path} is a binary file of an unknown kind; {WANTED}")
     text = data.decode("utf-16" if utf_16 else "utf-8-sig", "replace")
     rows, notes = read_lines(text)
+    rows = rows or _array(text)
     if not rows:
         start = text.lstrip()[:80].split("\n")[0]
         raise DataError(f"{path} holds no rows of metrics; it begins with {start!r}; {WANTED}")
     return rows, notes
+
+
+def _array(text: str) -> list[Row]:
+    """The objects of a JSON array in a file whose name does not say what it is; else none."""
+    try:
+        whole = json.loads(text) if text.lstrip().startswith("[") else []
+    except (ValueError, RecursionError):
+        return []
+    return whole if all(isinstance(row, dict) for row in whole) else []
 
 
 def _records(path: Path, notes: list[str]) -> Iterator[Row]:
@@ -162,6 +177,15 @@ def _one_run(path: Path, rows: list[Row], run_name: str | None) -> tuple[list[Ro
             return [row for row in rows if row.get(column) == chosen], [f"run {chosen!r} of column {column!r}"]
     if run_name is not None:
         raise DataError(f"{path} does not say which rows are of which run; leave --run-name out")
+    return rows, []
+
+
+def _of_training(rows: list[Row]) -> tuple[list[Row], list[str]]:
+    """Rows without those that a column says are of an evaluation; their metrics have the same names."""
+    for column in SPLIT_COLUMNS:
+        kept = [row for row in rows if not _EVALUATION.match(str(row.get(column)))]
+        if kept and len(kept) < len(rows):
+            return kept, [f"{len(rows) - len(kept)} rows are of an evaluation, by column {column!r}, and are left out"]
     return rows, []
 
 

@@ -41,7 +41,8 @@ def read_lines(text: str) -> tuple[list[dict[str, Any]], list[str]]:
             rows.append(row)
     notes = []
     if rows and others:
-        notes.append(f"{others:,} lines hold no metrics and were passed over")
+        held = "1 line holds" if others == 1 else f"{others:,} lines hold"
+        notes.append(f"{held} no metrics and went unread")
     if console and all(_THREE_DECIMALS.search(line) and not _OTHER_NUMBER.search(line) for line in console):
         notes.append("the console rounded to 3 decimals: a figure below 0.0005, such as a KL per token, shows as 0")
     return rows, notes
@@ -109,7 +110,7 @@ def _printed(line: str) -> dict[str, Any] | None:
     """A dictionary as Python prints it, or a JSON object, at the end of a line."""
     start = line.find("{")
     end = line.rfind("}")
-    if start < 0 or end < start:
+    if start < 0 or end < start or line[end + 1 :].strip():
         return None
     text = line[start : end + 1]
     try:

@@ -13,7 +13,13 @@ OURS = tuple(
     dict.fromkeys(
         [name.ours for trainer in TRAINERS.values() for name in trainer.names if name.ours not in ("", KL)]
         + [kl_metric(estimator) for estimator in ESTIMATORS]
-        + ["objective/kl_target", "objective/kl_penalty_share", "ppo/policy/kl_update", "ppo/advantage_std"]
+        + [
+            "iteration",
+            "objective/kl_target",
+            "objective/kl_penalty_share",
+            "ppo/policy/kl_update",
+            "ppo/advantage_std",
+        ]
     )
 )
 """What --map takes for OURS."""
@@ -38,6 +44,7 @@ def chosen_names(
         chosen[slot(name.ours)] = name
     for place in dict.fromkeys(slot(name.ours) for name in source.names if name.ours):
         names = [name for name in source.names if name.ours and slot(name.ours) == place and name.theirs in keys]
+        names = [name for name in names if not name.fixed or estimator in (None, name.estimator)]
         if names and place not in chosen and place != BETA:
             found = _first(rows, names)
             if found is not None:

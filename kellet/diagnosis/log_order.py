@@ -13,14 +13,8 @@ from kellet.diagnosis.log_lines import number
 from kellet.errors import DataError
 
 STEPS = (
-    "training/global_step",
-    "global_step",
-    "step",
-    "iteration",
-    "Step",
-    "_step",
-    "global_step/max_steps",
-    "episode",
+    *("training/global_step", "global_step", "step", "iteration", "current_steps", "Step", "_step"),
+    *("global_step/max_steps", "episode"),
 )
 """Metrics that count steps, the trainer's own before those of a logger."""
 CLOCKS = ("_timestamp", "_runtime", "Wall time", "Relative Time (Process)", "Relative Time (Wall)", "epoch")
@@ -41,17 +35,20 @@ class Ordered:
     notes: tuple[str, ...]
 
 
-def in_order(rows: Sequence[Row]) -> Ordered:
+def in_order(rows: Sequence[Row], step: str | None = None) -> Ordered:
     """Rows of training by step: rows of one step joined, those that a resumed run replaced left out, then sorted.
 
-    Raises DataError when steps repeat with other values and not as a resumed run repeats them.
+    ``step`` is the metric that counts steps, where it is not one of STEPS. Raises DataError when steps repeat with
+    other values and not as a resumed run repeats them, or when ``step`` counts nothing.
     """
-    for name in (*STEPS, *CLOCKS):
+    for name in (*STEPS, *CLOCKS) if step is None else (step,):
         steps = [_step(row.get(name)) for row in rows]
         known = [step for step in steps if step is not None]
         if len(known) < max(1, 0.9 * len(rows)) or (len(known) > 1 and len(set(known)) == 1):
+            if step is not None:
+                raise DataError(f"{step!r} counts no steps: {len(set(known))} values in {len(rows)} rows")
             continue
-        kept = [dict(row) for row, step in zip(rows, steps, strict=True) if step is not None]
+        kept = [dict(row) for row, place in zip(rows, steps, strict=True) if place is not None]
         notes = []
         if len(kept) < len(rows):
             notes.append(f"{len(rows) - len(kept)} of {len(rows)} rows have no {name!r} and are left out")

@@ -40,6 +40,9 @@ class Name:
     coefficient: str = ""
     """Of a KL: the trainer's metric of the β that weighs this KL."""
 
+    fixed: bool = False
+    """Of a KL: no setting of the trainer changes its estimator."""
+
     @property
     def metric(self) -> str:
         """Kellet's metric, with the estimator of a KL in its name."""
@@ -143,7 +146,13 @@ OPENRLHF = Trainer(
         Name("rollout/reward_mean", REWARD, "mean score of a response (0.9.8 on)"),
         Name("reward", REWARD, "mean score of a response, penalty left out (before 0.9.8, and beside it since)"),
         Name("rollout/reward_std", "objective/reward_std", "over responses (0.9.8 on)"),
-        Name("logprobs_diff", PER_TOKEN, "log π - log π_ref, nats per token, whatever the estimator (0.9.5 on)", "k1"),
+        Name(
+            "logprobs_diff",
+            PER_TOKEN,
+            "log π - log π_ref, nats per token, whatever the estimator (0.9.5 on)",
+            "k1",
+            fixed=True,
+        ),
         Name("kl", PER_TOKEN, "nats per token; algo.kl.estimator, kl_estimator", "k1"),
         Name("rollout/response_length_mean", LENGTH, "tokens (0.9.8 on)"),
         Name("response_length", LENGTH, "tokens (before 0.9.8, and beside it since)"),

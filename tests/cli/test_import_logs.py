@@ -76,7 +76,7 @@ def test_json_has_all_for_programs(tmp_path):
     assert account["actor/reward_kl_penalty"]["taken_for"] == "objective/kl_per_token"
     assert account["actor/ppo_kl"]["taken_for"] is None
     assert [item["id"] for item in found["hypotheses"]][:2] == ["A1", "A2"]
-    assert any("1 rows hold no reward" in note for note in found["notes"])
+    assert any("1 row holds no reward" in note for note in found["notes"])
 
 
 def test_map_and_run_name_reach_the_log(tmp_path):

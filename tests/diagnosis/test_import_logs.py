@@ -235,6 +235,7 @@ def test_a_core_metric_under_an_unknown_name_is_named():
     del row["completions/mean_length"]
     imported = import_history(rows_of(row), "trl-grpo", None)
     (note,) = [note for note in imported.notes if note.startswith("no length is read")]
+    assert "of the ended completions only" in note
     assert "'completions/mean_terminated_length'" in note
     assert "--map tokens/response_mean=NAME" in note
 
@@ -246,7 +247,10 @@ def test_every_metric_of_the_log_is_accounted_for():
     assert all(item.taken_for or item.why for item in imported.account)
     assert entry(imported, "step").taken_for == "iteration"
     assert entry(imported, "val-core/acc").why == "an evaluation, not training"
-    assert any(note.startswith("1 rows hold no reward, KL or length") for note in imported.notes)
+    assert any(
+        note == "1 row holds no reward, KL or length and counts as no iteration (1 of evaluations)"
+        for note in imported.notes
+    )
 
 
 def test_the_folder_of_a_logger_is_taken_off_except_where_two_would_be_one():
@@ -256,8 +260,41 @@ def test_the_folder_of_a_logger_is_taken_off_except_where_two_would_be_one():
     assert both.rows[0]["objective/kl_per_token"] == 0.05
 
 
+def test_another_folder_is_taken_off_where_it_holds_a_trainers_names():
+    prefixed = import_history([{f"grpo/{key}": value for key, value in GRPO_ROW.items()}], None, None)
+    assert prefixed.rows == import_history([GRPO_ROW], None, None).rows
+
+
+def test_openrlhfs_log_ratio_is_k1_whatever_its_estimator():
+    """openrlhf/trainer/ppo_utils/experience_maker.py: info["logprobs_diff"] beside info["kl"], k1, k2 or k3."""
+    row = {**OPENRLHF_ROW, "kl": 0.02, "logprobs_diff": 0.03}
+    ours = import_history(rows_of(row), None, None)
+    assert ours.rows[0]["objective/kl_k1"] == pytest.approx(6.0)  # 0.03 · 200 tokens
+    assert any("two KLs are logged" in note for note in ours.notes)
+    assert import_history(rows_of(row), None, "k3").rows[0]["objective/kl_k3"] == pytest.approx(4.0)
+    same = import_history(rows_of({**row, "logprobs_diff": 0.02}), None, None)
+    assert not any("two KLs" in note for note in same.notes)
+
+
+def test_k2_is_told_to_be_no_kl_for_the_diagnosis():
+    imported = import_history(rows_of(OPENRLHF_ROW), None, "k2")
+    assert imported.rows[0]["objective/kl_k2"] == pytest.approx(10.0)
+    assert any("k2 is biased" in note for note in imported.notes)
+
+
+def test_a_step_under_another_name_is_mapped():
+    rows = [{"n": n, **VERL_ROW, "critic/score/mean": 0.1 * n} for n in (3, 1, 2)]
+    imported = import_history(rows, None, None, {"iteration": "n"})
+    assert [row["objective/reward"] for row in imported.rows] == pytest.approx([0.1, 0.2, 0.3])
+    with pytest.raises(DataError, match="counts no steps"):
+        import_history(rows, None, None, {"iteration": "response_length/mean"})
+
+
 def test_few_iterations_are_told():
-    assert any("2 iterations are too few" in note for note in import_history(rows_of(VERL_ROW, 2), None, None).notes)
+    assert any(
+        "too few iterations to judge a course by: 2" in note
+        for note in import_history(rows_of(VERL_ROW, 2), None, None).notes
+    )
     assert not any("too few" in note for note in import_history(rows_of(VERL_ROW, 9), None, None).notes)
 
 

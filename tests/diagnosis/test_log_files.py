@@ -254,7 +254,7 @@ def test_random_rows_give_a_history_or_a_clear_error(rows, trainer):
 def test_what_is_no_row_of_metrics_is_counted():
     rows, notes = read_lines("a\n{'config': 'x'}\n{'kl': 1}\n")
     assert rows == [{"kl": 1}]
-    assert notes == ["2 lines hold no metrics and were passed over"]
+    assert notes == ["2 lines hold no metrics and went unread"]
 
 
 def test_console_lines_and_a_chart_keep_their_names(tmp_path):
@@ -262,3 +262,30 @@ def test_console_lines_and_a_chart_keep_their_names(tmp_path):
     assert open_log(tmp_path / "a.log").rows == [{"step": 4, "val-core/x/mean@1": 0.5}]
     chart(tmp_path / "a.csv", [{"step": 4, "kl": 0.5}])
     assert open_log(tmp_path / "a.csv").rows == [{"Step": 4.0, "train/kl": 0.5}]
+
+
+def test_rows_that_a_column_says_are_of_an_evaluation_are_left_out(tmp_path):
+    path = tmp_path / "log.jsonl"
+    jsonl(path, [{"step": n, "split": split, **VERL_ROW} for n in (1, 2) for split in ("train", "eval")])
+    log = open_log(path)
+    assert [row["split"] for row in log.rows] == ["train", "train"]
+    assert "2 rows are of an evaluation, by column 'split'" in log.notes[0]
+
+
+def test_a_table_of_runs_is_no_course(tmp_path):
+    """W&B's export of its table of runs: one row each, with the last value of each metric."""
+    path = tmp_path / "runs.csv"
+    path.write_text("Name,State,kl,reward,completions/mean_length\n" + "a,done,0.1,0.5,9\nb,done,0.2,0.6,8\n")
+    with pytest.raises(DataError, match="2 runs"):
+        open_log(path)
+
+
+def test_an_array_under_a_name_that_does_not_say_so(tmp_path):
+    path = tmp_path / "metrics.log"
+    path.write_text(json.dumps([{"step": 1, **VERL_ROW}]))
+    assert history_of(path)[0]["objective/reward"] == 0.8
+
+
+def test_braces_in_the_middle_of_a_line_are_no_metrics():
+    """An answer that the log shows, for example."""
+    assert read_lines("answer: {'reward': 1.0, 'kl': 2.0} is what I would log\n")[0] == []
