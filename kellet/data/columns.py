@@ -7,13 +7,13 @@ kellet/data/leftovers.py. Names are compared by their words: ``Response A`` is `
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
 from kellet.data.form import (
     ANSWER_STEMS,
     BESIDE,
     COMPARISON,
+    METADATA,
     NAMES,
     OPTIONAL,
     PAIR,
@@ -24,8 +24,9 @@ from kellet.data.form import (
     Form,
     Said,
 )
-from kellet.data.implicit import answers_hold_prompt, no_prompt
-from kellet.data.scales import NO, PAIRS, WHICH, YES, Answers, tokens, word_side
+from kellet.data.implicit import answers_hold_prompt, begin_with_prompt, no_prompt, refuse_lists
+from kellet.data.refusals import missing_columns, no_column_twice, several_prompts
+from kellet.data.scales import NO, PAIRS, WHICH, YES, Answers, normal, tokens, word_side
 from kellet.data.survey import Survey, number_of
 from kellet.errors import DataError
 
@@ -37,7 +38,7 @@ def find_columns(seen: Survey, said: Said) -> Form:
     if absent:
         found = ", ".join(sorted(seen.columns))
         raise DataError(f"{seen.path}: mapped {', '.join(absent)}, found the columns {found}")
-    _no_column_twice(seen, given)
+    no_column_twice(seen, given)
     finder = _Finder(seen, said)
     names = {**finder.contract(), **given}
     if _is_pair(finder, names):
@@ -50,7 +51,7 @@ def find_columns(seen: Survey, said: Said) -> Form:
     names |= finder.preferred(names)
     missing = [name for name in COMPARISON if name not in names]
     if missing:
-        raise DataError(_missing(seen, half | names, bool(finder.prompts(names))))
+        raise DataError(missing_columns(seen, half | names, bool(finder.prompts(names))))
     names |= finder.judged_by(names)
     return finder.with_prompt(names, ("answer_a", "answer_b"), comparison=True)
 
@@ -60,14 +61,15 @@ class _Finder:
 
     def __init__(self, seen: Survey, said: Said) -> None:
         self.seen, self.said = seen, said
-        self.free = [name for name in seen.columns if name not in said.ignored and name not in said.columns.values()]
+        told = {theirs for ours, theirs in said.columns.items() if ours != "margin"}
+        self.free = [name for name in seen.columns if name not in said.ignored and name not in told]
 
     def contract(self) -> dict[str, str]:
         """Columns that have the contract's own name, in any capitals."""
         names: dict[str, str] = {}
         for ours in ("prompt", *PAIR, *COMPARISON, *OPTIONAL):
             exact = [name for name in self.free if name == ours]
-            alike = [name for name in self.free if _normal(name) == ours]
+            alike = [name for name in self.free if normal(name) == ours]
             if exact or alike:
                 names[ours] = self.one(ours, exact or alike)
         return names
@@ -83,8 +85,8 @@ class _Finder:
     def filled(self, wanted: Sequence[str]) -> list[str]:
         """Columns with a value and one of these names, in the order of ``wanted``."""
         order = {name: place for place, name in enumerate(wanted)}
-        found = [name for name in self.free if _normal(name) in order and self.seen.columns[name].filled]
-        return sorted(found, key=lambda name: (order[_normal(name)], name))
+        found = [name for name in self.free if normal(name) in order and self.seen.columns[name].filled]
+        return sorted(found, key=lambda name: (order[normal(name)], name))
 
     def pair(self) -> dict[str, str]:
         """Chosen and rejected under other names."""
@@ -125,17 +127,21 @@ class _Finder:
         """Who won: by its name, by a name that says what is true, or the responses of an annotation tool."""
         if "preferred" in names:
             return {}
-        taken = set(names.values())
+        taken = {theirs for ours, theirs in names.items() if ours != "margin"}
         words = [*PREFERRED, "chosen"] if "answer_a" in names else PREFERRED
         named = [name for name in self.filled(words) if name not in taken]
         asks = [name for name in self.free if name not in (*taken, *named) and self._says_who(name, names)]
         responses = [name for name in self.free if name.endswith(RESPONSES) and name not in taken]
-        candidates = [*named, *asks, *responses]
-        if better := [name for name in candidates if _normal(name) == "better_response_id"]:
+        candidates = [*named, *asks, *(name for name in responses if not self._says_why(name) or len(responses) == 1)]
+        if better := [name for name in candidates if normal(name) == "better_response_id"]:
             candidates = better  # PKU-SafeRLHF, beside safer_response_id
         if len(candidates) > 1 and "answer_a" not in names:
             return {}
         return {"preferred": self.one("preferred", candidates)} if candidates else {}
+
+    def _says_why(self, name: str) -> bool:
+        """Whether annotators wrote texts here, beside their judgement."""
+        return self.seen.columns[name].prose or bool(set(tokens(name)) & METADATA)
 
     def _says_who(self, name: str, names: Mapping[str, str]) -> bool:
         words, column = tokens(name), self.seen.columns[name]
@@ -164,13 +170,20 @@ class _Finder:
             names = {name: theirs for name, theirs in names.items() if name != "prompt"}
         if "prompt" not in names and not implicit:
             candidates = self.prompts(names)
+            if len(candidates) > 1:
+                raise DataError(several_prompts(self.seen, candidates))
             if candidates:
-                names["prompt"] = self.one("prompt", candidates)
+                names["prompt"] = candidates[0]
             else:
                 implicit = no_prompt(self.seen, names, sides, self.said.prompt_from, self.free)
         names |= self._parts(names)
         order = [name for name in NAMES if name in names]
-        return Form({name: names[name] for name in order}, comparison, "" if "prompt" in names else implicit)
+        sides_of_file = (names[sides[0]], names[sides[1]])
+        refuse_lists(self.seen, [*sides_of_file, *([names["prompt"]] if "prompt" in names else [])])
+        if "prompt" in names:
+            implicit = "repeated" if begin_with_prompt(self.seen, names["prompt"], sides_of_file) else ""
+        before = self.seen.columns[names["history"]].kinds["text"] > 0 if "history" in names else False
+        return Form({name: names[name] for name in order}, comparison, implicit, before)
 
     def prompts(self, names: Mapping[str, str]) -> list[str]:
         candidates = [
@@ -178,10 +191,10 @@ class _Finder:
             for name in sorted({*self.filled(PROMPTS), *self._inner()}, key=lambda name: PROMPTS.index(_last(name)))
             if name not in names.values() and self.seen.columns[name].textual
         ]
-        if {"instruction", "input"} <= {_normal(name) for name in candidates}:
-            candidates = [name for name in candidates if _normal(name) != "input"]
+        if {"instruction", "input"} <= {normal(name) for name in candidates}:
+            candidates = [name for name in candidates if normal(name) != "input"]
         if len(candidates) > 1:
-            candidates = [name for name in candidates if not (_normal(name) == "history" and self._turns(name))]
+            candidates = [name for name in candidates if not (normal(name) == "history" and self._turns(name))]
         return [
             name
             for place, name in enumerate(candidates)
@@ -208,9 +221,9 @@ class _Finder:
         parts: dict[str, str] = {}
         free = [name for name in self.free if name not in names.values() and self.seen.columns[name].filled]
         for name in free:
-            normal = _normal(name)
-            part = "system" if normal in SYSTEMS else normal if normal in ("input", "history", "tools") else ""
-            alpaca = part != "input" or _normal(names.get("prompt", "")) == "instruction"
+            called = normal(name)
+            part = "system" if called in SYSTEMS else called if called in ("input", "history", "tools") else ""
+            alpaca = part != "input" or normal(names.get("prompt", "")) == "instruction"
             turns = part != "history" or self._turns(name)
             if part and alpaca and turns and part not in names:
                 parts[part] = self.one(part, [name, *([parts[part]] if part in parts else [])])
@@ -250,34 +263,6 @@ def _counts(word: str) -> bool:
     return word.isdigit() or len(word) == 1 or any(word in pair for pair in PAIRS)
 
 
-def _normal(name: str) -> str:
-    return "_".join(tokens(name)) or name
-
-
 def _last(name: str) -> str:
-    whole = _normal(name)
-    return whole if whole in PROMPTS else _normal(name.rsplit(".", 1)[-1])
-
-
-def _no_column_twice(seen: Survey, given: Mapping[str, str]) -> None:
-    for (ours, one), (theirs, other) in product(given.items(), repeat=2):
-        if ours < theirs and one == other and {ours, theirs} != {"preferred", "margin"}:
-            raise DataError(f"{seen.path}: {one!r} is mapped as {ours} and as {theirs}; it can be one of them")
-
-
-def _missing(seen: Survey, names: Mapping[str, str], has_prompt: bool) -> str:
-    compared = {"answer_a", "answer_b"} & set(names) or _normal(names.get("preferred", "")) == "preferred"
-    wanted = COMPARISON if compared else PAIR if has_prompt or "prompt" in names else ("prompt", *PAIR)
-    missing = [name for name in wanted if name not in names]
-    if not compared and {"completion", "label"} <= {_normal(name) for name in seen.columns}:
-        hint = (
-            " (one completion with a label, as for KTO, is unpaired: no other answer to the same prompt is beside it)"
-        )
-    else:
-        lists = [name for name, column in seen.columns.items() if column.kinds["list"] and column.words]
-        hint = f" ({', '.join(map(repr, lists))} holds lists of answers: make pairs of them)" if lists else ""
-    return (
-        f"{seen.path}: column {' and '.join(map(repr, missing))} is missing; found {', '.join(sorted(seen.columns))}"
-        f"{hint}; wanted prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred: rename the columns, "
-        f"or say which is which with --map {missing[0]}=COLUMN (data.columns)"
-    )
+    whole = normal(name)
+    return whole if whole in PROMPTS else normal(name.rsplit(".", 1)[-1])

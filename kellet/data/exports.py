@@ -35,6 +35,8 @@ def unfolded(values: dict[str, Any]) -> dict[str, Any]:
         values = _label_studio(values)
     elif isinstance(values.get("options"), list) and ("accept" in values or "answer" in values):
         values = _prodigy(values)
+    if {"winner_model_a", "winner_model_b"} <= values.keys():
+        values = _one_hot(values)
     if not any(isinstance(value, dict) or _two_texts(value) for value in values.values()):
         return values
     flat: dict[str, Any] = {}
@@ -112,6 +114,17 @@ def _prodigy(task: Mapping[str, Any]) -> dict[str, Any]:
         flat["status"] = "submitted" if flat.pop("answer") == "accept" else "skipped"
     who = flat.pop("_annotator_id", None) or flat.pop("_session_id", None)
     return flat | ({"annotator": who} if who else {})
+
+
+def _one_hot(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Three columns of 0 and 1 as one that says who won; of rows without exactly one 1, the winner is not known.
+
+    Source: https://www.kaggle.com/competitions/lmsys-chatbot-arena/data
+    """
+    sides = {"winner_model_a": "model_a", "winner_model_b": "model_b", "winner_tie": "tie"}
+    won = [side for name, side in sides.items() if str(values.get(name)).casefold() in ("1", "1.0", "true")]
+    rest = {name: value for name, value in values.items() if name not in sides}
+    return rest | {"winner": won[0] if len(won) == 1 else None}
 
 
 def parsed(value: Any) -> Any:

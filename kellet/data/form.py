@@ -46,6 +46,14 @@ ANSWER_STEMS = {
 } | {()}
 """What is left of an answer's name without a or b, 1 or 2."""
 SYSTEMS = {"system", "system_prompt", "system_message", "system_instruction"}
+METADATA = set(
+    re.findall(
+        r"\w+",
+        "comment comments rationale rationales feedback explanation explanations critique critiques note notes reason "
+        "reasons reasoning justification justifications labelling labeling metadata meta moderation suggestion",
+    )
+)
+"""Words of a name that says text beside the pair, such as why somebody judged so."""
 LABELS = ("label", "preferred")
 """Columns of a judgement beside chosen and rejected, which do not need one; the table checks look at them."""
 
@@ -67,7 +75,12 @@ class Form(NamedTuple):
     comparison: bool
     """Two answers and who won, rather than chosen and rejected."""
     implicit: str
-    """Where the prompt is when no column holds it: ``dialogue`` (hh-rlhf), ``beginning`` (common to both answers)."""
+    """Where the prompt is when no column holds it: ``dialogue`` (hh-rlhf), ``beginning`` (common to both answers).
+
+    ``repeated``: a column holds it, and both answers begin with it again.
+    """
+    history_is_text: bool = False
+    """What was said before stands in a text, and so does the prompt; else both are messages."""
     scale: Scale | None = None
     """How ``preferred`` is read."""
     account: tuple[Entry, ...] = ()
@@ -82,7 +95,7 @@ class Form(NamedTuple):
     def parameters(self) -> dict[str, Any]:
         """The reading as keys of the section ``data``, which lead to the same reading."""
         reading = self.scale.reading if self.scale else None
-        values = dict(reading.sides) if reading else {}
+        values = dict(reading.sides) if reading and not reading.by_words else {}
         if reading and reading.middle is not None:
             middle = f"{reading.middle:g}"
             values |= {f"<{middle}": reading.low, middle: "tie", f">{middle}": other(reading.low)}

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kellet.data.survey import Survey, is_messages
+from kellet.data.exports import parsed
+from kellet.data.survey import Survey, count_words, is_messages
 from kellet.errors import DataError
 
 TURN = "\n\nAssistant:"
@@ -55,9 +56,35 @@ def no_prompt(
     raise DataError(
         f"{seen.path}: column 'prompt' is missing; found {columns}. chosen and rejected begin alike in {len(shared)} "
         f"of {len(begin)} rows, and the prompt could be that beginning (line {line}: {text.strip()[:80]!r}), or the "
-        "answers merely open alike. If it is the prompt, confirm it once with --accept (data.prompt_from: beginning); if "
-        "not, add a column with the prompt"
+        "answers merely open alike. If it is the prompt, confirm it once with --accept (data.prompt_from: beginning); "
+        "if not, add a column with the prompt"
     )
+
+
+def begin_with_prompt(seen: Survey, prompt: str, answers: tuple[str, str]) -> bool:
+    """Whether both answers begin with the text of the prompt column, in most of the first rows, as whole texts do.
+
+    The prompts have to have three words on average: answers may well begin with a shorter text by chance.
+    """
+    rows = [
+        (_text(values.get(prompt)).strip(), [_text(values.get(name)) for name in answers]) for _, values in seen.sample
+    ]
+    rows = [(text, both) for text, both in rows if text and all(both)]
+    whole = sum(all(side.startswith(text) and side != text for side in both) for text, both in rows)
+    words = sum(count_words(text) for text, _ in rows)
+    return bool(rows) and whole >= MOST * len(rows) and words >= 3 * len(rows)
+
+
+def refuse_lists(seen: Survey, columns: Sequence[str]) -> None:
+    """Raise DataError where a column holds lists of texts, also as a text (``["…"]``, as Kaggle's arena files)."""
+    for name in columns:
+        cells = [(line, values[name]) for line, values in seen.sample if values.get(name)]
+        lists = [line for line, cell in cells if isinstance(parsed(cell), list) and not is_messages(cell)]
+        if cells and 2 * len(lists) > len(cells):
+            raise DataError(
+                f"{seen.path}: {name!r} holds lists (line {lists[0]}), wanted a text or messages; write each as one "
+                "text, or as messages with role and content"
+            )
 
 
 def common_beginning(one: str, other: str) -> str:

@@ -235,7 +235,8 @@ def _given(seen: Survey, name: str, given: Mapping[str, str]) -> Reading:
 def _two_readings(seen: Survey, names: Mapping[str, str], found: Sequence[Reading]) -> str:
     name = names["preferred"]
     codes = sorted(seen.columns[name].codes.items(), key=lambda item: item[1].line)
-    first = codes[0][1]
+    differ = [code for _, code in codes if len({reading.side(code.value) for reading in found}) > 1]
+    first = (differ or [codes[0][1]])[0]
     ways = []
     for reading in found:
         side = reading.side(first.value)

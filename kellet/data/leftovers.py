@@ -1,43 +1,45 @@
 """The account of a preference file: what each column was taken for, and why the others are left out.
 
 A column that is not used is left out and named where it cannot be a part of prompt or answer: ids, numbers, codes,
-times, scores, and what annotation tools and data sets write beside (:data:`METADATA`). Other text is refused until
+times, scores, and what annotation tools and data sets write beside (METADATA, DOCUMENTED). Other text is refused until
 somebody says what it is.
 """
 
-import re
 import shlex
 from collections.abc import Sequence
 
 from kellet.data.account import Entry
-from kellet.data.exports import COUNTED, UNFINISHED
-from kellet.data.form import LABELS, PAIR, Form
+from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
+from kellet.data.form import LABELS, METADATA, PAIR, Form
 from kellet.data.messages import left_out
 from kellet.data.scales import tokens
 from kellet.data.survey import Column, Survey
 from kellet.errors import DataError
 
-METADATA = set(
-    re.findall(
-        r"\w+",
-        "comment comments rationale rationales feedback explanation explanations explain critique note notes reason "
-        "reasons reasoning justification statement elaboration source sources url link license order metadata meta "
-        "generation_prompt labelling labeling raw original individual_preference annotations predictions moderation "
-        "toxicity toxic tag tags flag flags category categories timestamp hash sha256 generations generator "
-        "similar_preferences preferences unprocessed version",
-    )
-)
-"""Words of a name that says text beside the pair: why somebody judged so, and where a row comes from."""
+DOCUMENTED = {
+    "generations": "the answers before they were compared",  # distilabel
+    "original_chosen": "the answer before it was compared again",  # distilabel-intel-orca-dpo-pairs
+    "original_rejected": "the answer before it was compared again",
+    "generation_prompt": "what a model was asked to write answers",  # distilabel-capybara
+    "raw_generation_responses": "answers before they were cut",
+    "individual_preference": "judgements that 'overall_preference' sums up",  # HelpSteer3
+    "preference_statement": "why somebody judged so",  # HelpSteer2
+    "preference_elaboration": "why somebody judged so",
+    "three_most_similar_preferences": "judgements that the preference sums up",
+    "all_preferences_unprocessed": "judgements that the preference sums up",
+}
+"""Columns of public data sets that hold text which is no part of the pair."""
 PARTS = {"images", "image", "video", "videos", "audio", "documents", "tools", "functions", "passages", "files"}
 """Names of what belongs to a prompt whatever it holds."""
 HOW = {
-    "input": ("prompt", "follows the instruction after an empty line, as Alpaca writes it"),
+    "input": ("prompt", "follows it after an empty line, as Alpaca writes an instruction and its input"),
     "system": ("prompt", "the system message, in front of the conversation"),
     "history": ("prompt", "what was said before the prompt"),
     "tools": ("prompt", "the tools that the conversation may call"),
     "status": ("status", "judgements that were skipped, discarded or left unfinished are set aside"),
 }
 IMPLICIT = {"dialogue": "prompt and answer: up to the last turn of the assistant, and that turn"}
+IMPLICIT |= {"repeated": "it begins with the prompt, which is taken off"}
 IMPLICIT |= {"beginning": "prompt and answer: the words with which both answers begin, as was confirmed"}
 
 
@@ -112,13 +114,19 @@ def _why_left(seen: Survey, form: Form, column: Column) -> str:
     if form.comparison and name in ("chosen", "rejected") and not column.prose:
         return f"{form.names['preferred']!r} says who won"
     answers = [theirs for ours, theirs in form.names.items() if ours != "prompt"]
-    inside = answers if form.implicit else [form.names["prompt"]] if "prompt" in form.names else []
+    inside = [form.names["prompt"]] if "prompt" in form.names else answers
     if column.prose and seen.repeats(name, inside, answers):
         return "repeats what prompt and answers say"
     if name == "safer_response_id" and form.names.get("preferred") == "better_response_id":
         return "judges harm; 'better_response_id' says which answer helps more"
+    if (known := DOCUMENTED.get(name.split(".")[0])) is not None:
+        return known
+    if RESPONSES in name:
+        return "what annotators answered to another question"
     if words & METADATA or name.startswith("task."):
         return "beside the pair, by its name"
+    if not column.prose and column.textual and len(column.distinct) == 1:
+        return "the same text in every row"
     return "" if column.prose else "numbers, codes or names"
 
 
@@ -126,6 +134,11 @@ def _ask(seen: Survey, unknown: Sequence[Column]) -> str:
     column = unknown[0]
     line, value = next((line, values[column.name]) for line, values in _rows(seen, column.name))
     others = f", so does {', '.join(repr(each.name) for each in unknown[1:])}" if unknown[1:] else ""
+    if set(tokens(column.name)) & PARTS:
+        return (
+            f"{seen.path}: {column.name!r} belongs to the prompt (line {line}: {str(value)[:60]!r}) and cannot be "
+            f"used; to train without it: --ignore {shlex.quote(column.name)} (data.ignored)"
+        )
     name, names = shlex.quote(column.name), " ".join(f"--ignore {shlex.quote(each.name)}" for each in unknown)
     return (
         f"{seen.path}: {column.name!r} holds text that could belong to the prompt (line {line}: {str(value)[:60]!r})"

@@ -85,6 +85,8 @@ class Reading(NamedTuple):
     """For numbers that are a strength: beyond it the other answer wins."""
     low: str = ""
     """Who wins below the middle."""
+    by_words: bool = False
+    """Whether the values are words, which other files may have others of."""
 
     def side(self, value: Any) -> str | None:
         """Who wins by a value; None where it is outside of the scale."""
@@ -102,6 +104,11 @@ def other(side: str) -> str:
 def tokens(name: str) -> tuple[str, ...]:
     """The words of a column's name in small letters; figures are words of their own."""
     return tuple(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+", name))
+
+
+def normal(name: str) -> str:
+    """A column's name by its words: ``Response A`` is ``response_a``."""
+    return "_".join(tokens(name)) or name
 
 
 def word_side(value: Any, answers: Answers) -> str | None:
@@ -138,7 +145,7 @@ def readings(column: Column, answers: Answers, name: str) -> list[Reading]:
     figures = {side for side in words.values() if side in ("0", "1", "2")}
     said = {side for side in words.values() if side in ("a", "b")}
     if column.many and not column.all_numbers:
-        return [Reading({}, "each row names the winner")]
+        return [Reading({}, "each row names the winner", by_words=True)]
     if sum(map(bool, (booleans, numbers, said, figures))) > 1 or (words.keys() - ties.keys() and (booleans or numbers)):
         return []
     if booleans:
@@ -153,7 +160,7 @@ def readings(column: Column, answers: Answers, name: str) -> list[Reading]:
             Reading({code: sides.get(side or "", side or "") for code, side in words.items() if side}, reading.why)
             for reading, sides in by_figure
         ]
-    return [Reading({code: side for code, side in words.items() if side}, "words for the two answers")]
+    return [Reading({code: side for code, side in words.items() if side}, "words for the two answers", by_words=True)]
 
 
 def _truth(name: str, answers: Answers, codes: tuple[str, str]) -> list[Reading]:
@@ -192,7 +199,7 @@ def _numbers(values: Set[float], answers: Answers, name: str) -> list[Reading]:
         by_position = _by({1: "a", 2: "b"}, "1 is the first answer, 2 the second")
         if first_then_second and named.keys() in (set(), {1, 2}):
             return [by_position]
-        return [by_position, _by({1: "b", 2: "a"}, "1 and 2 the other way round")]
+        return [by_position, _by({1: "b", 2: "a"}, "1 is the answer whose name ends so")]
     if values == {2}:
         return [_by({2: "b"}, "2 is the second answer"), _by({2: "a"}, "2 is a strength for the first answer")]
     if values <= {0, 1, 2}:

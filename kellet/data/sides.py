@@ -26,7 +26,9 @@ def sides_of(values: Mapping[str, Any], order: tuple[str, str], form: Form) -> d
     if any(conversations):
         raise ValueError(f"of {order[0]} and {order[1]} one is a conversation and the other is not")
     texts = [text_of(values, side) for side in order]
-    if form.implicit and any(_said(values.get(part)) for part in ("system", "history", "input", "tools")):
+    if form.implicit in ("dialogue", "beginning") and any(
+        _said(values.get(part)) for part in ("system", "history", "input", "tools")
+    ):
         raise ValueError("a part of the prompt stands in a column beside dialogues, where it has no place")
     if form.implicit == "dialogue":
         return _row(*(_dialogue(text, side) for text, side in zip(texts, order, strict=True)))
@@ -36,6 +38,8 @@ def sides_of(values: Mapping[str, Any], order: tuple[str, str], form: Form) -> d
             raise ValueError(f"{order[0]} and {order[1]} share no beginning to take the prompt from")
         return _row(*((begin.strip(), text[len(begin) :].strip()) for text in texts if text is not None))
     prompt = _prompt(values, form)
+    if form.implicit == "repeated":
+        return _row(*((prompt, _rest(text, values["prompt"], side)) for text, side in zip(texts, order, strict=True)))
     return _row((prompt, texts[0]), (prompt, texts[1]))
 
 
@@ -61,6 +65,15 @@ def _row(chosen: tuple[str | None, str | None], rejected: tuple[str | None, str 
     return row
 
 
+def _rest(text: str | None, prompt: str | None, side: str) -> str | None:
+    """An answer without the prompt that it begins with."""
+    if text is None or prompt is None:
+        return text
+    if not text.strip().startswith(prompt.strip()):
+        raise ValueError(f"{side} does not begin with the prompt, as the other rows do")
+    return text.strip()[len(prompt.strip()) :].strip()
+
+
 def _dialogue(text: str | None, side: str) -> tuple[str | None, str | None]:
     return (None, None) if text is None else split_dialogue(text, side)
 
@@ -71,8 +84,12 @@ def _prompt(values: Mapping[str, Any], form: Form) -> str | None:
     if messages is not None:
         return to_prompt(messages, tools)
     text = _text_with_input(values)
-    if text is None or not {"system", "history", "tools"} & set(form.names):
+    if text is not None and form.history_is_text and _said(values.get("history")):
+        text = f"{text_of(values, 'history')}\n\n{text}"
+    parts = {"system", "tools"} if form.history_is_text else {"system", "history", "tools"}
+    if text is None or not parts & set(form.names):
         return text
+    values = {**values, "history": None} if form.history_is_text else values
     found, tools = _with_parts(values, ([{"role": "user", "content": text}], as_tools(values.get("tools"))))
     return to_prompt(found or [], tools)
 
@@ -109,9 +126,9 @@ def _turns(history: Any) -> Messages:
     history = parsed(history)
     if (messages := as_messages(history)) is not None:
         return messages
-    if isinstance(history, str):
-        return [{"role": "user", "content": history}]
-    if not all(isinstance(turn, list) and len(turn) == 2 and all(isinstance(t, str) for t in turn) for turn in history):
+    if not isinstance(history, list) or not all(
+        isinstance(turn, list) and len(turn) == 2 and all(isinstance(t, str) for t in turn) for turn in history
+    ):
         raise ValueError("history is not a list of [user, assistant]")
     roles = ("user", "assistant")
     return [{"role": role, "content": text} for turn in history for role, text in zip(roles, turn, strict=True)]

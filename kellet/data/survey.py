@@ -18,6 +18,8 @@ from kellet.data.raw_files import Record, read_chunks
 CODES = 64
 """Distinct values of a column that are kept, each with its count and first line."""
 DISTINCT = 1000
+COUNTED = 2000
+"""Values whose words are counted."""
 SAMPLE = 1000
 """Rows that are kept, to see whether one column repeats another."""
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
@@ -49,6 +51,8 @@ class Column:
     """The smallest and the largest number."""
     all_numbers: bool = True
     words: int = 0
+    """In the first COUNTED values."""
+    counted: int = 0
     distinct: set[int] = field(default_factory=set)
 
     def add(self, value: Any, line: int) -> None:
@@ -58,8 +62,8 @@ class Column:
         self.filled += 1
         kind = kind_of(value)
         self.kinds[kind] += 1
-        if kind in ("text", "messages", "list"):
-            self.words += count_words(value)
+        if kind in ("text", "messages", "list") and self.counted < COUNTED:
+            self.words, self.counted = self.words + count_words(value), self.counted + 1
         if len(self.distinct) < DISTINCT:
             self.distinct.add(hash(str(value)))
         if not (self.many and not self.all_numbers):
@@ -94,7 +98,7 @@ class Column:
         """
         if not self.textual:
             return False
-        mean = self.words / self.filled
+        mean = self.words / max(self.counted, 1)
         return (mean >= 5 and len(self.distinct) > 1) or (mean >= 3 and len(self.distinct) > 20)
 
 
@@ -170,7 +174,8 @@ def kind_of(value: Any) -> str:
         return "bool"
     if isinstance(value, int | float):
         return "number"
-    if is_messages(value):
+    plain = isinstance(value, str) and value[:64].lstrip()[:1] not in ("[", "{", "")
+    if not plain and is_messages(value):
         return "messages"
     if isinstance(value, str):
         return "text" if number_of(value) is None else "number"
