@@ -40,7 +40,9 @@ IGNORED = frozenset(
 """Fields beside a message's text that say nothing to a model; :func:`left_out` names those that a value has."""
 TEXT_PARTS = (None, "text", "input_text", "output_text")
 _LIST = re.compile(r"\s*(\[\s*\{|\{\s*['\"]messages['\"])")
-_LOOKS = re.compile(r"\s*\[\s*\{\s*['\"](role|content|from|value|speaker|sender|text|messages)['\"]\s*:")
+_LOOKS = re.compile(
+    rf"\s*\[\s*\{{.*['\"]({'|'.join(ROLE_KEYS)})['\"]\s*:\s*['\"]({'|'.join(_ROLE)})['\"]", re.DOTALL | re.IGNORECASE
+)
 
 
 def as_messages(value: Any) -> Messages | None:
@@ -49,6 +51,9 @@ def as_messages(value: Any) -> Messages | None:
     An object with ``messages`` stands for its list. Each message has role (user, assistant, system, tool) and content;
     an assistant's may have tool_calls, a tool's name and tool_call_id. Raises ValueError, with the number of the
     message, when one has no text, an unknown role, or a field that is neither understood nor known to be harmless.
+
+    A text may be JSON and no conversation, as answers are to who asks for some: one of its messages has to have a role
+    that is known, or ``role`` and ``content``.
     """
     found = _conversation(value)
     if found is None:
@@ -102,6 +107,8 @@ def _list_of(value: Any) -> tuple[list[Any], Any] | None:
         value = parse(text) if _LIST.match(text) else None
         if value is None and _LOOKS.match(text):
             raise ValueError(f"looks like messages, but is neither JSON nor what Python writes: {short(text)}")
+        if isinstance(value, list) and not any(_is_meant(message) for message in value):
+            return None
     tools = None
     if isinstance(value, dict) and isinstance(value.get("messages"), list):
         others = {key for key, field in value.items() if not absent(field)} - {"messages", "tools"} - IGNORED
@@ -152,6 +159,15 @@ def _is_message(message: Any) -> bool:
     fields = _fields(message)
     has_text = any(key in fields for key in (*CONTENT_KEYS, *CALL_KEYS))
     return has_text and (any(key in fields for key in ROLE_KEYS) or _known(fields.get("type")) is not None)
+
+
+def _is_meant(message: Any) -> bool:
+    """Whether an object in a text is a message rather than data with fields of such names."""
+    if not _is_message(message):
+        return False
+    fields = _fields(message)
+    said = any(_known(fields.get(key)) is not None for key in (*ROLE_KEYS, "type"))
+    return said or {"role", "content"} <= fields.keys()
 
 
 def _role(message: Mapping[Any, Any], number: int) -> tuple[str, str]:

@@ -160,6 +160,14 @@ def test_what_is_no_conversation_is_none_and_what_looks_like_one_is_refused() ->
     ):
         assert as_messages(value) is None
         assert prompt_of(value) is None
+    for answer in (
+        '[{"from": "Rome", "text": "x"}]',
+        "[{'from': 'Rome', 'value': 3}",
+        '{"role": "user", "content": "x"}',
+    ):
+        assert as_messages(answer) is None  # an answer may be JSON
+    with pytest.raises(ValueError, match="the role 'narrator'"):
+        as_messages('[{"role": "narrator", "content": "x"}]')
     with pytest.raises(ValueError, match="looks like messages"):  # as numpy writes a list of two
         as_messages("[{'role': 'user', 'content': 'x'}\n {'role': 'assistant', 'content': 'y'}]")
     with pytest.raises(ValueError, match="'image' beside messages"):
