@@ -4,7 +4,7 @@
 - Objects one after the other that may take several lines, as pretty printers write them.
 - One array of objects.
 - One object: the only row; or it wraps the rows, in its single list of objects (``data``, ``rows``, ``log_history``);
-  or it is a table column by column, or row by row under its index, as pandas' ``to_json()`` writes it.
+  or it is a table: column by column, or row by row under its index, as pandas' ``to_json()`` writes it, or lists.
 
 Lines, objects and arrays are read piece by piece; one object is held as a whole. A key twice in one object has no one
 reading: the row is refused. NaN and Infinity are read as floats.
@@ -115,6 +115,9 @@ def _single(path: Path, value: Value, notes: list[str]) -> Iterator[Record]:
         left = ", ".join(shown(name) for name in value.value if name != key)
         notes.append(f"the rows are the list {key!r} of one object" + (f"; left out beside it: {left}" if left else ""))
         yield from _member(value, key)
+    elif _are_lists(path, value.value):
+        notes.append("the file holds one list for each column")
+        yield from _lists(value)
     elif (rows := _table(path, value, notes)) is not None:
         yield from rows
     else:
@@ -132,13 +135,17 @@ def _wrapper(path: Path, whole: dict[str, Any]) -> str | None:
     known = [key for key in lists if key in WRAPPERS] or [key for key in WRAPPERS if whole.get(key) == []]
     if len(known) == 1:
         return known[0]
-    by_name = path.name.lower().endswith((".json", ".json.gz"))
-    if len(lists) == 1 and (by_name or len(whole) == 1):
+    if len(lists) == 1 and (_is_json_file(path) or len(whole) == 1):
         return lists[0]
-    if len(lists) > 1 and by_name:
+    if len(lists) > 1 and _is_json_file(path):
         names = ", ".join(map(repr, lists))
         raise DataError(f"{path}: its lists {names} may each be the rows; save the one that you mean by itself")
     return None
+
+
+def _is_json_file(path: Path) -> bool:
+    """Whether it is called JSON, rather than JSON lines."""
+    return path.name.lower().endswith((".json", ".json.gz"))
 
 
 def _are_rows(key: str, value: Any) -> bool:
@@ -156,6 +163,24 @@ def _member(value: Value, wanted: str) -> Iterator[Record]:
             continue
         for element in stream.elements():
             yield element.record()
+
+
+def _are_lists(path: Path, whole: dict[str, Any]) -> bool:
+    """Whether the values are lists of texts or numbers, all of one length, as ``datasets`` gives a table as a dict."""
+    if not _is_json_file(path) or len(whole) < 2 or not all(isinstance(each, list) for each in whole.values()):
+        return False
+    cells = [cell for each in whole.values() for cell in each]
+    same = len({len(each) for each in whole.values()}) == 1
+    return bool(cells) and same and not any(isinstance(cell, dict | list) for cell in cells)
+
+
+def _lists(value: Value) -> Iterator[Record]:
+    """A row for each element of the first list, on whose line it starts."""
+    stream = JsonStream(value.text, line=value.line)
+    next(stream.members())
+    for element, cells in zip(stream.elements(), zip(*value.value.values(), strict=True), strict=True):
+        row = dict(zip(value.value, cells, strict=True))
+        yield Record(element.line, json.dumps(row, ensure_ascii=False), row)
 
 
 def _table(path: Path, value: Value, notes: list[str]) -> Iterator[Record] | None:

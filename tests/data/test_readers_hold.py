@@ -74,6 +74,7 @@ JSON: dict[str, Callable[[Rows], str]] = {
     "pretty array": lambda rows: json.dumps(rows, indent="\t", ensure_ascii=False),
     "wrapped": lambda rows: json.dumps({"version": {"n": 1}, "rows": rows, "end": "x"}, ensure_ascii=False),
     "by column": lambda rows: json.dumps({name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]}),
+    "lists by column": lambda rows: json.dumps({name: [row[name] for row in rows] for name in rows[0]}),
     "by row": lambda rows: json.dumps({str(n): row for n, row in enumerate(rows)}, indent=0),
 }
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32")
