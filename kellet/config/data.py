@@ -85,7 +85,7 @@ class Split(Section):
     test: Share = 0.12
     """For the evaluation of policies."""
     normalise: bool = False
-    """Hash prompts without differences in case and white space, so that near copies share a split."""
+    """Hash prompts without differences in case, white space and invisible characters: near copies share a split."""
 
 
 class Prompts(Section):

@@ -170,7 +170,7 @@ def test_prompts_that_cannot_be_encoded_are_counted(tokenizer: Any) -> None:
     prompts = [to_prompt([USER]), to_prompt([SYSTEM, USER]), "a text", to_prompt([SYSTEM, YES])]
     with pytest.raises(DataError, match=r"^2 of 4 prompts cannot be encoded; number 2: .*message 1 of 2 \(system\)"):
         encode_prompts(tokenizer, prompts, Text())
-    with pytest.raises(DataError, match="^2 of 4 prompts"):  # before the model, which is none, is asked for an answer
+    with pytest.raises(DataError, match=r"^2 of 4 prompts"):  # before the model, which is none, is asked for an answer
         generate_text(None, tokenizer, prompts, Text(), seed=0, batch_size=1)
     sound = [prompts[0], prompts[2]]
     assert encode_prompts(tokenizer, sound, Text()) == [encode_prompt(tokenizer, prompt, Text()) for prompt in sound]
