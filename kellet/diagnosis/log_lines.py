@@ -17,12 +17,16 @@ from typing import Any
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PREFIX = re.compile(r"^\s*\([^()]*pid=[^()]*\)\s*")
-_STEP = re.compile(r"(?:^|\s)step:(-?\d+)\s+-\s+(.*)$", re.DOTALL)
+_STEP = re.compile(r"(?<![\w/.])step:(-?\d+)\s+-\s+(.*)$", re.DOTALL)
+"""Not part of a longer name; a progress bar may stand right before it, without a blank."""
 _GLOBAL_STEP = re.compile(r"[Gg]lobal step (\d+): *$")
 _NUMBER = re.compile(r"^(?:np\.\w+\(|tensor\()?(-?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+|nan|inf))\)?(?:\s|\[|$)")
 _GOES_ON = re.compile(r"^(?:[\w/@.-]*:\S+|-?[\d.]+(?:[eE][+-]?\d+)?)(?: - |\s*$)")
 _THREE_DECIMALS = re.compile(r":-?\d+\.\d{3}(?=\s|$)")
 _OTHER_NUMBER = re.compile(r":(?:-?\d+\.(?!\d{3}(?:\s|$))\d+|np\.)")
+_OPENS = re.compile(r"\{\s*['\"][\w/@.-]+['\"]\s*:")
+_MOST_LINES = 100
+"""Over so many lines, at the most, a broken dictionary is put together."""
 _LONGEST = 1_000_000
 """A longer line is no row of metrics."""
 
@@ -69,22 +73,30 @@ def _float(value: Any) -> float | None:
 
 
 def _whole_lines(text: str) -> Iterator[str]:
-    """Lines without colours and prefixes; a line that goes on where verl's was broken by a terminal is joined to it."""
-    waiting = ""
+    """Lines without colours and prefixes; what was one line before a terminal or a notebook broke it is one again."""
+    waiting, lines = "", 0
     for piece in text.replace("\r", "\n").split("\n"):
         line = _PREFIX.sub("", _COLOURS.sub("", piece))
         if not line.strip():
             continue
-        if waiting and not _STEP.search(line) and _GOES_ON.match(line):
-            waiting += line
+        begins = bool(_STEP.search(line)) or bool(_OPENS.search(line))
+        if waiting and not begins and _goes_on(waiting, line) and lines < _MOST_LINES:
+            waiting, lines = waiting + line if _STEP.search(waiting) else f"{waiting} {line.strip()}", lines + 1
             continue
         if waiting:
             yield waiting
-        waiting = line if _STEP.search(line) else ""
+        waiting, lines = (line, 1) if begins else ("", 0)
         if not waiting:
             yield line
     if waiting:
         yield waiting
+
+
+def _goes_on(begun: str, line: str) -> bool:
+    """Whether a line is the rest of one that a terminal or a notebook has broken."""
+    if _STEP.search(begun):
+        return bool(_GOES_ON.match(line))
+    return begun.count("{") > begun.count("}")
 
 
 def _row(line: str) -> dict[str, Any] | None:
@@ -110,8 +122,8 @@ def _printed(line: str) -> dict[str, Any] | None:
     """A dictionary as Python prints it, or a JSON object, at the end of a line."""
     start = line.find("{")
     end = line.rfind("}")
-    if start < 0 or end < start or line[end + 1 :].strip():
-        return None
+    if start < 0 or end < start or (line[:start].strip() and line[end + 1 :].strip()):
+        return None  # braces in the middle of a line, as in an answer that the log shows
     text = line[start : end + 1]
     try:
         row = json.loads(text)

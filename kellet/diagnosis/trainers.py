@@ -115,7 +115,7 @@ TRL_PPO = Trainer(
 )
 _GRPO_NAMES = (
     Name("reward", REWARD, "mean weighted sum of the reward functions, KL left out"),
-    Name("reward_std", "objective/reward_std", "of the batch (0.2x on), mean within prompts (before)"),
+    Name("reward_std", "objective/reward_std", "over the batch (1.0 on), mean within prompts (before)"),
     Name("completions/mean_length", LENGTH, "tokens (0.17 on)"),
     Name("completion_length", LENGTH, "tokens (up to 0.16)"),
     Name("completions/clipped_ratio", "tokens/truncated_share", "share of completions without an end (0.17 on)"),

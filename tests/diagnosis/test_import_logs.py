@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from kellet.cli.main import main
 from kellet.diagnosis.diagnose import diagnose
 from kellet.diagnosis.evidence import Evidence
-from kellet.diagnosis.import_logs import import_history, translate
+from kellet.diagnosis.import_logs import CORE, import_history, translate
+from kellet.diagnosis.trainers import TRAINERS
 from kellet.errors import DataError, InputError
 from tests.helpers.foreign_logs import GRPO_ROW, OPENRLHF_ROW, PPO_ROW, VERL_ROW, write_logs
 from tests.helpers.project import ROOT
@@ -323,3 +324,12 @@ def test_the_documented_output_is_printed(tmp_path, monkeypatch, name):
     assert [line for line in wanted if line not in result.output.splitlines()] == []
     if "..." not in shown:
         assert wanted == result.output.splitlines()
+
+
+def test_the_page_names_every_metric_that_is_read_as_reward_kl_beta_or_length():
+    page = (ROOT / "docs/use/elsewhere.md").read_text(encoding="utf-8")
+    core = {*CORE, "objective/kl_coef"}
+    missing = {name.theirs for known in TRAINERS.values() for name in known.names if name.ours in core} - set(
+        re.findall(r"`([^`]+)`", page)
+    )
+    assert missing == set()

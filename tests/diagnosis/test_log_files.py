@@ -289,3 +289,20 @@ def test_an_array_under_a_name_that_does_not_say_so(tmp_path):
 def test_braces_in_the_middle_of_a_line_are_no_metrics():
     """An answer that the log shows, for example."""
     assert read_lines("answer: {'reward': 1.0, 'kl': 2.0} is what I would log\n")[0] == []
+
+
+def test_lines_that_a_notebook_broke_are_put_together_again():
+    """Rich breaks what transformers 5 prints in a notebook, and pads it with blanks."""
+    text = "{'loss': '0.01',     \n  'completions/mean_length': '29', 'rewards/f/mean':  \n  '0.8279', 'kl': '1.098'} \nnext"
+    assert read_lines(text)[0] == [
+        {"loss": "0.01", "completions/mean_length": "29", "rewards/f/mean": "0.8279", "kl": "1.098"}
+    ]
+    assert read_lines("{'a': 1\n{'kl': 2}\n")[0] == [{"kl": 2}]
+
+
+def test_a_step_right_behind_a_progress_bar_is_read_and_a_longer_name_is_none():
+    assert read_lines("10%|# | 1/9 [00:02<?, 4.72s/it]step:5 - critic/score/mean:0.5\n")[0] == [
+        {"step": 5, "critic/score/mean": 0.5}
+    ]
+    assert read_lines("timing/step:1 - a\nval/global_step:12 - b:1\n")[0] == []
+    assert read_lines("{'loss': 0.5, 'kl': 1}  2%|# | 10/405 [03:44<2:26:29]\n")[0] == [{"loss": 0.5, "kl": 1}]
