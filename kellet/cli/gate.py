@@ -1,6 +1,7 @@
 """The verbs of evaluation and gate."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,19 @@ from kellet.cli.options import (
     run_folder,
     run_option,
     table_of,
+    warn,
     with_params,
 )
-from kellet.errors import ConfigError, NotPromoted
+from kellet.errors import ConfigError, DataError, NotPromoted
 from kellet.extras import TRAINING
 from kellet.progress import lines
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from kellet.config.run import Config
+    from kellet.data.account import Entry
+    from kellet.gate.verdict import GateDecision
 
 MARKS = {True: "pass", False: "FAIL", None: "?"}
 
@@ -84,7 +90,13 @@ def evaluate(
 @click.argument("file", type=FILE, required=False)
 @with_params(optional=True)
 @run_option
-@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON, as in gate.json.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "github", "junit"]),
+    help="What is printed: text (the default); json, as in gate.json; for pull requests markdown, github, junit.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
     "--card", type=FILE, help="The reward model's card.json, for the criterion reward_trust; none without it."
 )
@@ -99,18 +111,22 @@ def gate(
     config: "Config",
     file: Path | None,
     run: Path | None,
+    form: str | None,
     as_json: bool,
     card: Path | None,
     programme: Path | None,
     candidate: str | None,
     out: Path | None,
 ) -> None:
-    """Judge an evaluation FILE (.parquet, .csv), whoever made it; default: that of the run.
+    """Judge an evaluation FILE (.csv, .jsonl, .parquet and others), whoever made it; default: that of the run.
 
-    Exits with 0 for promote, 3 for block and inconclusive.
+    Exits with 0 for promote, 3 for block and inconclusive. With --format github, the comment that markdown gives is
+    appended to the file in GITHUB_STEP_SUMMARY too, if that is set.
     """
+    if as_json and form not in (None, "json"):
+        raise ConfigError(f"--json is --format json, and --format {form} was given too; give one of them")
+    form = "json" if as_json else form or "text"
     evaluation = file or evaluation_of(config, run)
-    from kellet.evaluation.file import read_evaluation
     from kellet.gate import verdict as stage
     from kellet.report.run import file_of, read_object
 
@@ -121,7 +137,8 @@ def gate(
         card = file_of(folder, "card.json")
     if candidate is not None and programme is None:
         raise ConfigError(f"--candidate {candidate} names a candidate of a programme; give --programme STATE.json too")
-    rows, facts = read_evaluation(evaluation), read_object(card) if card else None
+    rows, account = _read(evaluation)
+    facts = read_object(card) if card else None
     if programme is not None and config.gate.programme:
         from kellet.gate.programme_file import judge
 
@@ -133,19 +150,64 @@ def gate(
         out = folder / "gate.json"
     if out is not None:
         decision.write(out)
-    if as_json:
-        click.echo(json.dumps(decision.to_dict(), indent=2, ensure_ascii=False))
-    else:
-        for criterion in decision.criteria:
-            mark = MARKS[criterion.passed] if criterion.counted else "-"
-            click.echo(f"{mark:<5}{criterion.name:<18} {criterion.why}")
-        if anchor := decision.comparison_with_anchor:
-            click.echo(f"{MARKS[anchor.not_behind.passed]:<5}{'anchor':<18} {anchor.not_behind.why}")
-        click.echo(f"     {'length':<18} {decision.length.sentence}")
-        click.echo(f"     {'programme':<18} {decision.programme['sentence']}")
+    _show(decision, form, account, evaluation)
     if not decision.promote:
         raise NotPromoted(f"{decision.verdict}: {decision.headline}")
-    click.echo(f"promote: {decision.headline}", err=as_json)
+    click.echo(f"promote: {decision.headline}", err=form != "text")
+
+
+def _read(evaluation: Path) -> tuple["pd.DataFrame", list["Entry"]]:
+    """The rows of a file and the account of its columns; what was left out is told on standard error."""
+    from kellet.evaluation.file import read_accounted
+    from kellet.report.pull_request import harmless
+
+    notes: list[str] = []
+    try:
+        rows, account = read_accounted(evaluation, notes)
+    except DataError as error:  # a text of the file in it may be a command to the runner of a CI job
+        raise DataError(harmless(str(error))) from error
+    left_out: dict[str, list[str]] = {}
+    for entry in account:
+        if not entry.taken_for:
+            left_out.setdefault(entry.why, []).append(repr(entry.name))
+        elif entry.name != entry.taken_for:
+            notes.append(f"column {entry.name!r} is {entry.why}")
+    notes += [f"left out: {', '.join(names)}: {why}" for why, names in left_out.items()]
+    warn([harmless(note) for note in notes])
+    return rows, account
+
+
+def _show(decision: "GateDecision", form: str, account: list["Entry"], evaluation: Path) -> None:
+    """Print the decision; ``github`` also appends to the summary of the job's step."""
+    from kellet.report import pull_request
+
+    found = decision.to_dict()
+    if form == "text":
+        click.echo("\n".join(map(pull_request.harmless, _lines(decision))))
+    elif form == "json":
+        found["account"] = [entry.to_dict() for entry in account]
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    elif form == "markdown":
+        click.echo(pull_request.markdown(found, evaluation.name), nl=False)
+    elif form == "junit":
+        click.echo(pull_request.junit(found, evaluation.name), nl=False)
+    else:
+        click.echo(pull_request.workflow_commands(found, evaluation.name), nl=False)
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            with Path(summary).open("a", encoding="utf-8") as file:
+                file.write(pull_request.markdown(found, evaluation.name))
+
+
+def _lines(decision: "GateDecision") -> list[str]:
+    """The decision for a terminal, a line for each criterion."""
+    lines = []
+    for criterion in decision.criteria:
+        mark = MARKS[criterion.passed] if criterion.counted else "-"
+        lines.append(f"{mark:<5}{criterion.name:<18} {criterion.why}")
+    if anchor := decision.comparison_with_anchor:
+        lines.append(f"{MARKS[anchor.not_behind.passed]:<5}{'anchor':<18} {anchor.not_behind.why}")
+    lines.append(f"     {'length':<18} {decision.length.sentence}")
+    return [*lines, f"     {'programme':<18} {decision.programme['sentence']}"]
 
 
 @click.command(epilog="Example: kellet gate-power --prompts 256 --replicates 200 --set gate.judge_margin=0.05")
