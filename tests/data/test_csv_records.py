@@ -1,4 +1,4 @@
-"""CSV: what is quoted correctly is read, stray quotes are refused, and header and rows decide what separates columns."""
+"""CSV: what is quoted correctly is read, stray quotes are refused, header and rows decide what separates columns."""
 
 import csv
 import json

@@ -1,14 +1,30 @@
 """What a batch changes: shares, their difference and the drift of prompts, against figures from elsewhere."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import mannwhitneyu
 
-from kellet.data.new_batch import batch_vs_data, describe
+from kellet.config.data import Data
+from kellet.data.new_batch import batch_vs_data, check_batch, describe
 from kellet.data.prompt_drift import auc_delong, prompt_drift
+from tests.helpers.rows import row
 
 WORDS = np.array([f"w{n}" for n in range(60)])
+
+
+def test_a_batch_keeps_its_kind_in_small_letters_and_its_content_in_the_name(tmp_path: Path) -> None:
+    """A folder of a data set is read by the ending of its files' names."""
+    pairs = [row(n) for n in range(40)]
+    (tmp_path / "Week.CSV").write_text(
+        "prompt;chosen;rejected\n" + "".join(";".join(pair.values()) + "\n" for pair in pairs)
+    )
+    data = Data(source="files", files=("data/raw/mine",))
+    batch = check_batch(tmp_path / "Week.CSV", data, Path("params.yaml"))
+    assert re.fullmatch(r"data/raw/mine/Week-[0-9a-f]{8}\.csv", batch.target)
 
 
 def prompts(rng: np.random.Generator, count: int, shift: float = 0.0) -> list[str]:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from kellet.config.data import Data, Split, Validation
+from kellet.config.data import Data, Prompts, Split, Validation
 from kellet.data.prepare import prepare
 from kellet.data.prompts import IN_TRAINING, SAME, prompts_of
 from kellet.errors import DataError
@@ -67,6 +67,20 @@ def test_a_text_may_be_what_a_user_says_first(tmp_path: Path) -> None:
     prepare(data, tmp_path, tmp_path / "out")
     prompts = set(prompts_of(tmp_path / "out/preferences.parquet", "train"))
     assert prompts == {'[{"role": "user", "content": "Hi"}]', '[{"role": "user", "content": "Lost"}]'}
+
+
+def test_prompts_are_read_from_the_files_that_spreadsheets_save(tmp_path: Path) -> None:
+    """Semicolons in UTF-8, tabs in UTF-16, and a line end within a prompt."""
+    prompts = Prompts(train=("train.csv",), test=("test.TSV",), column="text")
+    data = files(tmp_path, [], []).model_copy(update={"prompts": prompts})
+    (tmp_path / "train.csv").write_bytes(
+        'text;category\r\n"Card; lost,\u2028or\r\nnot";a\r\nFee?;b\r\n'.encode("utf-8-sig")
+    )
+    (tmp_path / "test.TSV").write_bytes("text\tcategory\r\nWhere, exactly?\ta\r\n".encode("utf-16"))
+    prepare(data, tmp_path, tmp_path / "out")
+    preferences = tmp_path / "out/preferences.parquet"
+    assert set(prompts_of(preferences, "train")) == {"Card; lost,\u2028or\r\nnot", "Fee?"}
+    assert prompts_of(preferences, "test") == ["Where, exactly?"]
 
 
 @pytest.mark.parametrize(
