@@ -293,9 +293,11 @@ def test_braces_in_the_middle_of_a_line_are_no_metrics():
 
 def test_lines_that_a_notebook_broke_are_put_together_again():
     """Rich breaks what transformers 5 prints in a notebook, and pads it with blanks."""
-    text = "{'loss': '0.01',     \n  'completions/mean_length': '29', 'rewards/f/mean':  \n  '0.8279', 'kl': '1.098'} \nnext"
+    text = (
+        "{'loss': '0.01',     \n  'completions/mean_length': '29', 'rewards/f/mean':  \n  '0.8', 'kl': '1.098'} \nnext"
+    )
     assert read_lines(text)[0] == [
-        {"loss": "0.01", "completions/mean_length": "29", "rewards/f/mean": "0.8279", "kl": "1.098"}
+        {"loss": "0.01", "completions/mean_length": "29", "rewards/f/mean": "0.8", "kl": "1.098"}
     ]
     assert read_lines("{'a': 1\n{'kl': 2}\n")[0] == [{"kl": 2}]
 
