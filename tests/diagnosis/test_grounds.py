@@ -56,20 +56,22 @@ def test_an_exploit_and_an_honest_gain_with_the_same_log_get_the_same_diagnosis(
 
 
 @pytest.mark.parametrize(
-    ("judged", "why"),
+    ("candidate", "prompts", "unjudged"),
     [
-        (lambda score: score * np.nan, "no verdict"),
-        (lambda score: -np.abs(score), "the judge prefers the reference"),
-        (lambda score: score.where(score.index < 16), "fewer than ten prompts"),
+        (1.0, 0, True),
+        (-1.0, 60, False),  # the judge prefers the reference
+        (1.0, 9, True),  # it prefers the candidate in each of too few comparisons
     ],
 )
-def test_without_a_judge_that_clears_it_nothing_is_loosened(sound, judged, why):
+def test_without_a_judge_that_clears_it_nothing_is_loosened(sound, candidate, prompts, unjudged):
     rows = sound.evaluation
-    doubted = replace(sound, evaluation=rows.assign(judge_human=judged(rows["judge_human"])))
-    diagnosis = diagnose(doubted)
-    assert not any(item.change.startswith(ROOM) for item in diagnosis.recommendations), why
-    unjudged = "No judge but the reward model" in "\n".join(diagnosis.explanation)
-    assert unjudged is (why != "the judge prefers the reference")
+    score = (rows["system"] == "candidate") * candidate
+    asked = rows["judge_human"].notna() & (rows["prompt_id"] < f"p{prompts:04d}")
+    diagnosis = diagnose(replace(sound, evaluation=rows.assign(judge_human=score.where(asked))))
+    assert not any(item.change.startswith(ROOM) for item in diagnosis.recommendations)
+    assert ("No judge but the reward model" in "\n".join(diagnosis.explanation)) is unjudged
+    if unjudged:
+        assert diagnosis.recommendations[0].change.startswith("Have people or a judge compare")
 
 
 def test_a_doubt_about_length_is_no_ground_to_loosen(sound):

@@ -58,8 +58,11 @@ def test_full_kl_and_k3_are_never_negative_but_for_rounding(name):
 
 
 def test_another_kl_of_the_same_samples_is_no_way_round_one_that_cannot_be():
-    diagnosis = diagnose(Evidence(history=run(objective__kl=-2.0, objective__kl_k1=1.0)))
-    assert diagnosis.hypothesis("C1").verdict == "cannot tell"
+    for full in (-2.0, lambda n: None if n >= 20 else 1.0):
+        diagnosis = diagnose(Evidence(history=run(objective__kl=full, objective__kl_k1=1.0)))
+        assert diagnosis.hypothesis("C1").verdict == "cannot tell"
+    only = diagnose(Evidence(history=run(objective__kl=None, objective__kl_k1=1.0)))
+    assert only.hypothesis("C1").verdict == "not supported"
 
 
 def test_sampling_noise_alone_is_no_fault():

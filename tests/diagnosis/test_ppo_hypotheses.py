@@ -16,7 +16,7 @@ def test_an_update_is_taken_from_approxkl_where_nothing_better_was_logged():
     assert "approxkl" in path.evidence
 
 
-@pytest.mark.parametrize("approxkl", [0.0, 1e-7, -2e-4])
+@pytest.mark.parametrize("approxkl", [0.0, 2e-4, -2e-4])
 def test_an_update_s_kl_that_is_zero_by_construction_cannot_be_judged(approxkl):
     # 12 updates of s nats go at most 144·s far, and ten times that is granted: 20 nats need 0.014 each, 3e-4 a token
     rows = constant_history(objective__kl=20.0, ppo__policy__approxkl=approxkl, tokens__response_mean=50.0)
@@ -26,6 +26,12 @@ def test_an_update_s_kl_that_is_zero_by_construction_cannot_be_judged(approxkl):
     assert len(rows) == 12
     enough = constant_history(objective__kl=20.0, ppo__policy__approxkl=4e-4, tokens__response_mean=50.0)
     assert b2_path(Evidence(history=enough)).supported
+
+
+def test_a_kl_of_updates_with_some_below_zero_is_no_kl():
+    rows = constant_history(objective__kl=20.0, ppo__policy__approxkl=1e-3, tokens__response_mean=50.0)
+    signs = [row | {"ppo/policy/approxkl": -5e-5 if n % 6 == 5 else 1e-3} for n, row in enumerate(rows)]
+    assert b2_path(Evidence(history=signs)).verdict == "cannot tell"
 
 
 def test_an_update_measured_as_zero_is_no_small_step():
