@@ -14,6 +14,7 @@ from adapters.data_history import restore
 from adapters.dvc import Dataset, read_dataset
 from adapters.log import logger
 from adapters.mlflow_client import client, run_file
+from adapters.registered import IDENTITY, require_tags
 from kellet.config.file import load_config
 from kellet.config.run import Config
 from kellet.errors import ConfigError, InputError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 LINEAGE = ("retraining_key", "data", "data_md5", "config_hash", "code_version", "git_commit", "git_dirty")
+JUDGED = (*IDENTITY, "compared_with", "verdict", "reasons", "headline", "report")
+"""The tags of a version that was judged."""
 FILES = ("evaluation.parquet", "token_kl.json", "history.jsonl", "card.json", "gate.json")
 """What a candidate is judged from, in the folder of its report."""
 
@@ -87,15 +90,22 @@ class Candidate:
 def find_candidate(config: Config, number: int | None = None) -> Candidate:
     """The newest registered version of these parameters, or version ``number``, which must be of these parameters.
 
-    Raises InputError when there is none, or when the files that it was judged from are gone.
+    Versions that Kellet did not register are passed over. Raises InputError when none is left, when ``number`` is one
+    of those, or when the files that it was judged from are gone.
     """
     name = config.tracking.registered_model
     registered = client(config.tracking.uri).search_model_versions(f"name = '{name}'", max_results=1000)
     newest_first = sorted(registered, key=lambda version: -int(version.version))
-    asked = [version for version in newest_first if number in (None, int(version.version))]
+    asked = [version for version in newest_first if number == int(version.version)]
+    for version in asked:
+        require_tags(version, "name a version that flows.retrain registered", *LINEAGE, *JUDGED)
+    if number is None:
+        asked = [version for version in newest_first if all(version.tags.get(tag) for tag in (*LINEAGE, *JUDGED))]
     version = next((version for version in asked if _parameters(config, version) == config), None)
     if version is None:
-        which = f"none of the {len(asked)} versions of {name!r}" if number is None else f"no version {name}/{number}"
+        which = (
+            f"none of the {len(newest_first)} versions of {name!r}" if number is None else f"no version {name}/{number}"
+        )
         raise InputError(
             f"{which} is registered with these parameters; give --params and --set as the retraining had them"
         )
@@ -123,7 +133,7 @@ def _reports(config: Config, version: "ModelVersion") -> tuple[Path, ...]:
     server, model = client(config.tracking.uri), f"{version.name}/{version.version}"
     experiment = server.get_experiment_by_name(config.tracking.experiment)
     runs = server.search_runs([experiment.experiment_id], f"tags.regates = '{model}'") if experiment else []
-    folders = dict.fromkeys([version.tags["report"], *(run.data.tags["report_before"] for run in runs)])
+    folders = dict.fromkeys([version.tags["report"], *(run.data.tags.get("report_before", "") for run in runs)])
     return tuple(Path(report) for report in folders if all((Path(report) / file).is_file() for file in FILES))
 
 

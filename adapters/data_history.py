@@ -8,6 +8,7 @@ its md5.
 
 import argparse
 import json
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,9 +21,11 @@ from adapters.command import guarded
 from adapters.dvc import dvc
 from adapters.git import git_or_empty
 from adapters.mlflow_client import client, is_missing
+from adapters.registered import require_tags
 from kellet.config.run import Tracking
 from kellet.errors import InputError, KelletError
 
+MD5 = re.compile(r"[0-9a-f]{32}\.dir")
 COLUMNS = ("md5", "date", "commit", "pairs", "quarantined", "longer preferred", "models")
 
 
@@ -51,16 +54,23 @@ def history(name: str, tracking: Tracking) -> list[dict[str, Any]]:
 def restore(model: str, tracking: Tracking, out: Path | None) -> Path:
     """Put the prepared data that a model version (NAME/VERSION) learned from into a folder.
 
-    The md5 is the version's tag ``data_md5``; the data come from DVC's cache or its remote.
+    The md5 is the version's tag ``data_md5``; the data come from DVC's cache or its remote. Raises InputError where
+    there is no such version or tag.
     """
     from mlflow.exceptions import MlflowException
 
     name, _, number = model.rpartition("/")
+    if is_missing(tracking.uri):
+        raise InputError(f"{tracking.uri} does not exist, so no model is registered; give another --params")
     try:
-        tags = client(tracking.uri).get_model_version(name, number).tags
+        version = client(tracking.uri).get_model_version(name, number)
     except MlflowException as error:
         raise InputError(f"no registered model version {model!r} in {tracking.uri}; give NAME/VERSION") from error
-    md5 = tags["data_md5"]
+    remedy = "so which data it learned from is not known here; 'kellet data history' lists versions and their models"
+    require_tags(version, remedy, "data_md5")
+    md5 = version.tags["data_md5"]
+    if not MD5.fullmatch(md5):
+        raise InputError(f"the tag data_md5 of {model} is {md5!r}, wanted DVC's md5 of a folder (32 hex digits, .dir)")
     out = out or Path("data/restored", f"{name}-{number}")
     if out.exists():
         raise InputError(f"{out} exists; name another folder with --out, or remove it")

@@ -1,11 +1,13 @@
 """A name for a process, written on what it runs: later one can see whether that process is still alive."""
 
 import os
+import re
 import socket
 
 import psutil
 
 VARIABLE = "KELLET_OWNER"
+NAME = re.compile(r"owner:(?P<host>.+):(?P<pid>\d{1,9}):(?P<start>\d{1,12})", re.ASCII)
 
 
 def me() -> str:
@@ -19,12 +21,15 @@ def sign_children() -> None:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the process ran on this host and has ended. Processes of other hosts cannot be seen: False."""
-    _, host, pid, start = owner.rsplit(":", 3)
-    if host != socket.gethostname():
+    """Whether the process ran on this host and has ended. Processes of other hosts cannot be seen: False.
+
+    So it is for a name that Kellet did not give: who uses the tag `owner` for something else keeps their runs.
+    """
+    name = NAME.fullmatch(owner)
+    if name is None or name["host"] != socket.gethostname():
         return False
     try:
-        process = psutil.Process(int(pid))
-        return bool(process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - float(start)) > 1.5)
+        process = psutil.Process(int(name["pid"]))
+        return bool(process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - float(name["start"])) > 1.5)
     except psutil.NoSuchProcess:
         return True

@@ -12,14 +12,13 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 import adapters
 from adapters.artefacts import Artefact
 from adapters.log import logger
-from adapters.mlflow_client import aliases, client, run_file
+from adapters.mlflow_client import aliases, client
 from adapters.programme import Taken, keep_look, looks_of
-from adapters.registered import CHAMPION, fetch
+from adapters.registered import CHAMPION, IDENTITY, find_version, require_tags
+from adapters.rivals import ANCHOR, COMPARED, FOREIGN
 from kellet.config.run import Config, Tracking
 from kellet.errors import InputError, KelletError
 from kellet.files import read_json
@@ -27,9 +26,7 @@ from kellet.files import read_json
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-PREVIOUS, ANCHOR = "previous", "anchor"
-COMPARED = {CHAMPION: "compared_with", ANCHOR: "compared_with_anchor"}
-"""The tags of a version that name the versions it was compared with."""
+PREVIOUS = "previous"
 SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
 """What the registered model needs to run, at the installed versions."""
 
@@ -37,63 +34,6 @@ SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetenso
 def is_fault(_task: Any, _run: Any, state: Any) -> bool:
     """Whether a task failed by accident (a retry condition for Prefect): a refusal would be the same again."""
     return not isinstance(state.result(raise_on_failure=False), KelletError)
-
-
-def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | None":
-    """The version that this very retraining has registered; None when it has not."""
-    where = f"name = '{tracking.registered_model}' and tags.`retraining_key` = '{retraining_key}'"
-    versions = client(tracking.uri).search_model_versions(where)
-    return versions[0] if versions else None
-
-
-def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[str, Artefact]:
-    """The policies to compare with, by alias: champion, and anchor where that is another version.
-
-    They are those of now, or those that this very retraining was compared with before. One that belongs to another base
-    model, or that Kellet did not register, is left out, which is logged.
-    """
-    versions = {alias: _rival(config, origin, alias) for alias in COMPARED}
-    champion, anchor = versions[CHAMPION], versions[ANCHOR]
-    if champion and anchor and champion.version == anchor.version:
-        del versions[ANCHOR]
-    rivals = {}
-    for alias, version in versions.items():
-        if version is None:
-            continue
-        if version.tags.get("base_hash") != base.hash:
-            why = "has another base model" if "base_hash" in version.tags else "was not registered by Kellet"
-            logger().warning("the %s (version %s) %s; it is not compared with", alias, version.version, why)
-            continue
-        path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
-        rivals[alias] = Artefact(stage=alias, path=path, hash=version.tags["policy_hash"])
-    return rivals
-
-
-def describe_champion(config: Config, origin: dict[str, str], champion: Artefact | None) -> dict[str, Any] | None:
-    """What the report says about ``champion``: its name, the parameters of its run and where it came from."""
-    from mlflow.exceptions import MlflowException
-
-    version = _rival(config, origin, CHAMPION) if champion else None
-    if version is None:
-        return None
-    lineage = {key: version.tags.get(key) for key in origin}
-    description = {"name": f"{version.name}/{version.version}", "lineage": lineage}
-    try:
-        params = run_file(config.tracking.uri, version.run_id, "params.yaml")
-    except MlflowException as error:
-        logger().warning("the champion's parameters are not in MLflow any more; the report leaves them out: %s", error)
-        return description
-    return description | {"config": yaml.safe_load(params.read_text(encoding="utf-8"))}
-
-
-def _rival(config: Config, origin: dict[str, str], alias: str) -> "ModelVersion | None":
-    """The version with this alias, or the one that this very retraining was compared with; None where there is none."""
-    earlier = find_version(config.tracking, origin["retraining_key"])
-    tags = earlier.tags if earlier else {}
-    number = tags.get(COMPARED[alias], "none") if earlier else aliases(config.tracking).get(alias, "none")
-    if number == "none":
-        return None
-    return client(config.tracking.uri).get_model_version(config.tracking.registered_model, number)
 
 
 def register(
@@ -163,8 +103,9 @@ def require_current(tracking: Tracking, version: "ModelVersion") -> None:
     if champion == compared:
         return
     if compared == "none" and champion != "none":
-        tags = client(tracking.uri).get_model_version(name, champion).tags
-        if tags.get("base_hash") != version.tags["base_hash"]:  # policies on two bases are never compared
+        rival = client(tracking.uri).get_model_version(name, champion)
+        require_tags(rival, FOREIGN, *IDENTITY, role=f"alias {CHAMPION}")
+        if rival.tags["base_hash"] != version.tags["base_hash"]:  # policies on two bases are never compared
             return
     raise InputError(
         f"{name}/{number} was compared with champion {compared}, and the champion is {champion} now: the comparison is "
@@ -202,7 +143,7 @@ def roll_back(tracking: Tracking, reason: str, number: int | None = None, force:
     ``anchor`` goes back to the version that had it while that one was champion: were it to stay on the version that is
     taken back, every later candidate would be held to one that proved bad. A version that never was champion by the
     gate is its own anchor. Both versions keep the reason as a tag. Raises InputError for a version that is not
-    registered, and for one that the gate did not promote unless ``force``.
+    registered, and unless ``force`` for one that the gate did not promote or Kellet did not register.
     """
     from mlflow.exceptions import MlflowException
 
@@ -217,6 +158,8 @@ def roll_back(tracking: Tracking, reason: str, number: int | None = None, force:
     if champion == target:
         return f"{name}/{target} is {CHAMPION} already; nothing was changed"
     verdict = version.tags.get("verdict")
+    if not force:
+        require_tags(version, "so no gate has judged it: name another with --to, or insist with --force", *IDENTITY)
     if verdict != "promote" and not force:
         raise InputError(f"the gate said {verdict} of {name}/{target}; name another with --to, or insist with --force")
     now, before = _now(), champion or "none"

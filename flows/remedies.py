@@ -13,7 +13,7 @@ from flows.cli import run_remedies
 from tasks.cleanup import clean_up
 from tasks.data import prepare_data
 from tasks.programme import begin_look
-from tasks.registry import find_rivals
+from tasks.registry import find_rivals, require_rivals
 from tasks.remedies import compare_arms, publish, rescore_all, run_arm, run_arms
 from tasks.stages import base_model
 
@@ -36,6 +36,7 @@ def remedies(params: str = "params.yaml", overrides: tuple[str, ...] = (), paral
         clean_up(config.tracking)
         data = prepare_data(config)
         origin = lineage(config, data)
+        require_rivals(config, origin)
         base = base_model(config, data)
         rivals, asked = find_rivals(config, origin, base), begin_look(config, origin)
         baseline = run_arm(plan_baseline(config), data, base, rivals, asked)

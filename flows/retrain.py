@@ -13,7 +13,7 @@ from tasks.cleanup import clean_up
 from tasks.data import prepare_data
 from tasks.outcome import earlier_outcome, publish
 from tasks.programme import begin_look, take_look
-from tasks.registry import describe_champion, find_rivals, promote, register
+from tasks.registry import describe_champion, find_rivals, promote, register, require_rivals
 from tasks.stages import base_model, decide, diagnose, evaluate, train_judge, train_policy, train_reward, write_report
 from tasks.tracking import track, tracked
 
@@ -27,7 +27,7 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
     Promotes: alias ``champion``, when every criterion of the gate passes at the level that is left for this look.
     Repeats: a stage whose inputs, parameters and code are unchanged is not computed again; a retraining in which
     nothing has changed gives its earlier verdict. Killed at any moment, the same command completes it.
-    Raises: InputError (2) for bad parameters or data, NoLift (3) when the reward model has learned only length.
+    Raises: InputError (2) for bad input or a foreign champion, NoLift (3) where the reward model learned only length.
     """
     config = load(params, overrides)
     with one_at_a_time():
@@ -36,6 +36,7 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
         origin = lineage(config, data)
         if outcome := earlier_outcome(config, origin):
             return outcome
+        require_rivals(config, origin)
         asked = begin_look(config, origin)
         with tracked(config, data, origin) as run_id:
             base = track(config.tracking, run_id, base_model(config, data))

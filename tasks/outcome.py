@@ -7,8 +7,10 @@ from prefect import task
 
 from adapters import outcome
 from adapters.artefacts import Artefact
+from adapters.candidate import JUDGED
 from adapters.log import logger
 from adapters.outcome import Outcome
+from adapters.registered import require_tags
 from kellet.config.run import Config
 from tasks.registry import find_version, promote, require_current
 
@@ -25,6 +27,8 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
 def earlier_outcome(config: Config, origin: dict[str, str]) -> Outcome | None:
     """The outcome of this very retraining, if it has reached one and its report still exists; else None."""
     version = find_version(config.tracking, origin["retraining_key"])
+    if version is not None:
+        require_tags(version, "restore it, or delete the version and give the command again", *JUDGED)
     if version is None or not (Path(version.tags["report"]) / "report.html").is_file():
         return None
     logger().info("data, parameters and code are those of %s version %s", version.name, version.version)

@@ -8,7 +8,8 @@ from adapters import programme
 from adapters.artefacts import Artefact
 from adapters.log import logger
 from adapters.programme import Taken
-from adapters.registry import find_version, is_fault
+from adapters.registered import find_version
+from adapters.registry import is_fault
 from kellet.config.run import Config
 
 if TYPE_CHECKING:

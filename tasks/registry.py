@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from adapters import registry
+from adapters import registered, registry, rivals
 from adapters.artefacts import Artefact
 from adapters.programme import Taken
 from adapters.registry import is_fault
@@ -17,19 +17,25 @@ if TYPE_CHECKING:
 @task(name="find-version", retries=3, retry_delay_seconds=2)
 def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | None":
     """The version that this very retraining has registered; None when it has not."""
-    return registry.find_version(tracking, retraining_key)
+    return registered.find_version(tracking, retraining_key)
 
 
-@task(name="find-rivals", retries=3, retry_delay_seconds=2)
+@task(name="require-rivals", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
+def require_rivals(config: Config, origin: dict[str, str]) -> None:
+    """Raise InputError where the champion or the anchor cannot be compared with, before anything is trained."""
+    rivals.require_rivals(config, origin)
+
+
+@task(name="find-rivals", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
 def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[str, Artefact]:
     """The policies on this base model to compare with: champion and anchor, as far as there are any."""
-    return registry.find_rivals(config, origin, base)
+    return rivals.find_rivals(config, origin, base)
 
 
 @task(name="describe-champion", retries=3, retry_delay_seconds=2)
 def describe_champion(config: Config, origin: dict[str, str], champion: Artefact | None) -> dict[str, Any] | None:
     """What the report says about the champion; None without one."""
-    return registry.describe_champion(config, origin, champion)
+    return rivals.describe_champion(config, origin, champion)
 
 
 @task(name="register", retries=3, retry_delay_seconds=2)

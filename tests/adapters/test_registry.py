@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from adapters import registered, registry
+from adapters import rivals as compared
 from adapters.artefacts import Artefact
 from adapters.programme import Taken
 from kellet.config.run import Config
@@ -93,11 +94,11 @@ def test_promotion_repeated_after_a_kill_at_any_point(config, client, add, alias
         for write in writes:
             monkeypatch.setattr(client, write, functools.partial(die, write=write))
         with pytest.raises(KeyboardInterrupt):
-            registry.promote(config.tracking, registry.find_version(config.tracking, "b"))
+            registry.promote(config.tracking, registered.find_version(config.tracking, "b"))
         assert aliases()["champion"] == ("2" if done == 4 else "1")
     for write in writes:
         monkeypatch.setattr(client, write, originals[write])
-    registry.promote(config.tracking, registry.find_version(config.tracking, "b"))
+    registry.promote(config.tracking, registered.find_version(config.tracking, "b"))
     anchor = {"true": "2", "false": "1"}[better]
     assert aliases() == {"champion": "2", "previous": "1", "anchor": anchor}
     assert client.get_model_version(name, "2").tags["anchor"] == anchor
@@ -107,14 +108,14 @@ def test_promotion_repeated_after_a_kill_at_any_point(config, client, add, alias
 def test_a_version_that_was_replaced_does_not_come_back(config, client, add, aliases):
     registry.promote(config.tracking, add("a"))
     registry.promote(config.tracking, add("b"))
-    registry.promote(config.tracking, registry.find_version(config.tracking, "a"))
+    registry.promote(config.tracking, registered.find_version(config.tracking, "a"))
     assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}
 
 
 def test_a_retraining_is_found_by_its_key(config, add):
     add("a")
-    assert int(registry.find_version(config.tracking, "a").version) == 1
-    assert registry.find_version(config.tracking, "b") is None
+    assert int(registered.find_version(config.tracking, "a").version) == 1
+    assert registered.find_version(config.tracking, "b") is None
 
 
 def test_the_same_retraining_is_registered_once(config, client, add, aliases, tmp_path):
@@ -129,9 +130,9 @@ def test_the_same_retraining_is_registered_once(config, client, add, aliases, tm
 
 def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, client, add, aliases):
     base = Artefact(stage="base_model", path="x", hash="other")
-    assert registry.find_rivals(config, {"retraining_key": "z"}, base) == {}
+    assert compared.find_rivals(config, {"retraining_key": "z"}, base) == {}
     registry.promote(config.tracking, add("a"))
-    assert registry.find_rivals(config, {"retraining_key": "z"}, base) == {}
+    assert compared.find_rivals(config, {"retraining_key": "z"}, base) == {}
 
 
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
@@ -148,7 +149,7 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
     registry.promote(config.tracking, registry._create_version(config, run_id, base, policy, tags))
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    (champion,) = registry.find_rivals(config, {"retraining_key": "z"}, base).values()  # which is the anchor too
+    (champion,) = compared.find_rivals(config, {"retraining_key": "z"}, base).values()  # which is the anchor too
     assert (champion.path / "adapter/weights").read_text() == "policy"
     assert champion.hash == "policy"
     found = registered.find(f"{config.tracking.registered_model}@champion", config.tracking.uri)
@@ -164,7 +165,7 @@ def test_a_retraining_is_always_compared_with_the_same_champion(config, client, 
     """Not with itself, when it is repeated after its own promotion."""
     registry.promote(config.tracking, add("a"))
     base = Artefact(stage="base_model", path="x", hash="b")
-    assert registry.find_rivals(config, {"retraining_key": "a"}, base) == {}
+    assert compared.find_rivals(config, {"retraining_key": "a"}, base) == {}
 
 
 def test_the_report_learns_the_champions_parameters(config, client, add, tmp_path):
@@ -174,12 +175,12 @@ def test_the_report_learns_the_champions_parameters(config, client, add, tmp_pat
     registry.promote(config.tracking, add("a", run_id=run))
     champion = Artefact(stage="champion", path=tmp_path, hash="a")
     origin = {"retraining_key": "z", "data_md5": "now"}
-    assert registry.describe_champion(config, origin, champion) == {
+    assert compared.describe_champion(config, origin, champion) == {
         "name": f"{config.tracking.registered_model}/1",
         "lineage": {"retraining_key": "a", "data_md5": None},
         "config": {"seed": 3, "policy": {"iterations": 5}},
     }
-    assert registry.describe_champion(config, origin, None) is None
+    assert compared.describe_champion(config, origin, None) is None
 
 
 def test_a_champion_whose_run_was_deleted_is_still_named(config, client, add, tmp_path):
@@ -187,7 +188,7 @@ def test_a_champion_whose_run_was_deleted_is_still_named(config, client, add, tm
     run = client.create_run(experiment).info.run_id  # has no params.yaml
     registry.promote(config.tracking, add("a", run_id=run))
     champion = Artefact(stage="champion", path=tmp_path, hash="a")
-    description = registry.describe_champion(config, {"retraining_key": "z"}, champion)
+    description = compared.describe_champion(config, {"retraining_key": "z"}, champion)
     assert description == {"name": f"{config.tracking.registered_model}/1", "lineage": {"retraining_key": "a"}}
 
 
@@ -307,8 +308,8 @@ def test_a_rollback_takes_the_anchor_of_that_time_back(config, client, add, alia
 
 
 def rivals(config, monkeypatch, key="z", base="b"):
-    monkeypatch.setattr(registry, "fetch", lambda _name, number, _uri: {"policy": f"folder-{number}"})
-    found = registry.find_rivals(config, {"retraining_key": key}, Artefact(stage="base_model", path="x", hash=base))
+    monkeypatch.setattr(compared, "fetch", lambda _name, number, _uri: {"policy": f"folder-{number}"})
+    found = compared.find_rivals(config, {"retraining_key": key}, Artefact(stage="base_model", path="x", hash=base))
     return {alias: (artefact.stage, str(artefact.path), artefact.hash) for alias, artefact in found.items()}
 
 
@@ -330,13 +331,3 @@ def test_a_retraining_is_always_compared_with_the_same_anchor(config, client, ad
     client.set_registered_model_alias(name, "anchor", "3")
     expected = {"champion": ("champion", "folder-2", "b"), "anchor": ("anchor", "folder-1", "a")}
     assert rivals(config, monkeypatch, "c") == expected
-
-
-def test_a_champion_that_kellet_did_not_register_is_not_compared_with(config, client, monkeypatch, tmp_path, caplog):
-    name = config.tracking.registered_model
-    client.create_registered_model(name)
-    client.create_model_version(name, str(tmp_path))
-    client.set_registered_model_alias(name, "champion", "1")
-    client.set_registered_model_alias(name, "anchor", "1")
-    assert rivals(config, monkeypatch) == {}
-    assert "the champion (version 1) was not registered by Kellet; it is not compared with" in caplog.text
