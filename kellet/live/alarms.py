@@ -223,8 +223,10 @@ NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
 def unwatched(course: Course) -> dict[str, str]:
     """The alarms that cannot ring because of what has not been logged so far, and what that is."""
     missing = {}
+    kl = course.first_of(KL)
+    unmeasured = kl is not None and not any(course.recent(kl, AT_ONCE_ROWS) or [1.0])  # no reference, or no penalty
     for name, groups in NEEDS.items():
-        absent = [group for group in groups if course.first_of(group) is None]
+        absent = [group for group in groups if course.first_of(group) is None or (group == KL and unmeasured)]
         if absent:
             missing[name] = " and ".join("KL" if group == KL else group[0] for group in absent)
     return missing

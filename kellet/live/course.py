@@ -7,9 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kellet.stats.resampling import Floats
+
 Row = Mapping[str, float | None]
 NOISE_VALUES = 200
 """The latest values from which the noise of a metric is taken."""
+JUMP = 3.0
+"""A difference between rows counts as noise up to this many times what is usual."""
 MOST_CORRELATED = 0.8
 """Noise of neighbouring rows is not taken to be more alike than this, or a smooth rise would count as noise."""
 
@@ -76,13 +80,21 @@ class Course:
 
         ±inf where there is no noise. The noise is that of an autoregression of order one on top of a slow course, from
         the variances v1, v2 of the differences over one row and over two: φ = v2/v1 - 1, and a mean of n values has the
-        variance v1·(1 + φ) / (2·(1 - φ)²·n).
+        variance v1·(1 + φ) / (2·(1 - φ)²·n). A jump is no noise, and is cut.
         """
         difference = fmean(later) - fmean(earlier)
         values = np.array(self._values[name][-NOISE_VALUES:])
-        one, two = float(np.var(np.diff(values))), float(np.var(values[2:] - values[:-2]))
+        one, two = _robust_variance(np.diff(values)), _robust_variance(values[2:] - values[:-2])
         if one <= (1e-12 * float(np.abs(values).max())) ** 2:
             return math.copysign(math.inf, difference) if difference else 0.0
         phi = min(max(two / one - 1, 0.0), MOST_CORRELATED)
         long_run = one * (1 + phi) / (2 * (1 - phi) ** 2)
         return difference / math.sqrt(long_run * (1 / len(later) + 1 / len(earlier)))
+
+
+def _robust_variance(values: Floats) -> float:
+    """Variance with deviations cut at JUMP standard deviations, taken from the median deviation: a jump is no noise."""
+    deviations = values - np.median(values)
+    usual = 1.4826 * float(np.median(np.abs(deviations)))
+    cut = np.clip(deviations, -JUMP * usual, JUMP * usual) if usual > 0 else deviations
+    return float(np.var(cut))

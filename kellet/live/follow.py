@@ -59,25 +59,33 @@ def follow(
     limits = limits or Limits()
     monitor = Monitor(out, Translator(trainer, kl_estimator, mapped), say, set(stop_on) - {SILENT}, limits)
     monitor.go_on()
-    tail, silence = Tail(log), Silence(limits.silence, SILENT in stop_on)
     if not log.exists():
         if once:
             raise DataError(f"{log} does not exist; check the log's name")
         say(f"{log} is not there yet; waiting for it")
     say(f"following {log}; {out / 'history.jsonl'} and {out / 'alarms.jsonl'} are written")
-    rows = Rows(log)
+    with Tail(log) as tail:
+        return _look(
+            monitor, tail, Rows(log), Silence(limits.silence, SILENT in stop_on), None if once else interval, say
+        )
+
+
+def _look(
+    monitor: Monitor, tail: Tail, rows: "Rows", silence: "Silence", interval: float | None, say: Callable[[str], None]
+) -> Followed:
+    """Look at the log every ``interval`` seconds until something says stop; once where it is None."""
     while True:
-        found = [step for row in rows.new(tail, last=once) if (step := monitor.row(row))]
+        found = [step for row in rows.new(tail, last=interval is None) if (step := monitor.row(row))]
         for note in (*tail.notes, *rows.notes, *silence.after(len(found))):
             monitor.note(note)
         tail.notes.clear()
         rows.notes.clear()
         if found:
             say(_shown(found))
+        if interval is None and not monitor.course.steps:
+            raise DataError(f"{tail.path} holds no rows of a trainer that is known; see kellet import-logs {tail.path}")
         stopped = monitor.stopped or silence.stopped
-        if once and not monitor.course.steps:
-            raise DataError(f"{log} holds no rows of metrics of a trainer that is known; see kellet import-logs {log}")
-        if stopped or once:
+        if stopped or interval is None:
             return Followed(len(monitor.course.steps), stopped, monitor.close())
         time.sleep(interval)
 

@@ -82,7 +82,7 @@ class Monitor:
             return None
         step = step._replace(metrics={**more, **step.metrics})
         if self._place(step):
-            for alarm, event, words in self.bells.after(self.course):
+            for alarm, event, words in self.bells.after(self.course, self.translator.unfit):
                 self._record(event, words if event == "over" else f"ALARM {alarm}: {words}", alarm)
             if len(self.course.steps) == ROWS_TO_SEE_ALL:
                 self._tell_unwatched()
@@ -140,7 +140,7 @@ class Monitor:
         self.course, self.bells = Course(self.limits.patience), Bells(self.limits)
         for step in steps:
             self.course.add(step)
-            self.bells.after(self.course)
+            self.bells.after(self.course, self.translator.unfit)
 
     def _decide(self) -> None:
         fatal = [name for name in self.bells.ringing if name in self.stop_on]

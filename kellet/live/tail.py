@@ -26,6 +26,12 @@ class Tail:
         self._rest = b""
         self._gone = False
 
+    def __enter__(self) -> "Tail":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
     def lines(self, last: bool = False) -> list[tuple[int, str]]:
         """(number, text) of each new line; with ``last`` also of one without an end."""
         if self._file is None and not self._open():
@@ -54,6 +60,7 @@ class Tail:
         head = self._file.peek(4)[:4] if hasattr(self._file, "peek") else b""
         kind = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
         if kind:
+            self._close()
             raise DataError(f"{self.path} is {kind}, which does not grow by lines; use kellet import-logs {self.path}")
         return True
 
