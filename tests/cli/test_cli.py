@@ -305,7 +305,7 @@ def test_diagnose_reads_any_of_its_files_and_writes_only_beside_a_run(project: P
     [
         ((), "runs/run has no evaluation and no history"),
         (("--history", "none.jsonl"), "none.jsonl does not exist"),
-        (("params.yaml",), "ends in .parquet or .csv"),
+        (("params.yaml",), "params.yaml: unknown kind of file; give one of"),
         (("--history", "params.yaml"), "line 1 is not JSON"),
     ],
 )
