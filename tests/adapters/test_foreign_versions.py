@@ -104,6 +104,7 @@ def test_without_an_alias_a_foreign_version_is_in_nobodys_way(config, add):
     assert rivals.find_rivals(config, ORIGIN, Artefact(stage="base_model", path=Path("x"), hash="b")) == {}
 
 
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_our_tags_on_their_files_are_refused_before_training(config, add, theirs):
     add(*theirs, alias="champion", **OURS)
     message = refusal(rivals.require_rivals, config, ORIGIN)
@@ -206,6 +207,7 @@ def test_data_of_a_registry_that_is_not_there_are_refused_and_none_is_made(confi
     assert not (tmp_path / "none.db").exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_chat_with_a_model_of_somebody_elses_is_refused(config, add, theirs):
     add(*theirs, alias="champion")
     message = refusal(registered.find, config.tracking.registered_model, config.tracking.uri)
