@@ -9,11 +9,11 @@ one: all between is one field then, and rows are lost. Such a row can be told by
 letters, each is as wide as the header. So it is refused where
 
 - the row is not as wide as the header: one of the two readings is impossible, and the other fits every line; or
-- it is as wide, three lines or more, these are the only two quotes in it, and nothing else in the whole file is quoted
-  because it had to be: whoever wrote the file quotes nowhere else, not even a header.
+- it is as wide and three lines or more, these are the only two quotes in it, it is the only such row, and nothing else
+  in the whole file is quoted because it had to be: whoever wrote the file quotes nowhere else, not even a header.
 
-Anything else, such as code or a table in an answer, is read as its quotes say; where a file without any other quoting
-holds such a row of two lines, a note names it.
+Anything else, such as code or a table in an answer, is read as its quotes say; a note names such rows in a file without
+any other quoting.
 """
 
 import csv
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TextIO
 
 from kellet.data.csv_dialect import find_dialect
+from kellet.data.raw_text import MARK
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
 
@@ -38,7 +39,7 @@ def csv_records(path: Path, text: TextIO, notes: list[str], short_rows: bool) ->
     ``short_rows``: a row with fewer fields than the header gets empty ones, as spreadsheet programs leave them out.
     Raises DataError for a header that names a column twice, for two dialects that fit, and for stray quotes.
     """
-    head = text.read(PIECE)
+    head = text.read(PIECE).lstrip(MARK)
     head += text.readline()
     more = text.readline()
     dialect = find_dialect(path, head, not more, notes)
@@ -83,6 +84,8 @@ def _record(header: list[str], fields: list[str], lines: "_Lines") -> Record:
         text = json.dumps(fields, ensure_ascii=False)
         return Record(lines.first, text, None, f"{len(fields)} fields, the header has {len(header)}{where}")
     values = dict(zip(header, fields, strict=True))
+    if len(header) > 1 and [fields[0].lstrip(MARK), *fields[1:]] == header:
+        return Record(lines.first, json.dumps(fields, ensure_ascii=False), None, "the header again, as in joined files")
     return Record(lines.first, json.dumps(values, ensure_ascii=False), values)
 
 
@@ -104,7 +107,7 @@ class _Quoting:
 
     def __init__(self, path: Path, separator: str, notes: list[str]) -> None:
         self._path, self._separator, self._notes = path, separator, notes
-        self._doubtful: dict[int, str] = {}
+        self._doubtful: list[tuple[int, str]] = []
         self.known = False
         """Something is quoted because it had to be, so that whoever wrote the file knows how to."""
 
@@ -118,7 +121,7 @@ class _Quoting:
         if several and len(fields) != width:
             raise DataError(self._stray(f"{lines.first} to {lines.last}"))
         if several and raw.count('"') == 2 and f"{self._separator} " not in raw:
-            self._doubtful.setdefault(min(len(rows), 3), f"{lines.first} to {lines.last}")
+            self._doubtful.append((len(rows), f"{lines.first} to {lines.last}"))
         elif len(fields) == width:
             self.known |= any(mark in field for field in fields for mark in (self._separator, "\n", "\r"))
 
@@ -126,10 +129,12 @@ class _Quoting:
         """At the end of the file: refuse a row that is doubtful, or note it."""
         if self.known or not self._doubtful:
             return
-        if 3 in self._doubtful:
-            raise DataError(self._stray(self._doubtful[3]))
+        count, where = self._doubtful[0]
+        if count > 2 and len(self._doubtful) == 1:
+            raise DataError(self._stray(where))
+        more = f" (and {len(self._doubtful) - 1} more)" if len(self._doubtful) > 1 else ""
         self._notes.append(
-            f"the row on lines {self._doubtful[2]} is read as one, as its quotes say; if they are stray, it is several"
+            f"the row on lines {where}{more} is read as one, as its quotes say; if they are stray, it is several"
         )
 
     def _stray(self, where: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from kellet.data.json_stream import PIECE, Decoder, JsonError, JsonStream, Value, why_not
+from kellet.data.raw_text import MARK
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
 
@@ -32,7 +33,7 @@ _ARRAY = re.compile(r'[ \t\r\n]*\[[ \t\r\n]*[]{["0-9tfn-]')
 
 def json_records(path: Path, text: TextIO, notes: list[str]) -> Iterator[Record]:
     """Each row of the file; ``notes`` gets what was found beside the rows. Raises DataError for broken JSON."""
-    head = text.read(PIECE)
+    head = text.read(PIECE).lstrip(MARK)
     try:
         if _ARRAY.match(head):
             yield from _array(JsonStream(head, text))
@@ -76,7 +77,7 @@ def _is_json(line: str) -> bool:
 def _json_lines(lines: Iterable[str]) -> Iterator[Record]:
     decoder = Decoder()
     for number, whole in enumerate(lines, start=1):
-        line = whole.removesuffix("\n").removesuffix("\r")
+        line = whole.removesuffix("\n").removesuffix("\r").removeprefix(MARK)
         if not line.strip():
             continue
         try:

@@ -26,7 +26,7 @@ class JsonError(ValueError):
 def why_not(error: Exception) -> str:
     """Why a text is not valid JSON, without the line that the json module counts from the text's beginning."""
     if isinstance(error, json.JSONDecodeError):
-        return error.msg
+        return error.msg.removesuffix(" at")
     return "it is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 

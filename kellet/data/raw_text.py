@@ -16,6 +16,8 @@ from kellet.errors import DataError
 
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
+MARK = "\ufeff"
+"""The byte order mark, decoded; joined files have one at each beginning."""
 MARKS = {
     b"\xef\xbb\xbf": "utf-8-sig",
     b"\xff\xfe\x00\x00": "utf-32",
@@ -77,9 +79,9 @@ def open_text(path: Path, file: BinaryIO, head: bytes, newline: str) -> Iterator
     """
     packed = file.read(2) == GZIP
     file.seek(0)
+    encoding = encoding_of(path, head)
     if path.name.lower().endswith(".gz") and not packed:
         raise DataError(f"{path} is not a sound gzip file: it is not packed; rename it to {path.name[:-3]!r}")
-    encoding = encoding_of(path, head)
     binary: Any = gzip.GzipFile(fileobj=file) if packed else file
     text = io.TextIOWrapper(binary, encoding=encoding, newline=newline)
     try:

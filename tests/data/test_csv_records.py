@@ -62,6 +62,16 @@ def test_two_rows_that_a_quote_may_join_are_one_with_a_note(tmp_path: Path) -> N
     assert ["lines 3 to 4 is read as one" in note for note in notes] == [True]
 
 
+def test_rows_that_are_all_joined_alike_are_answers(tmp_path: Path) -> None:
+    """Nothing but code is quoted, and all of it has the commas of rows."""
+    notes: list[str] = []
+    answers = [f"import a,b\nx,y,z\nprint(x,y{n})" for n in range(3)]
+    data = "prompt,chosen,rejected\n" + "".join(f'p,"{answer}",r\n' for answer in answers)
+    records = read(tmp_path / "x.csv", data, notes=notes)
+    assert [(record.values or {})["chosen"] for record in records] == answers
+    assert ["lines 2 to 4 (and 2 more) is read as one" in note for note in notes] == [True]
+
+
 def test_a_row_of_another_width_is_a_record_with_its_lines(tmp_path: Path) -> None:
     records = read(tmp_path / "x.csv", CSV + 'p3,"one\ntwo"\np4,x,y,z\n')
     assert [record.reason for record in records[2:]] == [

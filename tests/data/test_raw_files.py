@@ -177,7 +177,7 @@ def test_a_key_or_a_column_that_is_there_twice_is_refused_by_name(tmp_path: Path
         ('{"a": 1}\n{"a": 1\n{"a": 1}\n', [(2, "not valid JSON: Expecting ',' delimiter at character 8")]),
         ('{"a": 1\n{"a": 1}\n', [(1, "not valid JSON: Expecting ',' delimiter at character 8")]),
         ('[{"a": 1}, 2]', [(1, "a JSON int, wanted an object")]),
-        ('{"a": 1}\n{"a": "b\0"}', [(2, "not valid JSON: Invalid control character at at character 9")]),
+        ('{"a": 1}\n{"a": "b\0"}', [(2, "not valid JSON: Invalid control character at character 9")]),
         ('{"a": 1}\n{"a": ' + "9" * 5000 + "}", [(2, "not valid JSON: a number has too many digits")]),
         ('{"a": 1}\n' + "[" * 100_000, [(2, "not valid JSON: it is nested too deeply")]),
     ],
@@ -215,6 +215,15 @@ BROKEN = {
 def test_a_file_that_is_not_sound_says_where(tmp_path: Path, name: str) -> None:
     file, data, message = BROKEN[name]
     assert message in refused(tmp_path / file, data)
+
+
+def test_files_that_were_joined_are_read_to_their_end(tmp_path: Path) -> None:
+    """``cat`` of files with byte order marks and headers of their own."""
+    mark = "\ufeff"
+    assert [record.values for record in read(tmp_path / "x.jsonl", mark + mark + LINES + mark + LINES)] == ROWS * 2
+    records = read(tmp_path / "x.csv", mark + mark + CSV + mark + CSV)
+    assert [record.values for record in records] == [*ROWS, None, *ROWS]
+    assert (records[2].line, records[2].reason) == (4, "the header again, as in joined files")
 
 
 def test_a_reader_that_stops_early_leaves_nothing_open(tmp_path: Path) -> None:

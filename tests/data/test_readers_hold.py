@@ -126,8 +126,9 @@ def test_a_table_comes_back_from_every_dialect_of_csv(
     text = as_csv(rows, separator, line_end, quote_all)
     data = text.encode(encoding)
     back, error = outcome(folder / "x.csv", gzip.compress(data) if packed else data)
-    if error:  # three lines or more, joined by the only two quotes of the file: see csv_records.py
-        assert ("stray quote" in error, text.count('"')) == (True, 2)
+    if error:  # one cell of three lines or more, and no other that had to be quoted: see csv_records.py
+        cells = [cell for row in rows for cell in row.values() if any(mark in cell for mark in (separator, "\n", "\r"))]
+        assert ("stray quote" in error, len(cells)) == (True, 1)
     else:
         assert [record.values for record in back] == rows
 
