@@ -129,6 +129,6 @@ def _text(diagnosis: "Diagnosis") -> str:
     lines += ["", "\n\n".join(diagnosis.explanation), ""]
     for number, advice in enumerate(diagnosis.recommendations, 1):
         patch = " ".join(f"--set {key}={value}" for key, value in advice.patch.items())
-        lines += [f"{number}. {advice.change}", f"   {patch}"]
+        lines += [f"{number}. {advice.change}", *([f"   {patch}"] if patch else [])]
         lines += [f"   Expected: {advice.expected_effect}", f"   Price: {advice.tradeoff}"]
     return "\n".join(lines)

@@ -29,8 +29,8 @@ NAMES = {
 """The metrics on which most of the diagnosis rests, as a sentence begins with them: that one ends is told by itself."""
 SMALLEST: Mapping[str, float] = {
     **dict.fromkeys(("objective/kl", "objective/kl_p95", "objective/kl_k3", "ppo/policy/kl_update"), -1e-2),
-    **dict.fromkeys(("objective/kl_per_token", "ppo/policy/approxkl"), -1e-4),
-    **dict.fromkeys(("objective/kl_coef", "objective/entropy", "objective/reward_std", "ppo/advantage_std"), 0.0),
+    **dict.fromkeys(("objective/kl_per_token", "ppo/policy/approxkl", "objective/entropy"), -1e-4),
+    **dict.fromkeys(("objective/kl_coef", "objective/reward_std", "ppo/advantage_std"), 0.0),
     **dict.fromkeys(("objective/kl_penalty_share", "ppo/grad_norm"), 0.0),
 }
 """Metrics that are never negative, and what rounding may leave."""
