@@ -54,7 +54,8 @@ class Chat:
             prompt = to_prompt(messages) if self.conversation else message
             seed = None if self.seed is None else derived_seed(self.seed, f"{system} {self.turns}")
             with use_adapter(self.model, adapter):
-                (answers[system],) = generate_text(self.model, self.tokenizer, [prompt], self.text, seed)
+                # templates that cut reasoning out of earlier answers do so wherever their model is served
+                (answers[system],) = generate_text(self.model, self.tokenizer, [prompt], self.text, seed, whole=False)
             self.messages[system] = [*messages, {"role": "assistant", "content": answers[system]}]
         return answers
 

@@ -25,12 +25,12 @@ Piece = tuple[str, str]
 """(where it stands, in words; a text that must appear)."""
 
 
-def render(tokenizer: Any, prompt: str) -> str:
+def render(tokenizer: Any, prompt: str, whole: bool = True) -> str:
     """The template's text of a stored conversation, up to where the assistant's answer begins.
 
     Text that spells a special token gets a space after its first character. Where the template refuses a system
     message, it is put in front of the message after it; where it refuses arguments as an object, they are given as
-    JSON. Raises DataError when the template refuses all that, or leaves out what a message says.
+    JSON. Raises DataError when the template refuses all that, or, with ``whole``, leaves out what a message says.
     """
     # text that spells a special token must not become that token
     special = {token: f"{token[0]} {token[1:]}" for token in tokenizer.all_special_tokens if len(token) > 1}
@@ -41,6 +41,8 @@ def render(tokenizer: Any, prompt: str) -> str:
         text = _apply(tokenizer, change(messages), tools, refused)
         if text is None:
             continue
+        if not whole:
+            return text
         marked = json.dumps(_marked(messages, tools))
         missing = _missing_of_shape(tokenizer, str(tokenizer.chat_template), marked, change)
         missing = missing or _missing(_pieces(messages, tools), text)

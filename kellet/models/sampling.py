@@ -89,11 +89,20 @@ def load_policy(base: Path | str, adapter: Path) -> tuple[Any, Any]:
 
 
 def generate_text(
-    model: Any, tokenizer: Any, prompts: Sequence[str], text: Text, seed: int | None, batch_size: int = 64
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[str],
+    text: Text,
+    seed: int | None,
+    batch_size: int = 64,
+    whole: bool = True,
 ) -> list[str]:
-    """One response to each prompt: greedy when ``seed`` is None, else sampled with that seed."""
+    """One response to each prompt: greedy when ``seed`` is None, else sampled with that seed.
+
+    ``whole``: a chat template may leave nothing out (:func:`kellet.models.tokens.encode_prompt`).
+    """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    encoded, responses = encode_prompts(tokenizer, prompts, text), list[str]()
+    encoded, responses = encode_prompts(tokenizer, prompts, text, whole), list[str]()
     for begin in range(0, len(prompts), batch_size):
         queries = encoded[begin : begin + batch_size]
         uniforms = None if generator is None else draw_uniforms(len(queries), text.max_response_tokens, generator)

@@ -89,15 +89,15 @@ def positions(attention_mask: Tensor) -> Tensor:
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
-def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
+def encode_prompt(tokenizer: Any, prompt: str, text: Text, whole: bool = True) -> list[int]:
     """Token ids of the query; a long one loses its beginning, because the last question matters most.
 
     A conversation (kellet/data/conversation.py) is rendered with the tokenizer's chat template, which replaces
-    ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it or
-    leaves out what a message says (kellet/models/chat_template.py).
+    ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it or,
+    with ``whole``, leaves out what a message says (kellet/models/chat_template.py).
     """
     if getattr(tokenizer, "chat_template", None) and messages_of(prompt) is not None:
-        ids = list(tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"])
+        ids = list(tokenizer(render(tokenizer, prompt, whole), add_special_tokens=False)["input_ids"])
         if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether a query begins with one
             return ids[-text.max_prompt_tokens :]
         ids = ids[1:]
@@ -108,13 +108,13 @@ def encode_prompt(tokenizer: Any, prompt: str, text: Text) -> list[int]:
     return ids[-text.max_prompt_tokens :]
 
 
-def encode_prompts(tokenizer: Any, prompts: Sequence[str], text: Text) -> list[list[int]]:
+def encode_prompts(tokenizer: Any, prompts: Sequence[str], text: Text, whole: bool = True) -> list[list[int]]:
     """:func:`encode_prompt` of each. Raises DataError that counts those that cannot be encoded and names the first."""
     queries: list[list[int]] = []
     refused: list[tuple[int, DataError]] = []
     for number, prompt in enumerate(prompts, 1):
         try:
-            queries.append(encode_prompt(tokenizer, prompt, text))
+            queries.append(encode_prompt(tokenizer, prompt, text, whole))
         except DataError as error:
             refused.append((number, error))
     if refused:

@@ -1,9 +1,9 @@
 """What a conversation says is in what a chat template renders, or an error says what the template leaves out.
 
-The templates below behave as public ones do, each in one respect: Phi-3's knows no system message and says nothing,
-Gemma's refuses one, Llama's trims, Llama 3's and Phi-3's write nothing of a call, Qwen3's cuts reasoning out of
-earlier answers, Llama 3.1's writes a tool's result as JSON, DeepSeek-V3's wants arguments as a text, Mistral's an id of
-nine characters (huggingface/trl, trl/chat_templates).
+The templates below behave as public ones do, each in one respect: Phi-3-mini's first one wrote no system message and
+said nothing (ggml-org/llama.cpp, tests/test-chat-template.cpp), Gemma's refuses one, Llama's trims, Llama 3's and
+Phi-3's write nothing of a call, Qwen3's cuts reasoning out of earlier answers, Llama 3.1's writes a tool's result as
+JSON, DeepSeek-V3's wants arguments as a text, Mistral's an id of nine characters (huggingface/trl, trl/chat_templates).
 """
 
 from typing import Any
@@ -148,6 +148,15 @@ def test_a_template_is_refused_where_it_leaves_something_out_and_nowhere_else(
             rendered(tokenizer, SPEAKERS_ONLY, *messages)
     else:
         rendered(tokenizer, SPEAKERS_ONLY, *messages)
+
+
+def test_a_chat_goes_on_where_a_template_cuts_its_own_model_s_reasoning(tokenizer: Any) -> None:
+    tokenizer.chat_template = NO_REASONING
+    prompt = to_prompt([USER, {"role": "assistant", "content": "<think>hm</think>Yes?"}, USER])
+    assert "Yes?" in render(tokenizer, prompt, whole=False)
+    tokenizer.chat_template = "{{ raise_exception('no') }}"
+    with pytest.raises(DataError, match="refuses a prompt of system"):
+        render(tokenizer, to_prompt([SYSTEM]), whole=False)
 
 
 def test_names_and_arguments_that_spell_a_special_token_do_not_become_one(tokenizer: Any) -> None:
