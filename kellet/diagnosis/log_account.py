@@ -17,8 +17,8 @@ CORE = {REWARD: "reward", KL: "KL", LENGTH: "length", BETA: "β"}
 """What a diagnosis can do little without."""
 NOT_NEGATIVE = (LENGTH, BETA, APPROXKL, "objective/reward_std", "ppo/grad_norm", "objective/entropy")
 SHARES = ("tokens/truncated_share", "ppo/policy/clipfrac")
-BELOW_ZERO_BY_NOISE = 0.1
-"""k1 of a policy near the reference falls below zero by chance; in more than this share of rows it is told as wrong."""
+RUN_BELOW_ZERO = 7
+"""k1 near the reference is below zero by chance; in so many rows in a row, and in a third of the log, it is not."""
 _LOOKS = {
     KL: re.compile(r"(?:^|[/_])kld?(?!_coef)(?:$|[/_])", re.IGNORECASE),
     REWARD: re.compile(r"reward|score", re.IGNORECASE),
@@ -92,10 +92,15 @@ def _impossible(name: Name, values: Sequence[float | None]) -> str:
     if slot(name.ours) == KL:
         if name.estimator != "k1":
             return f"{count}: impossible for {name.estimator}; is it k1 (--kl-estimator k1)?"
-        if len(negative) > BELOW_ZERO_BY_NOISE * len(finite):
+        if _longest_run(finite) >= min(len(finite), max(RUN_BELOW_ZERO, len(finite) // 3)):
             return f"{count}: no KL is; sampling and training disagree (settings of generation, padding, temperature)"
         return f"{count}, as the noise of k1 near the reference may have it"
     return f"{count}: impossible" if name.ours in NOT_NEGATIVE else ""
+
+
+def _longest_run(values: Sequence[float]) -> int:
+    """How many values in a row are below zero, at the most."""
+    return max((len(list(run)) for below, run in groupby(value < 0 for value in values) if below), default=0)
 
 
 def account_of(

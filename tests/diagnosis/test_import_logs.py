@@ -196,8 +196,10 @@ def test_a_falling_kl_is_told_and_kept():
 
 
 def test_k1_near_the_reference_may_be_below_zero_by_noise_but_k3_never():
-    noisy = import_history(rows_of(PPO_ROW, **{"objective/kl": lambda n: -0.01 if n == 1 else 0.1 * n}), None, None)
-    assert any("below zero in 1 of 30" in note and "noise" in note for note in noisy.notes)
+    noisy = import_history(rows_of(PPO_ROW, **{"objective/kl": lambda n: 0.01 * (-1) ** n}), None, None)
+    assert any("below zero in 15 of 30" in note and "noise" in note for note in noisy.notes)
+    late = import_history(rows_of(PPO_ROW, **{"objective/kl": lambda n: 20.0 - n}), None, None)
+    assert any("below zero in 10 of 30" in note and "disagree" in note for note in late.notes)
     wrong = import_history(rows_of(GRPO_ROW, kl=lambda n: -0.01 if n == 1 else 0.1), None, None)
     assert any("impossible for k3" in note and "--kl-estimator k1" in note for note in wrong.notes)
 

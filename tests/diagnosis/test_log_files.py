@@ -171,6 +171,9 @@ def test_a_line_separator_inside_a_text_is_no_end_of_a_line(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(json.dumps({**VERL_ROW, "note": "a\u2028b\u0085c"}, ensure_ascii=False) + "\n", encoding="utf-8")
     assert history_of(path)[0]["objective/reward"] == 0.8
+    answer = "a\u2028{'kl': 9.0}"
+    line = json.dumps({"critic/score/mean": 0.8, "answer": answer}, ensure_ascii=False)
+    assert read_lines(f"{line}\n")[0] == [{"critic/score/mean": 0.8, "answer": answer}]
     with (tmp_path / "log.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["step", *VERL_ROW, "note"], [1, *VERL_ROW.values(), "one\ntwo, three"]])
     assert len(open_log(tmp_path / "log.csv").rows) == 1
