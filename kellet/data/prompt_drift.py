@@ -19,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
+from kellet.stats.words import words as words_of
+
 Floats = npt.NDArray[np.float64]
 FEWEST = 20
 """Distinct prompts that either side needs."""
@@ -41,7 +43,7 @@ def prompt_drift(current: Sequence[str], batch: Sequence[str], seed: int = 0) ->
     words: list[list[set[str]]] = []
     for side in sides:
         drawn = rng.permutation(len(side))[:MOST]
-        words.append([set(_WORD.findall(side[i].lower())) for i in drawn])
+        words.append([_words(side[i]) for i in drawn])
     aucs, variances = [], []
     for part in (0, 1):
         ratios = _log_ratios(*(side[part::2] for side in words))
@@ -70,6 +72,11 @@ def auc_delong(high: Floats, low: Floats) -> tuple[float, float]:
     above = (ranks[:m] - rankdata(high)) / n
     below = 1 - (ranks[m:] - rankdata(low)) / m
     return float(above.mean()), float(above.var(ddof=1) / m + below.var(ddof=1) / n)
+
+
+def _words(prompt: str) -> set[str]:
+    """Runs of letters and digits, cut into words in scripts without spaces."""
+    return {word for run in _WORD.findall(prompt.lower()) for word in words_of(run)}
 
 
 def _log_ratios(current: Sequence[set[str]], batch: Sequence[set[str]]) -> dict[str, float]:

@@ -18,8 +18,6 @@ from kellet.data.conversation import Messages, messages_of, tools_of
 from kellet.errors import DataError
 
 WAYS_OUT = "use a template that writes it, put it into a message that the template writes, or take such rows out"
-MARKED_ID = "callid007"
-"""Stands for ids of calls: Mistral's templates want nine characters."""
 Tools = list[dict[str, Any]]
 Piece = tuple[str, str]
 """(where it stands, in words; a text that must appear)."""
@@ -157,22 +155,27 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _marked(messages: Messages, tools: Tools) -> tuple[Messages, Tools]:
-    """The same shape with a mark of its own in the place of each text."""
+    """The same shape with a mark of its own for each text; ids of calls have nine characters, as Mistral wants them."""
     marks = (f"mark{number:04d}of{number:04d}" for number in count())
+    ids: dict[str, str] = {}
     marked = []
     for message in messages:
         new = message | {"content": next(marks) if message["content"].strip() else ""}
-        new |= {"tool_call_id": MARKED_ID} if "tool_call_id" in message else {}
         new |= {"name": next(marks)} if "name" in message else {}
+        new |= _marked_id(message, "tool_call_id", ids)
         if "tool_calls" in message:
             new["tool_calls"] = [
                 call
-                | ({"id": MARKED_ID} if "id" in call else {})
+                | _marked_id(call, "id", ids)
                 | {"function": {"name": next(marks), "arguments": _marked_value(call["function"]["arguments"], marks)}}
                 for call in message["tool_calls"]
             ]
         marked.append(new)
     return marked, [tool | {"function": tool["function"] | {"name": next(marks)}} for tool in tools]
+
+
+def _marked_id(message: Mapping[str, Any], key: str, ids: dict[str, str]) -> dict[str, str]:
+    return {key: ids.setdefault(message[key], f"callid{len(ids):03d}")} if key in message else {}
 
 
 def _marked_value(value: Any, marks: Iterator[str]) -> Any:

@@ -63,6 +63,13 @@ def test_prompts_about_other_things_are_seen_with_their_words() -> None:
     assert set(result["words"]) <= set(WORDS[:10])
 
 
+def test_prompts_without_spaces_between_words_are_told_apart() -> None:
+    parcels, invoices = ([text.format(n) for n in range(60)] for text in ("包裹{}什么时候到？", "发票{}在哪里开？"))
+    result = prompt_drift(parcels, invoices)
+    assert result["auc"] == 1
+    assert set(result["words"]) <= set("发票在哪里开")
+
+
 def test_few_prompts_are_not_judged_and_repeated_ones_count_once() -> None:
     rng = np.random.default_rng(3)
     result = prompt_drift(prompts(rng, 100), prompts(rng, 5) * 20)

@@ -41,6 +41,11 @@ TEXT_ARGUMENTS = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name 
 NAME_ONLY = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name }}")
 ARGUMENTS_ONLY = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.arguments | tojson }}")
 KEYS_ONLY = CALLS.replace("{{ c.function | tojson }}", "{{ c.function.name }} {{ c.function.arguments.keys() | join }}")
+ONCE = (
+    "{% set seen = namespace(ids=[]) %}{% for m in messages if m.tool_call_id not in seen.ids %}"
+    + TURN
+    + "{% set seen.ids = seen.ids + [m.tool_call_id or loop.index0] %}{% endfor %}"
+)
 NINE = CALLS.replace("<call>", "{% if c.id | length != 9 %}{{ raise_exception('id of nine') }}{% endif %}<call>")
 NO_TOOLS_HERE = CALLS.replace("{{ t | tojson }}", "")
 
@@ -85,6 +90,7 @@ LEAVE_OUT = {
     "arguments": (NAME_ONLY, [USER, CALLING, RESULT], (), r"a tool's call in message 2 of 3 \(assistant\)"),
     "its name": (ARGUMENTS_ONLY, [USER, CALLING, RESULT], (TRACK,), r"a tool's call in message 2 of 3 \(assistant\)"),
     "values": (KEYS_ONLY, [USER, CALLING, RESULT], (), r"a tool's call in message 2 of 3 \(assistant\)"),
+    "a second result of a call": (ONCE, [USER, RESULT, RESULT | {"content": "2"}], (), r"message 3 of 3 \(tool\)"),
     "definitions": (NO_TOOLS_HERE, [USER], (TRACK,), "definition 1 of 1 of a tool"),
 }
 
@@ -107,6 +113,7 @@ WRITE_ALL = {
     "a result as JSON": (RESULT_AS_JSON, [USER, CALLING, RESULT], ()),
     "arguments as a text": (TEXT_ARGUMENTS, [USER, CALLING, RESULT], ()),
     "an id of nine characters": (NINE, [USER, CALLING, RESULT], ()),
+    "results of two calls": (ONCE, [USER, RESULT, RESULT | {"tool_call_id": "xyz123456"}], ()),
     "no reasoning to cut": (NO_REASONING, [USER, YES, USER], ()),
 }
 
