@@ -48,7 +48,9 @@ def refuse(wrong: Mask, column: str, values: "pd.Series[Any] | Sequence[Any]", w
 
 def is_null(value: Any) -> bool:
     """Whether a cell holds no value: None, NaN, NaT, NA."""
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float | Decimal) and value != value)
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, Decimal) and value.is_nan())
 
 
 def texts(values: "pd.Series[Any]", column: str, at: At = at_row) -> npt.NDArray[np.object_]:

@@ -89,9 +89,9 @@ def left_out(name: str, names: Mapping[str, str]) -> str:
 
 def _nearest(joined: str, name: str) -> str | None:
     """The one of ours that this name is nearest to, if it is near."""
-    begun = [ours for ours in NAMES if name and (ours.startswith(f"{name}_") or name.startswith(f"{ours}_"))]
-    if begun:
-        return max(begun, key=len)
     squeezed = {ours.replace("_", ""): ours for ours in NAMES}
     near = difflib.get_close_matches(joined, squeezed, n=1, cutoff=NEAR)
-    return squeezed[near[0]] if near else None
+    if near:
+        return squeezed[near[0]]
+    begun = [ours for ours in NAMES if name and (ours.startswith(f"{name}_") or name.startswith(f"{ours}_"))]
+    return max(begun, key=len, default=None)
