@@ -8,6 +8,7 @@ kellet/data/leftovers.py. Names are compared by their words: ``Response A`` is `
 
 from collections.abc import Mapping, Sequence
 
+from kellet.data.answer_names import PAIRS, Answers, names_an_answer, normal, tokens, word_side
 from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
 from kellet.data.form import (
     ANSWER_STEMS,
@@ -26,7 +27,7 @@ from kellet.data.form import (
 )
 from kellet.data.implicit import answers_hold_prompt, begin_with_prompt, no_prompt, refuse_lists
 from kellet.data.refusals import missing_columns, no_column_twice, several_prompts
-from kellet.data.scales import NO, PAIRS, WHICH, YES, Answers, normal, tokens, word_side
+from kellet.data.scales import NO, WHICH, YES
 from kellet.data.survey import Survey, number_of
 from kellet.errors import DataError
 
@@ -249,6 +250,12 @@ def _is_pair(finder: _Finder, names: dict[str, str]) -> bool:
         return True
     answers = {**finder.answers(names), **names}
     if "answer_a" not in answers or "answer_b" not in answers:
+        if all(names_an_answer(code) for code in codes):
+            columns = ", ".join(sorted(finder.seen.columns))
+            raise DataError(
+                f"{finder.seen.path}: 'chosen' names answers, such as {codes[0]!r}, and no columns hold them; found "
+                f"{columns}; say which do: --map answer_a=COLUMN --map answer_b=COLUMN (data.columns)"
+            )
         return True
     about = Answers(answers["answer_a"], answers["answer_b"])
     return not all(number_of(code) is not None or word_side(code, about) for code in codes)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kellet.data.account import Entry
+from kellet.data.answer_names import other
 from kellet.data.judgements import Scale
-from kellet.data.scales import other
 
 PAIR, COMPARISON = ("chosen", "rejected"), ("answer_a", "answer_b", "preferred")
 OPTIONAL = ("annotator", "created_at", "margin")

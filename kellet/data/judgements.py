@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kellet.data.annotators import NOBODY, NOT_SUBMITTED
+from kellet.data.answer_names import PAIRS, Answers, tokens, word_side
 from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
-from kellet.data.scales import PAIRS, Answers, Reading, readings, suggestion, tokens, told_reading, word_side
+from kellet.data.scales import Reading, readings, suggestion, told_reading
 from kellet.data.survey import Survey, code_of, number_of, read_values
 from kellet.errors import DataError
 

@@ -9,10 +9,10 @@ import shlex
 from collections.abc import Sequence
 
 from kellet.data.account import Entry
+from kellet.data.answer_names import tokens
 from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
 from kellet.data.form import LABELS, METADATA, PAIR, Form
 from kellet.data.messages import left_out
-from kellet.data.scales import tokens
 from kellet.data.survey import Column, Survey
 from kellet.errors import DataError
 

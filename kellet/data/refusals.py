@@ -4,8 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from itertools import product
 
+from kellet.data.answer_names import normal
 from kellet.data.form import COMPARISON, PAIR
-from kellet.data.scales import normal
 from kellet.data.survey import Survey
 from kellet.errors import DataError
 

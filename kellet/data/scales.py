@@ -5,74 +5,16 @@ in one way only is read so; what has two readings is refused with both, until ``
 says which. Readings that a public data set documents are in :data:`DOCUMENTED`.
 """
 
-import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from kellet.data.answer_names import PAIRS, Answers, other, tokens, word_side
 from kellet.data.survey import Column, code_of, number_of
 
-PAIRS = (("a", "b"), ("0", "1"), ("1", "2"), ("left", "right"), ("first", "second"), ("one", "two"))
-"""How the names of two answer columns differ."""
-FIRST = {"a", "left", "first"}
-SECOND = {"b", "right", "second"}
-TIES = {
-    "tie",
-    "both",
-    "neither",
-    "equal",
-    "same",
-    "draw",
-    "none",
-    "tie bothbad",
-    "bothbad",
-    "both bad",
-    "no preference",
-}
-TIES |= {"about the same", "the same", "equally good", "equally bad", "both good", "both are equal", "tied", "even"}
-FILLERS = {"response", "answer", "model", "assistant", "completion", "option", "options", "output", "text", "candidate"}
-FILLERS |= {"reply", "summary", "is", "the", "wins", "win", "won", "winner", "better", "best", "preferred", "prefer"}
-FILLERS |= {"slightly", "much", "significantly", "clearly", "strongly", "somewhat", "far", "chosen", "human", "ref"}
-YES = {
-    "better",
-    "best",
-    "preferred",
-    "prefer",
-    "prefers",
-    "wins",
-    "win",
-    "won",
-    "winner",
-    "chosen",
-    "favored",
-    "favoured",
-}
+YES = {"better", "best", "preferred", "prefer", "prefers", "wins", "win", "won", "winner", "chosen", "favoured"}
 NO = {"not", "worse", "worst", "loses", "loser", "lost", "rejected", "safe", "id", "index", "idx", "score", "rating"}
 WHICH = {"choice", "winner", "preferred", "better", "best", "selected", "chosen", "vote", "pick", "accept", "verdict"}
 INDEX = {"index", "idx"}
-
-
-class Answers(NamedTuple):
-    """The columns of the two answers."""
-
-    a: str
-    b: str
-
-    @property
-    def endings(self) -> tuple[str, str] | None:
-        """Where their names differ, such as 0 and 1; None where that is no pair of :data:`PAIRS`, in either order."""
-        one, other = tokens(self.a), tokens(self.b)
-        differ = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
-        if len(one) != len(other) or len(differ) != 1:
-            return None
-        return differ[0] if differ[0] in PAIRS or differ[0][::-1] in PAIRS else None
-
-    def side(self, word: str) -> str | None:
-        """``a`` or ``b`` for the ending of an answer's name, or for first and second in words."""
-        if self.endings and word in self.endings:
-            return "ab"[self.endings.index(word)]
-        if self.endings and self.endings not in PAIRS:
-            return None
-        return "a" if word in FIRST else "b" if word in SECOND else None
 
 
 class Reading(NamedTuple):
@@ -94,44 +36,6 @@ class Reading(NamedTuple):
         if self.middle is not None and number is not None:
             return "tie" if number == self.middle else self.low if number < self.middle else other(self.low)
         return self.sides.get(code_of(value))
-
-
-def other(side: str) -> str:
-    """The other answer."""
-    return {"a": "b", "b": "a"}.get(side, side)
-
-
-def tokens(name: str) -> tuple[str, ...]:
-    """The words of a column's name in small letters; figures are words of their own."""
-    return tuple(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+", name))
-
-
-def normal(name: str) -> str:
-    """A column's name by its words: ``Response A`` is ``response_a``."""
-    return "_".join(tokens(name)) or name
-
-
-def word_side(value: Any, answers: Answers) -> str | None:
-    """``a``, ``b``, ``tie`` or a figure of an answer's name, such as 1 of 'response 1 is better'; None: not understood.
-
-    What follows 'than' or 'over' is left out; any word that is not known makes it None.
-    """
-    if not isinstance(value, str):
-        return None
-    if compared := re.fullmatch(r"\W*([ab])\s*(>+|<+|=+)\s*([ab])\W*", value.casefold()):
-        one, sign, two = compared.groups()
-        return None if one == two else "tie" if sign[0] == "=" else answers.side(one if sign[0] == ">" else two)
-    text = " ".join(re.findall(r"\w+", value.casefold().replace("_", " ")))
-    if text in TIES:
-        return "tie"
-    words = [word for name in re.split(r"\b(?:than|over)\b", text)[:1] for word in tokens(name)]
-    names = {answers.a.casefold(): "a", answers.b.casefold(): "b"}
-    if value.strip().casefold() in names:
-        return names[value.strip().casefold()]
-    left = [word for word in words if word not in FILLERS]
-    if len(left) != 1:
-        return None
-    return left[0] if left[0] in ("0", "1", "2") else answers.side(left[0])
 
 
 def readings(column: Column, answers: Answers, name: str) -> list[Reading]:
@@ -184,13 +88,13 @@ def _numbers(values: Set[float], answers: Answers, name: str) -> list[Reading]:
     asks_which = bool(words & (WHICH | INDEX | {"id"}))
     if (documented := _documented(values, answers, name)) is not None:
         return [documented]
+    told = _truth(name, answers, ("1", "0")) if values <= {0, 1} else []
+    if len(told) == 1:
+        return told
     if named and asks_which and values <= named.keys():
         return [_by(named, "the figure with which an answer's name ends")]
     first_then_second = ends is None or ends in PAIRS
     if values <= {0, 1}:
-        told = _truth(name, answers, ("1", "0"))
-        if len(told) == 1:
-            return told
         by_position = _by({0: "a", 1: "b"}, "counted from zero: 0 is the first answer, 1 the second")
         if words & INDEX and not named:
             return [by_position]
