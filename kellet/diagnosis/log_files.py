@@ -51,14 +51,7 @@ def open_log(path: Path, run_name: str | None = None) -> Log:
     """
     if path.is_dir():
         return _folder(path, run_name)
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; check the log's name") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}; copy it again") from error
+    data = _content(path)
     if not data.strip():
         raise DataError(f"{path} is empty and holds no rows of metrics; {WANTED}")
     rows, notes = _rows(path, data)
@@ -68,6 +61,17 @@ def open_log(path: Path, run_name: str | None = None) -> Log:
     if not rows:
         raise DataError(f"{path} holds no rows of metrics; {WANTED}")
     return Log(rows, (*notes, *more, *beside))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked if they are packed with gzip."""
+    try:
+        data = path.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; check the log's name") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path} cannot be read: {error}; copy it again") from error
 
 
 def _rows(path: Path, data: bytes) -> tuple[list[Row], list[str]]:
@@ -133,15 +137,18 @@ def _columns(rows: list[Row]) -> list[Row]:
 
 def _folder(path: Path, run_name: str | None) -> Log:
     """Rows of the event files in one folder, in the order in which they were begun; or of its only .wandb file."""
-    events = sorted(file for file in path.rglob("*") if "tfevents" in file.name and file.is_file())
-    runs: dict[str, list[Path]] = {}
-    for file in events or sorted(path.rglob("*.wandb")):
-        runs.setdefault(str(file.parent.relative_to(path)), []).append(file)
+    files = sorted(file for file in path.rglob("*") if "tfevents" in file.name and file.is_file())
+    runs: dict[str, list[list[Row]]] = {}
+    for file in files or sorted(path.rglob("*.wandb")):
+        data = _content(file)
+        rows = (read_events if files else read_wandb)(file, data) if data else []
+        if rows:  # a folder of hyperparameters beside the run holds no scalars
+            runs.setdefault(str(file.parent.relative_to(path)), []).append(rows)
     if not runs:
-        raise DataError(f"{path} is a folder without event files (*tfevents*) and without a .wandb file; {WANTED}")
-    files = runs[_chosen(path, list(runs), run_name)]
-    rows = [row for file in files for row in open_log(file).rows]
-    return Log(rows, (f"{len(files)} event files, read in the order of their names",) if len(files) > 1 else ())
+        raise DataError(f"{path} is a folder without scalars in event files (*tfevents*) or a .wandb file; {WANTED}")
+    parts = runs[_chosen(path, list(runs), run_name)]
+    notes = (f"{len(parts)} event files, read in the order of their names",) if len(parts) > 1 else ()
+    return Log([_flat(row) for rows in parts for row in rows], notes)
 
 
 def _chosen(path: Path, runs: Sequence[str], run_name: str | None) -> str:

@@ -131,7 +131,7 @@ def _resumed(
         if steps[fall] <= steps[0]:
             raise DataError(
                 f"{name!r} begins again at {steps[fall]:g} in row {fall + 1} of {len(rows)}, with other values: these "
-                "are two runs in one log; keep the rows of one"
+                "are two runs in one log; keep the rows of one, or name what counts steps (--map iteration=NAME)"
             )
     gone: set[int] = set()
     for fall in falls:

@@ -145,13 +145,16 @@ def test_a_folder_of_event_files(tmp_path):
         )
     imported = import_history(open_log(tmp_path).rows, None, None)
     assert [row["objective/kl_per_token"] for row in imported.rows] == [0.125, 0.25, 0.375, 0.5]
+    (tmp_path / "hparams").mkdir()  # torch's add_hparams writes beside the run a file without scalars
+    event_file(tmp_path / "hparams/events.out.tfevents.9.host", [])
+    assert len(open_log(tmp_path).rows) == 5
     (tmp_path / "other").mkdir()
     shutil.copy(tmp_path / "events.out.tfevents.1.host", tmp_path / "other")
     with pytest.raises(DataError, match=r"2 runs \('\.', 'other'\)"):
         open_log(tmp_path)
     assert len(open_log(tmp_path, "other").rows) == 3
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="without event files"):
+    with pytest.raises(DataError, match="without scalars in event files"):
         open_log(tmp_path / "empty")
 
 
