@@ -43,7 +43,7 @@ def follow(
     Ctrl-C ends it. Alarms and limits: docs/use/live.md.
     """
     from kellet.data.account import account_text
-    from kellet.live.follow import follow as stage
+    from kellet.live.growing_log import follow as stage
     from kellet.live.limits import limits_of
 
     folder = out or run_folder(config, None)
@@ -54,7 +54,7 @@ def follow(
             stop_on=stop_on,
             once=once,
             interval=interval,
-            limits=limits_of(config, {name: float(value) for name, value in _pairs("--limit", limits)}),
+            limits=limits_of(config, {name: _number(name, value) for name, value in _pairs("--limit", limits)}),
             trainer=trainer,
             kl_estimator=kl_estimator,
             mapped=dict(_pairs("--map", mapped)),
@@ -76,3 +76,10 @@ def _pairs(option: str, given: tuple[str, ...]) -> list[tuple[str, str]]:
         if not equals or not name or not value:
             raise InputError(f"{option} got {text!r}; it takes NAME=VALUE")
     return [(name, value) for name, _, value in pairs]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(f"--limit {name} got {text!r}; it takes a number") from error

@@ -2,7 +2,7 @@
 
 In: the figures that TRL's or transformers' trainers log (a callback), or a log that grows (verl, OpenRLHF and others).
 Out: history.jsonl in Kellet's names and units, alarms in words (alarms.jsonl), a stop where ``stop_on`` names one.
-Open first: monitor.py (one logged row in order), alarms.py (what rings), then callback.py or follow.py (who asks).
+Open first: monitor.py (one logged row in order), alarms.py (what rings), then callback.py or growing_log.py (who asks).
 Public: ``KelletCallback``, ``Limits``, ``Monitor``, ``follow``.
 """
 
@@ -13,7 +13,7 @@ from kellet.extras import require
 
 if TYPE_CHECKING:
     from kellet.live.callback import KelletCallback as KelletCallback
-    from kellet.live.follow import follow as follow
+    from kellet.live.growing_log import follow as follow
     from kellet.live.limits import Limits as Limits
     from kellet.live.monitor import Monitor as Monitor
 
@@ -21,7 +21,7 @@ _HOME = {
     "KelletCallback": "kellet.live.callback",
     "Limits": "kellet.live.limits",
     "Monitor": "kellet.live.monitor",
-    "follow": "kellet.live.follow",
+    "follow": "kellet.live.growing_log",
 }
 
 
