@@ -62,8 +62,8 @@ def _changed(lines: list[str], start: int, values: Mapping[str, Any]) -> list[st
 
 
 def _line(key: str, value: Any, indent: str) -> str:
-    text = yaml.safe_dump({key: value}, default_flow_style=None, allow_unicode=True, sort_keys=False, width=10_000)
-    return "".join(f"{indent}{line}\n" for line in text.splitlines())
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=1_000_000)
+    return f"{indent}{key}: {text.removesuffix('...' + chr(10)).strip()}\n"
 
 
 def _same(text: str, wanted: Any) -> bool:
