@@ -68,7 +68,7 @@ def translate(row: Mapping[str, Any], trainer: str | Trainer, estimator: Estimat
     plain = {_plain(key): value for key, value in row.items()}
     metrics = _translated(plain, chosen_names([plain], source, estimator))
     beta = _of_penalty([plain], [metrics])
-    return metrics if BETA in metrics or not beta else {**metrics, BETA: beta[0]}
+    return metrics if BETA in metrics or not beta or beta[0] < 0 else {**metrics, BETA: beta[0]}
 
 
 def import_history(
@@ -202,7 +202,7 @@ def _of_penalty(rows: Sequence[Mapping[str, Any]], history: Sequence[Metrics]) -
         if penalty is not None and kl is not None:
             pairs.append((penalty, kl))
     far = 0.01 * max((abs(kl) for _, kl in pairs), default=0.0)
-    return [float(f"{abs(penalty / kl):.4g}") for penalty, kl in pairs if kl and abs(kl) >= far and penalty * kl <= 0]
+    return [float(f"{-penalty / kl:z.4g}") for penalty, kl in pairs if kl and abs(kl) >= far]
 
 
 def _with_beta(rows: Sequence[Mapping[str, Any]], history: list[Metrics]) -> tuple[list[Metrics], str]:
@@ -213,6 +213,8 @@ def _with_beta(rows: Sequence[Mapping[str, Any]], history: list[Metrics]) -> tup
     if not betas:
         return history, "β is not logged; add objective/kl_coef (--map objective/kl_coef=NAME)"
     middle = median(betas)
+    if middle < 0:
+        return history, "β is not computed from the logged penalty, which has the sign of KL: -β·KL has the other"
     if max(abs(beta - middle) for beta in betas) > STABLE * middle:
         span = f"{min(betas):.4g} to {max(betas):.4g}"
         return history, f"β is not computed from the logged penalty: penalty / KL goes from {span}, and β is fixed"

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from kellet.errors import DataError
+
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PREFIX = re.compile(r"^\s*\([^()]*pid=[^()]*\)\s*")
 _STEP = re.compile(r"(?<![\w/.])step:(-?\d+)\s+-\s+(.*)$", re.DOTALL)
@@ -31,19 +33,33 @@ _LONGEST = 1_000_000
 """A longer line is no row of metrics."""
 
 
+class TwiceError(Exception):
+    """A line has a name twice with other values, so that it has no one reading."""
+
+
 def read_lines(text: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of metrics in printed text, and notes: how many lines were none, and how the numbers were rounded."""
+    """Rows of metrics in printed text, and notes: how many lines were none, and how the numbers were rounded.
+
+    A line that has a metric twice, with other values, goes unread and is told; raises DataError when all are such.
+    """
     rows: list[dict[str, Any]] = []
     others = 0
+    twice: list[str] = []
     lines = list(_whole_lines(text))
     console = [line for line in lines if _STEP.search(line)]
     for line in lines:
-        row = _row(line)
+        try:
+            row = _row(line)
+        except TwiceError as error:
+            twice.append(str(error))
+            continue
         if row is None:
             others += 1
         else:
             rows.append(row)
-    notes = []
+    if twice and not rows:
+        raise DataError(f"each line of metrics has {twice[0]}; keep one of them")
+    notes = [f"{len(twice)} lines went unread, of which the first has {twice[0]}"] if twice else []
     if rows and others:
         held = "1 line holds" if others == 1 else f"{others:,} lines hold"
         notes.append(f"{held} no metrics and went unread")
@@ -114,8 +130,22 @@ def _console(step: int, text: str) -> dict[str, Any]:
         name, colon, value = part.strip().rpartition(":")
         matched = _NUMBER.match(value)
         if colon and name and matched:
-            row[name] = float(matched[1])
+            _set(row, name, float(matched[1]))
     return row
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        _set(row, key, value)
+    return row
+
+
+def _set(row: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value into a row. Raises TwiceError where the row has another one by that name."""
+    if key in row and repr(row[key]) != repr(value):
+        raise TwiceError(f"{key!r} twice, as {row[key]!r:.50} and {value!r:.50}")
+    row[key] = value
 
 
 def _printed(line: str) -> dict[str, Any] | None:
@@ -126,7 +156,7 @@ def _printed(line: str) -> dict[str, Any] | None:
         return None  # braces in the middle of a line, as in an answer that the log shows
     text = line[start : end + 1]
     try:
-        row = json.loads(text)
+        row = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         row = _literal(text)
     if not isinstance(row, dict):
@@ -148,7 +178,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Dict):
-        return dict(_items(zip(node.keys, node.values, strict=True)))
+        return _unique(_items(zip(node.keys, node.values, strict=True)))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         value = number(_value(node.operand))
         return None if value is None else -value

@@ -228,6 +228,9 @@ def test_beta_is_computed_only_where_the_penalty_is_proportional_to_the_kl():
         None,
     )
     assert {row["objective/kl_coef"] for row in fixed.rows} == {0.05}  # also in the first row, whose KL is 0
+    turned = import_history(rows_of({**PPO_ROW, "objective/non_score_reward": 1.0}), None, None)
+    assert "objective/kl_coef" not in turned.rows[0]
+    assert any("has the sign of KL" in note for note in turned.notes)
     loose = import_history(rows_of(PPO_ROW, **{"objective/non_score_reward": lambda n: -0.1 * n}), None, None)
     assert "objective/kl_coef" not in loose.rows[0]
     assert any("penalty / KL goes from 0.005 to 0.15" in note for note in loose.notes)  # 0.1·1/20, 0.1·30/20

@@ -314,3 +314,14 @@ def test_a_step_right_behind_a_progress_bar_is_read_and_a_longer_name_is_none():
     ]
     assert read_lines("timing/step:1 - a\nval/global_step:12 - b:1\n")[0] == []
     assert read_lines("{'loss': 0.5, 'kl': 1}  2%|# | 10/405 [03:44<2:26:29]\n")[0] == [{"loss": 0.5, "kl": 1}]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"kl": 0.1, "reward": 1, "kl": 0.9}', "{'kl': 0.1, 'reward': 1, 'kl': 0.9}", "step:1 - kl:0.1 - kl:0.9"]
+)
+def test_of_a_metric_twice_in_one_line_neither_is_taken(line):
+    with pytest.raises(DataError, match=r"'kl' twice, as 0.1 and 0.9"):
+        read_lines(f"{line}\n")
+    rows, notes = read_lines(f"{line}\n{{'kl': 0.5}}\n")
+    assert rows == [{"kl": 0.5}]
+    assert notes[0] == "1 lines went unread, of which the first has 'kl' twice, as 0.1 and 0.9"
