@@ -98,7 +98,7 @@ def told_reading(data: "Data", values: tuple[str, ...], ignored: tuple[str, ...]
     sides = {}
     for part in given:
         value, equals, side = part.rpartition("=")
-        if not equals or side.strip() not in ("a", "b", "tie"):
+        if not equals or not value.strip() or side.strip() not in ("a", "b", "tie"):
             raise InputError(f"--map-values got {part!r}; it takes VALUE=a, VALUE=b or VALUE=tie, such as 0=b,1=a")
         sides[value.strip()] = side.strip()
     told: dict[str, Any] = {"ignored": (*data.ignored, *ignored)}

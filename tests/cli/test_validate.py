@@ -72,18 +72,19 @@ def test_two_readings_are_settled_by_an_option_and_kept_in_a_profile(folder: Pat
 
 
 def test_a_guess_is_accepted_once_and_no_file_is_written_that_was_not_named(folder: Path) -> None:
+    ends = ("Here.", "Please wait a bit.")
     pairs = [
-        {"chosen": f"Where is parcel {n}? Here.", "rejected": f"Where is parcel {n}? Wait a bit."} for n in range(40)
+        {side: f"Where is parcel {n}? {ends[(n + k) % 2]}" for k, side in enumerate(("chosen", "rejected"))}
+        for n in range(40)
     ]
     write_jsonl(folder / "x.jsonl", pairs)
     (folder / "params.yaml").write_text("data:\n  name: other\n")
-    loose = (*SMALL, "--set", "data.validation.longer_preferred_fail=[0, 1]")
-    loose = (*loose, "--set", "data.validation.longer_preferred_warn=[0.1, 0.9]")
-    result = kellet("validate", "x.jsonl", *loose)
+    result = kellet("validate", "x.jsonl", *SMALL)
     assert result.exit_code == 2
     assert "confirm it once with --accept" in result.stderr
-    result = kellet("validate", "x.jsonl", "--accept", *loose)
-    assert "data:\n  prompt_from: beginning" in result.stdout or result.exit_code == 2
+    result = kellet("validate", "x.jsonl", "--accept", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "data:\n  prompt_from: beginning\n" in result.stdout
     assert (folder / "params.yaml").read_text() == "data:\n  name: other\n"
 
 
@@ -103,7 +104,7 @@ def test_files_that_are_read_differently_are_accepted_one_at_a_time(folder: Path
     assert "accept them one at a time" in result.stderr
 
 
-@pytest.mark.parametrize("wrong", ["0", "0=c", "=a=", "0=a,1"])
+@pytest.mark.parametrize("wrong", ["0", "0=c", "=a", "0=a,1"])
 def test_a_side_that_is_none_is_refused(folder: Path, wrong: str) -> None:
     write_jsonl(folder / "x.jsonl", [compared(n) for n in range(40)])
     result = kellet("validate", "x.jsonl", "--map-values", wrong)
