@@ -94,7 +94,8 @@ def _rows(path: Path, data: bytes) -> tuple[list[Row], list[str]]:
     rows = rows or _array(text)
     if not rows:
         start = text.lstrip()[:80].split("\n")[0]
-        raise DataError(f"{path} holds no rows of metrics; it begins with {start!r}; {WANTED}")
+        told = "".join(f"; {note}" for note in notes)
+        raise DataError(f"{path} holds no rows of metrics; it begins with {start!r}{told}; {WANTED}")
     return rows, notes
 
 

@@ -15,8 +15,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kellet.errors import DataError
-
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PREFIX = re.compile(r"^\s*\([^()]*pid=[^()]*\)\s*")
 _STEP = re.compile(r"(?<![\w/.])step:(-?\d+)\s+-\s+(.*)$", re.DOTALL)
@@ -40,7 +38,7 @@ class TwiceError(Exception):
 def read_lines(text: str) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of metrics in printed text, and notes: how many lines were none, and how the numbers were rounded.
 
-    A line that has a metric twice, with other values, goes unread and is told; raises DataError when all are such.
+    A line that has a metric twice, with other values, goes unread and is told.
     """
     rows: list[dict[str, Any]] = []
     others = 0
@@ -57,8 +55,6 @@ def read_lines(text: str) -> tuple[list[dict[str, Any]], list[str]]:
             others += 1
         else:
             rows.append(row)
-    if twice and not rows:
-        raise DataError(f"each line of metrics has {twice[0]}; keep one of them")
     notes = [f"{len(twice)} lines went unread, of which the first has {twice[0]}"] if twice else []
     if rows and others:
         held = "1 line holds" if others == 1 else f"{others:,} lines hold"

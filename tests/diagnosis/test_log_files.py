@@ -319,9 +319,10 @@ def test_a_step_right_behind_a_progress_bar_is_read_and_a_longer_name_is_none():
 @pytest.mark.parametrize(
     "line", ['{"kl": 0.1, "reward": 1, "kl": 0.9}', "{'kl': 0.1, 'reward': 1, 'kl': 0.9}", "step:1 - kl:0.1 - kl:0.9"]
 )
-def test_of_a_metric_twice_in_one_line_neither_is_taken(line):
+def test_of_a_metric_twice_in_one_line_neither_is_taken(tmp_path, line):
+    (tmp_path / "a.log").write_text(f"{line}\n")
     with pytest.raises(DataError, match=r"'kl' twice, as 0.1 and 0.9"):
-        read_lines(f"{line}\n")
+        open_log(tmp_path / "a.log")
     rows, notes = read_lines(f"{line}\n{{'kl': 0.5}}\n")
     assert rows == [{"kl": 0.5}]
     assert notes[0] == "1 lines went unread, of which the first has 'kl' twice, as 0.1 and 0.9"
