@@ -71,7 +71,7 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
 @click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="A column that is no part of the pairs.")
 @click.option("--accept", is_flag=True, help="Confirm how the files are read, and keep it in the file of --params.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs; none without it.")
+@click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs (needs kellet[train]); none without it.")
 def validate(
     config: "Config",
     files: tuple[Path, ...],
