@@ -37,6 +37,7 @@ from kellet.evaluation.cells import At, at_row, decimal_commas, labels, numbers,
 from kellet.evaluation.columns import CLUSTER as CLUSTER
 from kellet.evaluation.columns import DRAW as DRAW
 from kellet.evaluation.columns import JUDGE, OPTIONAL, STD, TEXTS, ours_to_theirs
+from kellet.evaluation.lengths import notes_on_lengths
 from kellet.evaluation.messages import prompt_texts, response_texts
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
@@ -57,7 +58,7 @@ def read_evaluation(path: Path) -> pd.DataFrame:
 
 
 def read_accounted(path: Path, notes: list[str] | None = None) -> tuple[pd.DataFrame, list[Entry]]:
-    """As :func:`read_evaluation`, and the account of the file's columns; ``notes`` as of read_records."""
+    """As :func:`read_evaluation`, and the account of the file's columns; ``notes`` gets sentences on what is odd."""
     table, lines = read_table(path, notes)
     try:
         names, entries = ours_to_theirs(list(table.columns))
@@ -65,6 +66,8 @@ def read_accounted(path: Path, notes: list[str] | None = None) -> tuple[pd.DataF
         rows = _checked(table, names, lambda row, column: f"{place} {lines[row]}, column {names.get(column, column)!r}")
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    if notes is not None:
+        notes += notes_on_lengths(rows)
     known = {name: float(rows[name].notna().mean()) for name in rows.columns}
     return rows, [replace(entry, share=known.get(entry.taken_for)) for entry in entries]
 

@@ -20,10 +20,10 @@ from kellet.errors import DataError
 from kellet.evaluation.cells import At, decimal_commas, is_null, labels, numbers, yes_or_no
 from kellet.evaluation.columns import CLUSTER, JUDGE, STD
 from kellet.evaluation.file import checked, place_of, prompt_id, read_table
+from kellet.evaluation.lengths import lengths_of
 from kellet.evaluation.messages import prompt_texts, response_texts
 from kellet.evaluation.sample_columns import NAMES as SAMPLES  # noqa: F401 -- the name that import-logs knows
 from kellet.evaluation.sample_columns import check_mapped, choose
-from kellet.evaluation.sample_lengths import lengths_of
 
 SIDES = ("candidate", "reference")
 

@@ -287,6 +287,18 @@ def test_kinds_of_parquet_columns(table, tmp_path):
     pd.testing.assert_frame_equal(read_evaluation(tmp_path / "e.parquet"), plain)
 
 
+def test_lengths_that_are_characters_are_told(table, tmp_path):
+    table["response"] = ["ab " * (n + 1) for n in range(48)]
+    table["length_tokens"] = table["response"].map(len)
+    table.to_csv(tmp_path / "e.csv", index=False)
+    notes = []
+    read_accounted(tmp_path / "e.csv", notes)
+    assert notes == [
+        f"the lengths of the {system} are the number of characters of each response"
+        for system in ("candidate", "reference")
+    ]
+
+
 # ---- messages
 
 

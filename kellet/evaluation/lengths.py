@@ -1,4 +1,4 @@
-"""Lengths of samples: the same unit in both files, and tokens rather than characters."""
+"""Lengths of answers: one unit for all that are compared, and tokens rather than characters, as far as texts tell."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def lengths_of(files: Sequence[tuple[Path, pd.DataFrame, bool]]) -> list[str]:
             raise DataError(f"{path}: the lengths are the number of {unit} of each response; {_ADVICE}")
         if unit == "impossible" and not stated:
             raise DataError(
-                f"{path}: most lengths are more tokens than their response has bytes, or fewer than half its words; "
+                f"{path}: most lengths are more than the bytes of their response, or fewer than a third of its words; "
                 f"do they count the prompt or padding, or something else? {_ADVICE}"
             )
         if unit in ("characters", "bytes", "words"):
@@ -44,9 +44,21 @@ def lengths_of(files: Sequence[tuple[Path, pd.DataFrame, bool]]) -> list[str]:
         if unit == "impossible":
             notes.append(f"{path.name}: most lengths cannot be numbers of tokens of their responses")
         units.append("" if unit == "impossible" else unit)
-    if units[0] != units[1] and all(units):
+    if units[0] != units[1] and all(units) and not all(stated for _, _, stated in files):
         named = " and ".join(f"{path.name} in {unit}" for (path, _, _), unit in zip(files, units, strict=True))
-        raise DataError(f"the lengths are in different units: {named}; give tokens in both files, or in none")
+        raise DataError(f"the lengths are in different units: {named}; {_ADVICE}")
+    return notes
+
+
+def notes_on_lengths(rows: pd.DataFrame) -> list[str]:
+    """What is odd about the lengths of an evaluation, whose column says tokens: a sentence for each system."""
+    notes = []
+    for system, part in rows.groupby("system"):
+        unit = unit_of(part)
+        if unit == "impossible":
+            notes.append(f"most lengths of the {system} cannot be numbers of tokens of their responses")
+        elif unit in ("characters", "bytes", "words"):
+            notes.append(f"the lengths of the {system} are the number of {unit} of each response")
     return notes
 
 
@@ -75,5 +87,5 @@ def unit_of(rows: pd.DataFrame) -> str:
     for unit, count in counts.items():
         if (lengths == count).all():
             return unit
-    wrong = (lengths > counts["bytes"] + SPECIAL) | (2 * lengths < counts["words"])
+    wrong = (lengths > counts["bytes"] + SPECIAL) | (3 * lengths < counts["words"])
     return "impossible" if 2 * wrong.sum() > len(lengths) else "tokens"
