@@ -82,12 +82,13 @@ def left_out(value: Any) -> set[str]:
         found = _list_of(value) if _conversation(value) else None
     except ValueError:
         return set()
-    return {
-        key
-        for message in (found[0] if found is not None else ())
-        for key, field in _fields(message).items()
-        if key in IGNORED and not absent(field) and not (key == "name" and _role(message, 0)[0] == "tool")
-    } - {"type"}
+    fields: set[str] = set()
+    for message in found[0] if found is not None else ():
+        role, role_key = _role(message, 0)
+        used = {role_key, "type", *(["name"] if role == "tool" else [])}
+        beside = (IGNORED | set(ROLE_KEYS)) - used
+        fields |= {key for key, field in _fields(message).items() if key in beside and not absent(field)}
+    return fields
 
 
 def _conversation(value: Any) -> tuple[Messages, list[dict[str, Any]]] | None:

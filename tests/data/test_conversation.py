@@ -208,6 +208,9 @@ def test_harmless_fields_are_named_for_the_account() -> None:
     said = [USER | {"weight": 0.5, "name": "Ann", "id": ""}, RESULT | {"timestamp": 3}]
     assert as_messages(said) == [USER, RESULT]
     assert left_out(said) == {"weight", "name", "timestamp"}
+    named = [USER | {"author": "Bob", "from": "human"}]
+    assert as_messages(named) == [USER]
+    assert left_out(named) == {"author", "from"}
     assert left_out(json.dumps([RESULT])) == left_out("text") == set()
 
 

@@ -278,7 +278,7 @@ def test_repetition_and_emptiness_without_spaces_between_words():
         "非常感谢您。非常感谢您。",  # five characters: no
         "包裹已经在路上了吗，包裹已经在路上了吧，包裹已经在路上了呢",  # the same eight characters three times
         "包裹已经在路上了吗，包裹已经在路上了吧",  # twice
-        "包裹在路上，退款在路上，发票在路上",  # three characters three times
+        "包裹已在路上，退款已在路上，发票已在路上",  # four characters three times
     ]
     assert repetitive(texts).tolist() == [True, False, True, False, False]
     assert _empty(["\u200b\u3164", " ", "", "👍🏽", "您"]).tolist() == [True, True, True, False, False]
