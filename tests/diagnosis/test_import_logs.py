@@ -184,6 +184,15 @@ def test_rows_whose_reward_is_not_a_number_stay_and_are_told():
     assert entry(imported, "reward").share == pytest.approx(20 / 30)
 
 
+def test_rows_in_which_nothing_is_a_number_any_more_stay_too():
+    """A training that diverged goes on logging; without these rows it would end where all was well."""
+    nan = float("nan")
+    rows = rows_of(GRPO_ROW, 20) + [{**dict.fromkeys(GRPO_ROW, nan), "step": step} for step in range(21, 31)]
+    imported = import_history(rows, None, None)
+    assert len(imported.rows) == 30
+    assert imported.rows[-1] == {**dict.fromkeys(imported.rows[0]), "iteration": 30.0}
+
+
 def test_a_falling_kl_is_told_and_kept():
     rows = rows_of(PPO_ROW, **{"objective/kl": lambda n: -0.2 * n, "objective/non_score_reward": lambda n: 0.01 * n})
     imported = import_history(rows, None, None)
