@@ -120,6 +120,8 @@ def _list_of(value: Any) -> tuple[list[Any], Any] | None:
 
 
 def _message(message: Any, number: int) -> dict[str, Any]:
+    if _is_ordinary(message):
+        return {"role": message["role"], "content": message["content"]}
     if not _is_message(message):
         raise ValueError(f"message {number} has no role and text: {short(message)}")
     fields = _fields(message)
@@ -154,7 +156,20 @@ def _account(fields: Mapping[str, Any], used: set[str | None], content: str, whe
         )
 
 
+def _is_ordinary(message: Any) -> bool:
+    """Whether a message is as it is stored: nearly all are, and nothing else of them has to be looked at."""
+    return (
+        isinstance(message, dict)
+        and message.keys() == {"role", "content"}
+        and isinstance(message["role"], str)
+        and message["role"] in ROLES
+        and isinstance(message["content"], str)
+    )
+
+
 def _is_message(message: Any) -> bool:
+    if _is_ordinary(message):
+        return True
     if not isinstance(message, Mapping):
         return False
     fields = _fields(message)

@@ -116,6 +116,7 @@ def test_content_in_parts_is_joined() -> None:
         ({"role": "narrator", "content": "x"}, "message 2 has the role 'narrator'; known are user (human, prompter"),
         ({"role": "\x1b[2J", "content": "x"}, r"'\\x1b\[2J'"),
         ({"role": None, "content": "x"}, "message 2 has the role None"),
+        ({"role": ["user"], "content": "x"}, r"message 2 has the role \['user'\]"),
         ({"content": "x"}, "message 2 has no role"),
         ("x", "message 2 has no role"),
         ({"role": "user"}, "message 2 has no role and text"),
