@@ -104,18 +104,19 @@ def _hold_kl(evidence: Evidence, supported: set[str]) -> Recommendation | None:
     patch: dict[str, Any] = {
         "policy.kl.controller": _controller(evidence),
         "policy.kl.target": target,
-        "policy.kl.init_coef": beta,
         "policy.kl.horizon": min(settings.horizon, float(HORIZON_BATCHES * batch)),
     }
-    if settings.controller == "dual" and beta > settings.max_coef:
-        patch["policy.kl.max_coef"] = beta
+    if beta is not None:
+        patch["policy.kl.init_coef"] = beta
+        if settings.controller == "dual" and beta > settings.max_coef:
+            patch["policy.kl.max_coef"] = beta
     effect = f"KL near {_nats(target)} a response instead of {rounded(kl, 1)}."
     if gain is not None and gain.low > 0 and (evidence.answers or not evidence.begins_late):
         left = gain.value * math.sqrt(target / kl.value)
         effect += f" If reward goes with √KL, about {left:.2f} of the gain of {gain.value:.2f} remains."
     what = "Tighten the controller of β" if _steered(evidence) else "Steer β to a target instead of fixing it"
     return Recommendation(
-        f"{what}: target {_nats(target)}, β from {beta:g}",
+        f"{what}: target {_nats(target)}, β from {'no less than the run had' if beta is None else f'{beta:g}'}",
         patch,
         effect,
         "Less reward, and whatever honest gain needs more KL than the target allows; the controller overshoots before "
@@ -150,13 +151,17 @@ def _controller(evidence: Evidence) -> str:
     return "dual" if evidence.config.policy.kl.controller == "dual" else "adaptive"
 
 
-def _beta(evidence: Evidence, target: float) -> float:
+def _beta(evidence: Evidence, target: float) -> float | None:
     """The β at which reward - β·KL is greatest at the target KL; without a gain, twice the run's last β.
 
-    Never below the run's first or last β.
+    Never below the run's first or last β. None where neither gain nor β is known: the log is then of a run whose
+    parameters these need not be.
     """
     kl, gain = evidence.kl, evidence.gain
+    gained = kl is not None and gain is not None and gain.low > 0
     beta = evidence.logged("objective/kl_coef")
+    if beta is None and evidence.history and not gained:
+        return None
     last = float(late(beta[0]).mean()) if beta else evidence.config.policy.kl.init_coef
     first = float(beta[0][0]) if beta else last
     if kl is None or gain is None or gain.low <= 0:

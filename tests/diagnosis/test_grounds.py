@@ -89,10 +89,17 @@ def test_a_history_that_cannot_be_is_no_ground_to_loosen(sound):
 
 
 def test_a_log_over_its_budget_gets_answers_asked_for_and_a_tighter_penalty():
-    over = run(objective__kl=lambda n: float(n))
+    over = run(objective__kl=lambda n: float(n), objective__kl_coef=0.01)
     first, second = diagnose(Evidence(history=over)).recommendations
     assert first.change.startswith("Bring answers")
-    assert second.patch["policy.kl.init_coef"] >= 0.05
+    # the gain of 0.7 at a late KL of 24.5 nats asks for 0.7/(2·√(24.5·2)) = 0.05 at a quarter of the budget of 8
+    assert second.patch["policy.kl.target"] == 2.0
+    assert second.patch["policy.kl.init_coef"] == pytest.approx(0.05, rel=0.08)
+    # where neither β nor a gain is known, no β is advised
+    unknown = [row | {"objective/kl_coef": None, "objective/reward": 0.0} for row in over]
+    _, second = diagnose(Evidence(history=unknown)).recommendations
+    assert "policy.kl.init_coef" not in second.patch
+    assert "β from no less than the run had" in second.change
     # where the reward is to be repaired as well, the tighter penalty keeps its place
     broken = [row | {"objective/reward": None} for row in over]
     first, second = diagnose(Evidence(history=broken)).recommendations

@@ -252,18 +252,27 @@ def longer_chosen(taste: float) -> float:
     return float((1 / (1 + np.exp(-logit))).mean())
 
 
+LATE = 24.5 / 29
+"""Where the last ten of 30 iterations are on average, from 0 to 1."""
+
+
 def hidden(per_token: float, iterations: int = 30) -> bool:
-    """Whether log KL per token, which grows by log ``per_token``, shows less than half of the rise of log KL."""
+    """Whether log KL per token, which grows by log ``per_token``, shows less than half of the rise of log KL.
+
+    Both over the second half of the run, the last third of it against its first iteration.
+    """
     if per_token == 1:  # then it is proportional to KL per response
         return False
     time = np.linspace(0, 1, iterations)[iterations // 2 :]
-    rise = np.polyfit(time, 1.5 * np.log(np.minimum(time / 0.75, 1)), 1)[0] * np.ptp(time)
-    return bool(np.log(per_token) * 2 * np.ptp(time) < rise / 2)
+    late = time[-len(time) // 3 :]
+    rise = 1.5 * (np.log(np.minimum(late / 0.75, 1)).mean() - np.log(time[0] / 0.75))
+    return bool(np.log(per_token) * 2 * (late.mean() - time[0]) < rise / 2)
 
 
 def truth(causes: Causes) -> dict[str, bool]:
     """Which hypotheses hold in a run of these causes, by the thresholds that docs/reference/hypotheses.md states.
 
+    The signal falls by signal^time, so what the last third has of it is signal^LATE.
     A2: reward and length correlate with p·8/√((p·8)² + p_c²/2 + 1). A3: 10% of N(33 + longer, 8) exceed the 95%
     quantile of N(33, 10).
     """
@@ -278,7 +287,7 @@ def truth(causes: Causes) -> dict[str, bool]:
         "A5": causes.courtesy_price * causes.courtesies / gain > 0.2,
         "B1": causes.stopping < 0 and causes.hazard < 0,
         "B2": drift and causes.step / causes.kl < 0.1,
-        "B3": causes.signal < 0.7,
+        "B3": causes.signal**LATE < 0.7,
         "C1": drift and causes.beta * causes.kl / gain < 0.25,
         "C2": drift and (causes.penalty_share < 0.1 or hidden(causes.per_token)),
         "C3": drift and causes.top_share > 0.5,
