@@ -45,7 +45,7 @@ def json_records(path: Path, text: TextIO, notes: list[str]) -> Iterator[Record]
         else:
             yield from _values(path, JsonStream(head, text), notes)
     except JsonError as error:
-        raise DataError(f"{path}, {error}; wanted JSON lines or one array of objects") from error
+        raise DataError(f"{path}: {error}; wanted JSON lines or one array of objects") from error
 
 
 def _first_lines(head: str, text: TextIO) -> list[str]:

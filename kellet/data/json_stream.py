@@ -20,7 +20,7 @@ class JsonError(ValueError):
 
     def __init__(self, line: int, why: str, noticed: int | None = None) -> None:
         noticed = line if noticed is None else noticed
-        super().__init__(f"line {line}: not valid JSON: {why}" + (f" on line {noticed}" if noticed > line else ""))
+        super().__init__(f"line {line} is not valid JSON: {why}" + (f" on line {noticed}" if noticed > line else ""))
 
 
 def why_not(error: Exception) -> str:

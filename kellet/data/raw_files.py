@@ -31,20 +31,21 @@ def suffix_of(name: str) -> str:
 
 
 def read_chunks(
-    path: Path, rows: int, notes: list[str] | None = None, short_rows: bool = False
+    path: Path, rows: int, notes: list[str] | None = None, short_rows: bool = False, suffix: str = ""
 ) -> Generator[tuple[list[Record], float], None, None]:
     """Yield up to ``rows`` rows at a time, and the share of the file's bytes read so far; holds no more in memory.
 
     Only a JSON object that wraps its rows is held as a whole. ``notes`` gets, while it is read, a sentence for whatever
     is not usual about the file, such as semicolons between columns. ``short_rows``: a CSV row with fewer fields than
-    the header gets empty ones at its end. Raises DataError, with what was got and what to do, when the file does not
-    exist, is a folder, is empty, is of an unknown kind, is a broken gzip, JSON, CSV or Parquet file, is not UTF-8 (or
-    UTF-16 with a byte order mark), names a column twice, or has no rows; a fault inside the file is raised when reading
-    reaches it.
+    the header gets empty ones at its end. ``suffix``: one of SUFFIXES, as which a file with another name is read.
+
+    Raises DataError, with what was got and what to do, when the file does not exist, is a folder, is empty, is of an
+    unknown kind, is a broken gzip, JSON, CSV or Parquet file, is not UTF-8 (or UTF-16 with a byte order mark), names a
+    column twice, or has no rows; a fault inside the file is raised when reading reaches it.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a file ({', '.join(SUFFIXES)})")
-    if not suffix_of(path.name):
+    if not (suffix := suffix_of(path.name) or suffix):
         raise DataError(f"{path}: unknown kind of file; give one of {', '.join(SUFFIXES)}")
     try:
         file = path.open("rb")
@@ -52,7 +53,7 @@ def read_chunks(
         raise DataError(f"{path} does not exist; check the file's name") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
-    with file, closing(_records(path, file, [] if notes is None else notes, short_rows)) as records:
+    with file, closing(_records(path, file, suffix, [] if notes is None else notes, short_rows)) as records:
         size = os.fstat(file.fileno()).st_size
         any_rows = False
         while chunk := list(islice(records, rows)):
@@ -62,18 +63,21 @@ def read_chunks(
             raise DataError(f"{path} has 0 rows; wanted at least one")
 
 
-def read_records(path: Path, notes: list[str] | None = None, short_rows: bool = False) -> Iterator[Record]:
+def read_records(
+    path: Path, notes: list[str] | None = None, short_rows: bool = False, suffix: str = ""
+) -> Iterator[Record]:
     """Every row of ``path``, one after the other; as :func:`read_chunks`."""
-    with closing(read_chunks(path, 10_000, notes, short_rows)) as chunks:
+    with closing(read_chunks(path, 10_000, notes, short_rows, suffix)) as chunks:
         for records, _ in chunks:
             yield from records
 
 
-def _records(path: Path, file: BinaryIO, notes: list[str], short_rows: bool) -> Generator[Record, None, None]:
+def _records(
+    path: Path, file: BinaryIO, suffix: str, notes: list[str], short_rows: bool
+) -> Generator[Record, None, None]:
     packed, head = first_bytes(path)
     if not head:
         raise DataError(f"{path} is empty; wanted rows")
-    suffix = suffix_of(path.name)
     if packed.startswith(PARQUET) or suffix in (".parquet", ".pq"):
         yield from _parquet(path, file)
         return

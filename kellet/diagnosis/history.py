@@ -23,10 +23,11 @@ def read_history(path: Path, gaps: bool = False) -> list[dict[str, float | None]
         raise DataError(f"{path} is a CSV; wanted JSON lines: kellet import-logs makes them of a trainer's log")
     rows: list[dict[str, float | None]] = []
     last: float | None = None
-    for record in read_records(path):
+    for record in read_records(path, suffix=".jsonl"):
         where = f"{path}: line {record.line}"
         if record.values is None:
-            raise DataError(f"{where}: {record.reason}; each row is an object of metrics")
+            why = record.reason.replace("not valid JSON", " is not JSON", 1)
+            raise DataError(f"{where}{why if why != record.reason else f': {why}'}; wanted an object of metrics")
         row = _row(record.values, where, gaps)
         step = row.get("iteration")
         if last is not None and step is not None and step <= last:

@@ -138,7 +138,7 @@ def _read_sheet(file: Path) -> pd.DataFrame:
     Spreadsheet programs write semicolons where a comma is the decimal sign, and leave out empty cells at a row's end.
     """
     names, lines, rows = list[str](), list[int](), list[dict[str, str]]()
-    for record in read_records(file, short_rows=True):
+    for record in read_records(file, short_rows=True, suffix=".csv"):
         if record.values is None:
             raise DataError(f"{file}: line {record.line}: {record.reason}; save the sheet again as CSV")
         row = {name: "" if value is None else str(value) for name, value in record.values.items()}

@@ -189,12 +189,12 @@ def test_a_broken_row_is_a_record_with_line_and_reason(tmp_path: Path, data: str
 
 
 BROKEN = {
-    "truncated array": ("x.json", json.dumps(ROWS, indent=1)[:-20], "line 7: not valid JSON"),
-    "comma before the end": ("x.json", '[{"a": 1},\n]', "line 2: not valid JSON: a comma before the end"),
-    "no comma": ("x.json", '[{"a": 1}\n{"a": 2}]', "line 2: not valid JSON: wanted ',', found '{'"),
-    "arrays": ("x.jsonl", '[{"a": 1}]\n[{"a": 2}]\n', "line 2: not valid JSON: more follows the end of the array"),
-    "commas": ("x.jsonl", '{"a": 1},\n{"a": 2},\n{"a": 3}\n', "line 1: not valid JSON: a comma after an object"),
-    "one broken object": ("x.json", '{"a": 1,\n"b": }', "line 1: not valid JSON: Expecting value on line 2"),
+    "truncated array": ("x.json", json.dumps(ROWS, indent=1)[:-20], "line 7 is not valid JSON"),
+    "comma before the end": ("x.json", '[{"a": 1},\n]', "line 2 is not valid JSON: a comma before the end"),
+    "no comma": ("x.json", '[{"a": 1}\n{"a": 2}]', "line 2 is not valid JSON: wanted ',', found '{'"),
+    "arrays": ("x.jsonl", '[{"a": 1}]\n[{"a": 2}]\n', "line 2 is not valid JSON: more follows the end of the array"),
+    "commas": ("x.jsonl", '{"a": 1},\n{"a": 2},\n{"a": 3}\n', "line 1 is not valid JSON: a comma after an object"),
+    "one broken object": ("x.json", '{"a": 1,\n"b": }', "line 1 is not valid JSON: Expecting value on line 2"),
     "an empty array": ("x.json", " []", "has 0 rows"),
     "an empty list": ("x.json", '{"data": []}', "has 0 rows"),
     "a mark alone": ("x.json", b"\xef\xbb\xbf", "has 0 rows"),

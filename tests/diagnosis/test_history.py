@@ -16,7 +16,8 @@ def write(path: Path, *lines: str) -> Path:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (('{"iteration": 1', "x"), "line 1: not valid JSON"),
+        (('{"iteration": 1', "x"), "line 1 is not valid JSON"),
+        (('{"iteration": 1}', "x"), "line 2 is not JSON"),
         (('{"iteration": 1}', "[1]"), "line 2: a JSON list, wanted an object"),
         (('{"iteration": 1, "iteration": 2}',), "line 1: key 'iteration' appears twice"),
         (('{"iteration": 1, "objective/kl": NaN}',), "line 1, key 'objective/kl': nan is not finite"),
@@ -40,5 +41,6 @@ def test_a_line_ends_at_a_line_feed_only_and_a_csv_is_no_history(tmp_path):
     """U+2028, U+0085 and a vertical tab are letters of a JSON text; str.splitlines() cuts there."""
     path = write(tmp_path / "history.jsonl", '{"iteration": 1, "note": "a\u2028b\x85c"}', '{"iteration": 2}')
     assert read_history(path) == [{"iteration": 1.0}, {"iteration": 2.0}]
+    assert read_history(path.rename(tmp_path / "metrics.log")) == [{"iteration": 1.0}, {"iteration": 2.0}]
     with pytest.raises(DataError, match="wanted JSON lines: kellet import-logs"):
         read_history(write(tmp_path / "history.csv", "iteration,objective/kl", "1,2.0"))

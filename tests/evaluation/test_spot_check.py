@@ -115,8 +115,8 @@ def test_a_sheet_loses_nothing_on_its_way_through_a_spreadsheet_program(tmp_path
     """
     text = 'item;prompt;better;comment\r\ni1;"a;\tb\u2028c\x85d";a\r\n;;;\r\ni2;x, y;b;"more\r\nhere"\r\n'
     (tmp_path / "semicolons.csv").write_bytes(text.encode("utf-8-sig"))
-    (tmp_path / "unicode.tsv").write_bytes(text.replace("\t", " ").replace(";", "\t").encode("utf-16"))
-    verdicts = spot_check.read_verdicts([tmp_path / "semicolons.csv", tmp_path / "unicode.tsv"], KEY)
+    (tmp_path / "unicode.txt").write_bytes(text.replace("\t", " ").replace(";", "\t").encode("utf-16"))
+    verdicts = spot_check.read_verdicts([tmp_path / "semicolons.csv", tmp_path / "unicode.txt"], KEY)
     assert verdicts[["reviewer", "item", "candidate"]].to_numpy().tolist() == [
         *(["semicolons", "i1", 1.0], ["semicolons", "i2", 1.0]),
         *(["unicode", "i1", 1.0], ["unicode", "i2", 1.0]),
