@@ -124,6 +124,7 @@ def test_a_chart_of_several_runs_is_refused_until_one_is_chosen(tmp_path):
     with pytest.raises(DataError, match=r"no run 'x'; it holds 'a - b', 'c'"):
         open_log(path, "x")
     assert open_log(path, "c").rows[0] == {"Step": 1.0, "train/reward": 0.5}
+    assert open_log(path, "a - b").rows[0] == {"Step": 1.0, "train/reward": 0.1}
 
 
 def test_a_file_with_a_column_of_runs_is_refused_until_one_is_chosen(tmp_path):
