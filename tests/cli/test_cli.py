@@ -191,10 +191,10 @@ def test_validate_explains_a_foreign_file_without_params(tmp_path: Path, monkeyp
     assert result.exit_code == 2
     assert "FAIL expect_table_row_count_to_be_between: wanted at least 200 pairs" in result.stdout
     assert "rejected is empty (first: good.jsonl line 41)" in result.stderr
-    Path("bad.csv").write_text("prompt;chosen;rejected\n1;2;3\n")
+    Path("bad.csv").write_text("question;good;bad\n1;2;3\n")
     result = kellet("validate", "bad.csv", "--json")
     assert result.exit_code == 2
-    assert "found prompt;chosen;rejected" in json.loads(result.stdout)["error"]
+    assert "found bad, good, question" in json.loads(result.stdout)["error"]
 
 
 def evaluation(path: Path, gain: float) -> Path:
