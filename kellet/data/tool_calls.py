@@ -78,11 +78,18 @@ def parse(text: str) -> Any:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """The value as JSON gives it back."""
+    """The value as JSON gives it back, without names whose value is null."""
     try:
-        return json.loads(json.dumps(value, ensure_ascii=False))
+        return _filled(json.loads(json.dumps(value, ensure_ascii=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{where} holds what JSON cannot: {error}") from error
+
+
+def _filled(value: Any) -> Any:
+    """Parquet gives each call the arguments of all others too, as null; TRL's ``remove_none_values`` takes them out."""
+    if isinstance(value, dict):
+        return {key: _filled(inner) for key, inner in value.items() if inner is not None}
+    return [_filled(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _named(tool: Mapping[str, Any]) -> bool:

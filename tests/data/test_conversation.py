@@ -2,8 +2,11 @@
 
 import json
 import random
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +38,7 @@ values = st.recursive(
 calls = st.builds(
     lambda name, arguments: {"type": "function", "function": {"name": name, "arguments": arguments}},
     contents.filter(bool),
-    st.dictionaries(contents, values, max_size=2),
+    st.dictionaries(contents, values.filter(lambda value: value is not None), max_size=2),
 )
 plain = st.builds(
     lambda role, content: {"role": role, "content": content}, st.sampled_from(["system", "user", "assistant"]), contents
@@ -103,6 +106,23 @@ def test_every_naming_of_roles_and_fields_gives_the_same_messages(
 )
 def test_a_call_of_a_tool_is_the_same_call_however_it_is_written(message: dict[str, Any]) -> None:
     assert as_messages([USER, message]) == [USER, CALLING]
+
+
+def test_what_parquet_fills_in_is_no_argument(tmp_path: Path) -> None:
+    """Of a list of calls with other arguments each, Parquet makes calls that have all of them."""
+    other = {
+        "type": "function",
+        "function": {"name": "refund", "arguments": {"order": {"number": "A1"}, "parts": [None]}},
+    }
+    rows = [{"prompt": [USER, CALLING]}, {"prompt": [USER, CALLING | {"tool_calls": [other]}]}]
+    pd.DataFrame(rows).to_parquet(tmp_path / "x.parquet")
+    read = pq.read_table(tmp_path / "x.parquet").to_pylist()
+    assert read[0]["prompt"][1]["tool_calls"][0]["function"]["arguments"]["order"] is None
+    assert [as_messages(row["prompt"]) for row in read] == [row["prompt"] for row in rows]
+    schema = TRACK["function"] | {"parameters": {"type": "object", "required": None}}
+    assert as_tools([schema]) == [
+        {"type": "function", "function": TRACK["function"] | {"parameters": {"type": "object"}}}
+    ]
 
 
 def test_content_in_parts_is_joined() -> None:
