@@ -62,7 +62,7 @@ def diagnose(
 
 
 @click.command(epilog="Example: kellet import-logs trainer_state.json --out runs/theirs")
-@click.argument("log", type=FILE, required=False)
+@click.argument("log", type=FILE, nargs=-1)
 @with_params(optional=True)
 @click.option(
     "--trainer",
@@ -88,7 +88,7 @@ def diagnose(
 @path_option("--out", "RUN, which is runs/NAME; gets history.jsonl and evaluation.parquet")
 def import_logs(
     config: "Config",
-    log: Path | None,
+    log: tuple[Path, ...],
     trainer: str | None,
     kl_estimator: Any,
     mapped: tuple[str, ...],
@@ -100,11 +100,11 @@ def import_logs(
 ) -> None:
     """Translate a LOG of TRL, OpenRLHF or verl, and answers, for `kellet diagnose` and `kellet gate`.
 
-    LOG is JSON lines, CSV, trainer_state.json, Parquet, TensorBoard event files, a .wandb file or printed text. Says
-    which hypotheses it lets `kellet diagnose` judge, what to log to judge the rest, and what each metric was taken for.
-    Nothing is written before all is read and checked.
+    LOG is JSON lines, CSV, trainer_state.json, Parquet, TensorBoard event files, a .wandb file or printed text; several
+    are of one run, such as W&B's chart of each metric. Says which hypotheses it lets `kellet diagnose` judge, what to
+    log to judge the rest, and what each metric was taken for. Nothing is written before all is read and checked.
     """
-    if log is None and candidate is None:
+    if not log and candidate is None:
         raise InputError("nothing to import; give a LOG, or --candidate and --reference")
     if (candidate is None) != (reference is None):
         raise InputError("--candidate and --reference belong together: answers are compared")

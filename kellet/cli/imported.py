@@ -33,7 +33,7 @@ class Foreign:
     def read(
         cls,
         config: "Config",
-        log: Path | None,
+        logs: Sequence[Path],
         trainer: str | None,
         estimator: Any,
         mapped: Sequence[str],
@@ -45,14 +45,14 @@ class Foreign:
         from kellet.diagnosis import diagnose as stage
         from kellet.diagnosis.evidence import Evidence
         from kellet.diagnosis.import_logs import import_history
-        from kellet.diagnosis.log_files import open_log
+        from kellet.diagnosis.log_files import open_logs
         from kellet.evaluation.samples import join_samples
 
-        of_log, of_answers = _pairs(mapped, answers=candidate is not None, log=log is not None)
+        of_log, of_answers = _pairs(mapped, answers=candidate is not None, log=bool(logs))
         notes: list[str] = []
         imported = answers = None
-        if log is not None:
-            found = open_log(log, run_name)
+        if logs:
+            found = open_logs(logs, run_name)
             imported = import_history(found.rows, trainer, estimator, of_log)
             imported = replace(imported, notes=(*imported.notes, *found.notes))
             notes += imported.notes

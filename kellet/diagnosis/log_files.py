@@ -6,6 +6,7 @@ event_files.py; any other text by log_lines.py, as printed lines. Each may be pa
 """
 
 import gzip
+import io
 import json
 import re
 import zlib
@@ -17,6 +18,7 @@ from typing import Any
 from kellet.data.raw_files import Record, read_records, suffix_of
 from kellet.diagnosis.event_files import WANDB_HEADER, is_event_file, read_events, read_wandb
 from kellet.diagnosis.log_lines import number, read_lines
+from kellet.diagnosis.log_order import CLOCKS, STEPS
 from kellet.errors import DataError
 
 WANTED = (
@@ -63,6 +65,26 @@ def open_log(path: Path, run_name: str | None = None) -> Log:
     return Log(rows, (*notes, *more, *beside))
 
 
+def open_logs(paths: Sequence[Path], run_name: str | None = None) -> Log:
+    """Read several logs of one run, such as a chart for each metric or the parts of a resumed run, as one.
+
+    Raises DataError as :func:`open_log`, and when they do not count steps by the same name.
+    """
+    logs = [open_log(path, run_name) for path in paths]
+    names = [{key.removeprefix("train/") for row in log.rows for key in row} & {*STEPS, *CLOCKS} for log in logs]
+    if len(logs) > 1 and not set.intersection(*names):
+        shown = "; ".join(
+            f"{path}: {', '.join(sorted(found)) or 'none'}" for path, found in zip(paths, names, strict=True)
+        )
+        raise DataError(f"the logs count no steps by the same name ({shown}); give one log, or rename a column")
+    notes = [
+        note if len(logs) == 1 else f"{path}: {note}"
+        for path, log in zip(paths, logs, strict=True)
+        for note in log.notes
+    ]
+    return Log([row for log in logs for row in log.rows], tuple(notes))
+
+
 def _content(path: Path) -> bytes:
     """The bytes of a file, unpacked if they are packed with gzip."""
     try:
@@ -86,6 +108,8 @@ def _rows(path: Path, data: bytes) -> tuple[list[Row], list[str]]:
         rows = _columns([*_records(path, notes)])
         notes = [note for note in notes if not note.startswith("the rows are the list 'log_history'")]
         return _numbers(rows, notes) if suffix in (".csv", ".tsv") else rows, notes
+    if data.startswith(b"PAR1"):
+        return _parquet(path, data), notes
     utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\0" in data[:4096] and not utf_16:
         raise DataError(f"{path} is a binary file of an unknown kind; {WANTED}")
@@ -106,6 +130,17 @@ def _array(text: str) -> list[Row]:
     except (ValueError, RecursionError):
         return []
     return whole if all(isinstance(row, dict) for row in whole) else []
+
+
+def _parquet(path: Path, data: bytes) -> list[Row]:
+    """Rows of a Parquet file under a name that does not say so, such as one that was packed with gzip."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return list(pq.read_table(io.BytesIO(data)).to_pylist())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{path} is not a sound Parquet file: {error}; write it again") from error
 
 
 def _records(path: Path, notes: list[str]) -> Iterator[Row]:

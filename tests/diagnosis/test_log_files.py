@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kellet.diagnosis.import_logs import import_history
-from kellet.diagnosis.log_files import open_log
+from kellet.diagnosis.log_files import open_log, open_logs
 from kellet.diagnosis.log_lines import read_lines
 from kellet.errors import DataError, InputError
 from tests.helpers.foreign_logs import GRPO_ROW, OPENRLHF_ROW, PPO_ROW, VERL_ROW
@@ -327,3 +327,31 @@ def test_of_a_metric_twice_in_one_line_neither_is_taken(tmp_path, line):
     rows, notes = read_lines(f"{line}\n{{'kl': 0.5}}\n")
     assert rows == [{"kl": 0.5}]
     assert notes[0] == "1 lines went unread, of which the first has 'kl' twice, as 0.1 and 0.9"
+
+
+def test_a_chart_for_each_metric_is_one_log(tmp_path):
+    """W&B exports a chart at a time; its step says which values belong together."""
+    rows = [{"step": step, **GRPO_ROW, "kl": step / 8} for step in range(1, 6)]
+    paths = [tmp_path / f"{place}.csv" for place in range(3)]
+    for path, name in zip(paths, ("kl", "reward", "completions/mean_length"), strict=True):
+        chart(path, [{"step": row["step"], name: row[name]} for row in rows])
+    for order in (paths, paths[::-1]):
+        read = import_history(open_logs(order).rows, None, None).rows
+        assert [row["objective/kl_k3"] for row in read] == [step / 8 * 150.0 for step in range(1, 6)]
+        assert {row["objective/reward"] for row in read} == {0.5}
+    (tmp_path / "other.jsonl").write_text('{"n": 1, "kl": 0.5}\n')
+    with pytest.raises(DataError, match=r"no steps by the same name \(.*0.csv: Step; .*other.jsonl: none\)"):
+        open_logs([paths[0], tmp_path / "other.jsonl"])
+
+
+def test_the_parts_of_a_resumed_run_are_one_log(tmp_path):
+    verl_console(tmp_path / "a.log", [{"step": step, **VERL_ROW} for step in (1, 2, 3)])
+    verl_console(tmp_path / "b.log", [{"step": step, **VERL_ROW, "critic/score/mean": 0.5} for step in (3, 4)])
+    rows = import_history(open_logs([tmp_path / "a.log", tmp_path / "b.log"]).rows, None, None).rows
+    assert [row["objective/reward"] for row in rows] == [0.8, 0.8, 0.5, 0.5]
+
+
+def test_a_packed_parquet_file(tmp_path):
+    KINDS["log.parquet"](tmp_path / "log.parquet", [{"step": 1, **VERL_ROW}])
+    (tmp_path / "log.parquet.gz").write_bytes(gzip.compress((tmp_path / "log.parquet").read_bytes()))
+    assert history_of(tmp_path / "log.parquet.gz") == history_of(tmp_path / "log.parquet")
