@@ -1,7 +1,6 @@
 """Lengths of answers: one unit for all that are compared, and tokens rather than characters, as far as texts tell."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,36 +15,37 @@ ENOUGH = 5
 """Rows with different lengths that are needed to tell a unit."""
 
 
-def lengths_of(files: Sequence[tuple[Path, pd.DataFrame, bool]]) -> list[str]:
-    """Fill ``length_tokens`` of both tables and say what was done; each file: path, rows, whether it says tokens.
+def lengths_of(files: Sequence[tuple[str, pd.DataFrame, bool]]) -> list[str]:
+    """Fill ``length_tokens`` of both tables and say what was done; each file: its name, rows, whether it says tokens.
 
     Where one file has no lengths, words are counted in both: only one unit can be compared. Raises DataError for
     lengths in characters under a name that does not say tokens, and for two files in different units.
     """
-    absent = [path for path, rows, _ in files if LENGTH not in rows]
+    absent = [name for name, rows, _ in files if LENGTH not in rows]
     if absent:
         for _, rows, _ in files:
             rows[LENGTH] = [float(word_count(text)) for text in rows["response"]]
-        which = " and ".join(path.name for path in absent)
-        verb, in_both = ("has", " in both, for lengths have to be in one unit") if len(absent) == 1 else ("have", "")
-        return [f"{which} {verb} no length column: words are counted, not tokens{in_both}"]
+        if len(absent) == 1:
+            why = "because lengths have to be in one unit"
+            return [f"{absent[0]} has no length column: words are counted in both files, not tokens, {why}"]
+        return [f"{' and '.join(absent)} have no length column: words are counted, not tokens"]
     notes, units = [], []
-    for path, rows, stated in files:
+    for name, rows, stated in files:
         unit = unit_of(rows)
         if unit in ("characters", "bytes") and not stated:
-            raise DataError(f"{path}: the lengths are the number of {unit} of each response; {_ADVICE}")
+            raise DataError(f"{name}: the lengths are the number of {unit} of each response; {_ADVICE}")
         if unit == "impossible" and not stated:
             raise DataError(
-                f"{path}: most lengths are more than the bytes of their response, or fewer than a third of its words; "
+                f"{name}: most lengths are more than the bytes of their response, or fewer than a third of its words; "
                 f"do they count the prompt or padding, or something else? {_ADVICE}"
             )
         if unit in ("characters", "bytes", "words"):
-            notes.append(f"{path.name}: the lengths are the number of {unit} of each response")
+            notes.append(f"{name}: the lengths are the number of {unit} of each response")
         if unit == "impossible":
-            notes.append(f"{path.name}: most lengths cannot be numbers of tokens of their responses")
+            notes.append(f"{name}: most lengths cannot be numbers of tokens of their responses")
         units.append("" if unit == "impossible" else unit)
     if units[0] != units[1] and all(units) and not all(stated for _, _, stated in files):
-        named = " and ".join(f"{path.name} in {unit}" for (path, _, _), unit in zip(files, units, strict=True))
+        named = " and ".join(f"{name} in {unit}" for (name, _, _), unit in zip(files, units, strict=True))
         raise DataError(f"the lengths are in different units: {named}; {_ADVICE}")
     return notes
 
@@ -82,10 +82,10 @@ def unit_of(rows: pd.DataFrame) -> str:
         "characters": np.array([len(text) for text in texts], float),
         "bytes": np.array([len(text.encode()) for text in texts], float),
     }
+    for unit, count in counts.items():
+        if (lengths == count).all() and len(set(count)) >= ENOUGH:
+            return unit
     if len(set(counts["words"])) < ENOUGH:
         return ""
-    for unit, count in counts.items():
-        if (lengths == count).all():
-            return unit
     wrong = (lengths > counts["bytes"] + SPECIAL) | (3 * lengths < counts["words"])
     return "impossible" if 2 * wrong.sum() > len(lengths) else "tokens"

@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from kellet.data.conversation import answer_of, as_messages, prompt_of
+from kellet.data.tool_calls import parse
 from kellet.evaluation.cells import At, at_row, refuse, texts
 
 _MESSAGE = re.compile(r"\s*\{(?=.*['\"](role|from)['\"]\s*:)", re.DOTALL)
+_WRAPPED = re.compile(r"\s*(\[\s*)?\{\s*['\"](generated_text|content|text|response|completion|message)['\"]\s*:")
 _CONTENT = re.compile(r"['\"](content|value|text)['\"]\s*:")
 
 
@@ -22,6 +24,7 @@ def response_texts(values: "pd.Series[Any]", column: str, at: At = at_row) -> np
     answer may itself be such a text, to somebody who asked for one.
     """
     cells = [_single(_plain(cell)) for cell in values.to_numpy(dtype=object)]
+    _refuse_wrapped(cells, column, at)
     like = [isinstance(cell, str) and _holds_messages(cell) for cell in cells]
     other = [
         isinstance(cell, str) and bool(cell.strip()) and not found for cell, found in zip(cells, like, strict=True)
@@ -31,6 +34,20 @@ def response_texts(values: "pd.Series[Any]", column: str, at: At = at_row) -> np
         refuse(np.array(other, bool), column, values, why, at)
         cells = [[cell] if found else cell for cell, found in zip(cells, like, strict=True)]
     return texts(_converted(cells, column, _answer, at), column, at)
+
+
+def _refuse_wrapped(cells: list[Any], column: str, at: At) -> None:
+    """Refuse a column of which every cell is the JSON of what a pipeline returns, not the answer in it."""
+    given = [cell for cell in cells if not isinstance(cell, str) or cell.strip()]
+    if given and all(isinstance(cell, str) and _WRAPPED.match(cell) and _holds_one_text(cell) for cell in given):
+        why = "every answer is JSON around a text; write the text itself"
+        refuse(np.array([isinstance(cell, str) and bool(cell.strip()) for cell in cells], bool), column, cells, why, at)
+
+
+def _holds_one_text(cell: str) -> bool:
+    value = parse(cell)
+    value = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), str)
 
 
 def prompt_texts(values: "pd.Series[Any]", column: str, at: At = at_row) -> npt.NDArray[np.object_]:

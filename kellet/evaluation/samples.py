@@ -43,7 +43,8 @@ class Samples:
 class _File:
     """One file of samples: its rows in our columns, and where each came from."""
 
-    path: Path
+    name: str
+    """What it is called in notes: its path, where both files have one name."""
     rows: pd.DataFrame
     at: At
     """By the number of the row in the file."""
@@ -61,10 +62,11 @@ def join_samples(candidate: Path, reference: Path, mapped: Mapping[str, str] | N
     column ``sample``. Without lengths in both files words are counted in both. Raises DataError, naming file, line and
     column, when a column is missing or can be told in two ways, a cell is of the wrong kind, or no prompt is in both.
     """
-    files = [_read(path, mapped or {}) for path in (candidate, reference)]
+    named = [path.name if candidate.name != reference.name else str(path) for path in (candidate, reference)]
+    files = [_read(path, name, mapped or {}) for path, name in zip((candidate, reference), named, strict=True)]
     check_mapped(mapped or {}, [entry.name for file in files for entry in file.account])
     notes = [note for file in files for note in file.notes] + lengths_of(
-        [(file.path, file.rows, file.stated) for file in files]
+        [(file.name, file.rows, file.stated) for file in files]
     )
     both = set(files[0].rows["prompt_id"]) & set(files[1].rows["prompt_id"])
     if not both:
@@ -78,6 +80,8 @@ def join_samples(candidate: Path, reference: Path, mapped: Mapping[str, str] | N
     left_out = sum(len(file.rows) for file in files) - len(places)
     if left_out:
         notes.append(f"{left_out:,} answers to prompts of only one side were left out")
+    if sorted(parts[0]["response"]) == sorted(parts[1]["response"]):
+        notes.append("both files hold the same answers; is one of them given twice?")
     table = pd.concat(parts, ignore_index=True)
     rows = checked(table, lambda row, column: places[row][0].at(places[row][1], column))
     return Samples(rows, tuple(notes), tuple(_together(files)))
@@ -91,7 +95,7 @@ def import_samples(
     return samples.table, samples.notes
 
 
-def _read(path: Path, mapped: Mapping[str, str]) -> _File:
+def _read(path: Path, name: str, mapped: Mapping[str, str]) -> _File:
     notes: list[str] = []
     table, lines = read_table(path, notes)
     try:
@@ -106,7 +110,7 @@ def _read(path: Path, mapped: Mapping[str, str]) -> _File:
     shares = {name: float(rows[name].notna().mean()) for name in rows.columns}
     account = [replace(entry, share=shares.get(entry.taken_for)) for entry in account]
     stated = names.get("length_tokens") in mapped.values() or "token" in names.get("length_tokens", "").lower()
-    return _File(path, rows, at, stated, [f"{path.name}: {note}" for note in (*notes, *told, *more)], account)
+    return _File(name, rows, at, stated, [f"{name}: {note}" for note in (*notes, *told, *more)], account)
 
 
 def _converted(given: Mapping[str, "pd.Series[Any]"], at: At) -> tuple[pd.DataFrame, list[str]]:
@@ -169,5 +173,5 @@ def _together(files: list[_File]) -> list[Entry]:
             alike = (entry.name, entry.taken_for, entry.why) in other
             if alike and file is files[1]:
                 continue
-            entries.append(entry if alike else replace(entry, why=f"{entry.why} ({file.path.name})"))
+            entries.append(entry if alike else replace(entry, why=f"{entry.why} ({file.name})"))
     return entries

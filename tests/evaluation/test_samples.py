@@ -147,6 +147,15 @@ def test_two_columns_that_fit_are_refused_unless_they_agree(tmp_path):
     assert (score.taken_for, score.why) == ("", "the same as 'reward' in every row")
 
 
+def test_answers_wrapped_in_json_are_not_judged_as_json(tmp_path):
+    for wrap in (lambda text: [{"generated_text": text}], lambda text: {"text": text}):
+        rows = [{**row, "response": json.dumps(wrap(row["response"]))} for row in some()]
+        with pytest.raises(DataError, match="every answer is JSON around a text"):
+            import_samples(*pair(tmp_path, rows, some()))
+    rows = [{**row, "response": json.dumps({"text": "a", "score": 1})} for row in some()]
+    import_samples(*pair(tmp_path, rows, rows))  # a model that answers in JSON
+
+
 def test_a_map_names_a_column_of_ours_and_one_of_theirs(tmp_path):
     files = pair(tmp_path, some(points=3), some(points=4))
     assert set(import_samples(*files, {"judge_model": "points"})[0]["judge_model"]) == {3.0, 4.0}
@@ -208,19 +217,27 @@ def tokens(text):
 
 
 def test_one_file_without_lengths_has_words_counted_in_both(tmp_path):
-    table, (note,) = import_samples(*pair(tmp_path, varied(), measured(tokens)))
-    assert (
-        note
-        == "c.jsonl has no length column: words are counted, not tokens in both, for lengths have to be in one unit"
-    )
+    table, (note, _) = import_samples(*pair(tmp_path, varied(), measured(tokens)))
+    assert note.startswith("c.jsonl has no length column: words are counted in both files, not tokens")
     for _, rows in table.groupby("system"):
         assert sorted(rows["length_tokens"]) == sorted(map(words, VARIED))
+
+
+def test_files_of_one_name_are_told_by_their_paths(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+    files = write(tmp_path / "new/s.jsonl", some(kl=0.1)), write(tmp_path / "old/s.jsonl", some())
+    samples = join_samples(*files)
+    assert f"{files[0]} and {files[1]} have no length column: words are counted, not tokens" in samples.notes
+    assert "both files hold the same answers; is one of them given twice?" in samples.notes
+    (kl,) = [entry for entry in samples.account if entry.name == "kl"]
+    assert kl.why.endswith(f"({files[0]})")
 
 
 def test_lengths_in_characters_are_no_tokens(tmp_path):
     with pytest.raises(DataError, match=r"r\.jsonl: the lengths are the number of characters"):
         import_samples(*pair(tmp_path, measured(tokens), measured(len)))
-    assert import_samples(*pair(tmp_path, measured(tokens), measured(tokens)))[1] == ()
+    assert "characters" not in str(import_samples(*pair(tmp_path, measured(tokens), measured(tokens)))[1])
     files = pair(tmp_path, measured(len), measured(len))  # a model of characters, whose user says so
     assert "number of characters" in import_samples(*files, {"length_tokens": "length"})[1][0]
 
