@@ -142,7 +142,7 @@ def _left_out(key: str, rows: Sequence[Row], source: Trainer, by_slot: Mapping[s
             return "exactly 0 in all rows: not measured (no reference model, or no penalty)"
         if known.ours == BETA and rival is None:
             return f"{known.why}{span}: the β of another KL than the one that is read"
-        return f"{known.why}{span}: {rival.theirs if rival else 'another'} is read instead"
+        return f"{known.why}{span}: {repr(rival.theirs) if rival else 'another'} is read instead"
     if known is not None:
         return known.why
     if key in (*STEPS, *CLOCKS):

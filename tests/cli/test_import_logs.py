@@ -94,6 +94,15 @@ def test_map_and_run_name_reach_the_log(tmp_path):
     assert "gives objective/reward twice" in twice.output
 
 
+def test_several_logs_are_one(tmp_path):
+    """The parts of a run that was resumed, in their order."""
+    parts = log(tmp_path, steps(8), "a.jsonl"), log(tmp_path, steps(12)[6:], "b.jsonl")
+    done = run(*parts, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert "verl: 12 iterations" in done.output
+    assert "2 rows repeat another of their step" in done.output
+
+
 def test_map_reaches_the_answers(tmp_path):
     sides = [
         log(tmp_path, [{"ask": f"q{n}", "output": "a b", "score": 0.5} for n in range(12)], name)

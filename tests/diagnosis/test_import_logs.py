@@ -132,7 +132,7 @@ def test_of_two_kls_the_one_in_the_reward_is_read_with_its_own_coefficient(rever
     metrics = imported.rows[0]
     assert (metrics["objective/kl_per_token"], metrics["objective/kl_coef"]) == (0.01, 0.05)
     assert metrics["objective/kl_k1"] == pytest.approx(3.0)  # 0.01 · 300 tokens
-    assert "actor/reward_kl_penalty is read instead" in entry(imported, "actor/kl_loss").why
+    assert "'actor/reward_kl_penalty' is read instead" in entry(imported, "actor/kl_loss").why
     assert any("'actor/kl_loss'" in note and "0.004" in note for note in imported.notes)
 
 
