@@ -82,7 +82,7 @@ def _start_weights(size: int) -> Floats:
     """Weights ``(k,)`` of the first k of ``size`` values, never more than a third, in the line's first value."""
     count = max(1, min(max(MIN_EARLY, round(0.3 * size**0.8)), size // 3))
     place = np.arange(count, dtype=np.float64) - (count - 1) / 2
-    weights: Floats = 1 / count + place[0] * place / max(float(place @ place), 1.0)
+    weights: Floats = 1 / count + place[0] * place / (float(place @ place) or 1.0)  # of one value there is no slope
     return weights
 
 

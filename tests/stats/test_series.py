@@ -30,7 +30,8 @@ def test_a_size_is_the_late_level_minus_the_first_of_a_straight_line():
     # from 0 to 29 over 30 iterations: the last ten are 20 to 29, 24.5 on average, and the line begins at 0
     result = change(np.arange(30.0))
     assert (result.value, result.low, result.high) == pytest.approx((24.5, 24.5, 24.5))
-    assert start(np.arange(30.0) + 7) == pytest.approx(7.0)
+    for size in (1, 5, 7, 8, 9, 30, 100):
+        assert start(np.arange(size) + 7.0) == pytest.approx(7.0)
 
 
 @pytest.mark.parametrize("size", [10, 30, 100])
