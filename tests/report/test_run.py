@@ -47,7 +47,7 @@ def test_a_run_reads_the_same_in_both_layouts(run):
 def test_answers_are_read_only_when_asked_for(run):
     file_of(run, "evaluation.parquet").write_text("no parquet")
     assert read_run(run).evaluation is None
-    with pytest.raises(DataError, match=r"evaluation\.parquet: cannot be read"):
+    with pytest.raises(DataError, match=r"evaluation\.parquet is not a sound Parquet file"):
         read_run(run, answers=True)
 
 
