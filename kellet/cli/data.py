@@ -54,6 +54,8 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
     docs = output_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
     summary = stage.prepare(config.data, Path.cwd(), out, docs, lines("prepare", ("rows",)))
     click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
+    for name, columns in summary.get("left_out", {}).items():
+        click.echo(f"{name}: left out {', '.join(map(repr, columns))}; 'kellet validate' says why")
     warn(summary["warnings"])
 
 
@@ -71,7 +73,9 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
 @click.option("--ignore", "ignored", multiple=True, metavar="COLUMN", help="A column that is no part of the pairs.")
 @click.option("--accept", is_flag=True, help="Confirm how the files are read, and keep it in the file of --params.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option("--docs", type=FILE, help="Folder for Great Expectations' Data Docs (needs kellet[train]); none without it.")
+@click.option(
+    "--docs", type=FILE, help="Folder for Great Expectations' Data Docs (needs kellet[train]); none without it."
+)
 def validate(
     config: "Config",
     files: tuple[Path, ...],

@@ -146,12 +146,18 @@ class _Finder:
 
     def _says_who(self, name: str, names: Mapping[str, str]) -> bool:
         words, column = tokens(name), self.seen.columns[name]
-        yes_or_no = bool(column.codes) and set(column.codes) <= {"0", "1", "true", "false"}
-        if not yes_or_no or "answer_a" not in names or "answer_b" not in names:
+        codes = set(column.codes)
+        yes_or_no = bool(codes) and codes <= {"0", "1", "true", "false"}
+        if (
+            not codes
+            or not (yes_or_no or codes <= {"0", "1", "2"})
+            or "answer_a" not in names
+            or "answer_b" not in names
+        ):
             return False
         about = Answers(names["answer_a"], names["answer_b"])
         says = set(words) & YES and not set(words) & NO and any(about.side(word) for word in words)
-        return bool(says) or (bool(set(words) & WHICH) and words[-1] in ("id", "index", "idx"))
+        return (yes_or_no and bool(says)) or (bool(set(words) & WHICH) and words[-1] in ("id", "index", "idx"))
 
     def judged_by(self, names: Mapping[str, str]) -> dict[str, str]:
         """The annotators and states beside the responses of an annotation tool, or the state of the record."""

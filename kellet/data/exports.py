@@ -22,6 +22,7 @@ RESPONSES = ".responses"
 COUNTED = ("submitted", "completed")
 """States of a judgement that counts; the other states of annotation tools are in UNFINISHED."""
 UNFINISHED = ("discarded", "draft", "pending", "skipped")
+SCORE_LISTS = ("rating", "ratings", "score", "scores")
 CONTROLS = {"pairwise": "selected", "choices": "choices", "rating": "rating"}
 """Kinds of Label Studio's results that can say who won, and where their value is."""
 
@@ -29,7 +30,7 @@ CONTROLS = {"pairwise": "selected", "choices": "choices", "rating": "rating"}
 def unfolded(values: dict[str, Any]) -> dict[str, Any]:
     """A row with its nested objects as values of their own, named with a dot; a message becomes a list of one.
 
-    Lists stay as they are, but for two objects with a text each (``summaries.0.text``).
+    Lists stay as they are, but for two objects with a text each (``summaries.0.text``) and two scores (``rating.0``).
     """
     if isinstance(values.get("data"), dict) and isinstance(values.get("annotations"), list):
         values = _label_studio(values)
@@ -37,7 +38,7 @@ def unfolded(values: dict[str, Any]) -> dict[str, Any]:
         values = _prodigy(values)
     if {"winner_model_a", "winner_model_b"} <= values.keys():
         values = _one_hot(values)
-    if not any(isinstance(value, dict) or _two_texts(value) for value in values.values()):
+    if not any(isinstance(value, dict) or _two(name, value) for name, value in values.items()):
         return values
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -46,7 +47,7 @@ def unfolded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(name: str, value: Any) -> dict[str, Any]:
-    if _two_texts(value):
+    if _two(name, value):
         value = {str(number): item for number, item in enumerate(value)}
     if not isinstance(value, dict) or not value or isinstance(value.get("messages"), list):
         return {name: value}
@@ -58,12 +59,13 @@ def _leaves(name: str, value: Any) -> dict[str, Any]:
     return flat
 
 
-def _two_texts(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(item, dict) and isinstance(item.get("text"), str) and "role" not in item for item in value)
-    )
+def _two(name: str, value: Any) -> bool:
+    """Whether a value is a list of two objects with a text each, or of the scores of two answers."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    if name in SCORE_LISTS:
+        return all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+    return all(isinstance(item, dict) and isinstance(item.get("text"), str) and "role" not in item for item in value)
 
 
 def _label_studio(task: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,15 +130,15 @@ def _one_hot(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parsed(value: Any) -> Any:
-    """A list that a CSV file holds as JSON, or as Python writes it; anything else as it is."""
-    if not isinstance(value, str) or not value.startswith("["):
+    """A list or object that a CSV file holds as JSON, or as Python writes it; anything else as it is."""
+    if not isinstance(value, str) or not value.startswith(("[", "{")):
         return value
     for parse in (json.loads, ast.literal_eval):
         try:
             result = parse(value)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        return result if isinstance(result, list) else value
+        return result if isinstance(result, list | dict) else value
     return value
 
 

@@ -206,7 +206,8 @@ def _higher(values: Mapping[str, Any], scores: tuple[str, str]) -> str:
 
 def _columns_like(seen: Survey, answers: Answers, stems: set[tuple[str, ...]]) -> tuple[str, str] | None:
     """Two columns whose names differ as those of the answers do, such as score_A and score_B."""
-    for ends in [answers.endings] if answers.endings else PAIRS:
+    in_lists = [("0", "1")] if stems is SCORES and answers.endings in (None, *PAIRS) else []
+    for ends in [*([answers.endings] if answers.endings else PAIRS), *in_lists]:
         for stem in sorted(stems):
             named = [_ending(seen, stem, end) for end in ends]
             if named[0] and named[1]:

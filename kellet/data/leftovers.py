@@ -29,6 +29,9 @@ DOCUMENTED = {
     "all_preferences_unprocessed": "judgements that the preference sums up",
 }
 """Columns of public data sets that hold text which is no part of the pair."""
+KINDS = {"category", "categories", "type", "task", "topic", "domain", "genre", "subset", "dataset", "split", "tags"}
+FEW = 64
+"""So many values or fewer sort rows into kinds."""
 PARTS = {"images", "image", "video", "videos", "audio", "documents", "tools", "functions", "passages", "files"}
 """Names of what belongs to a prompt whatever it holds."""
 HOW = {
@@ -123,6 +126,8 @@ def _why_left(seen: Survey, form: Form, column: Column) -> str:
         return known
     if RESPONSES in name:
         return "what annotators answered to another question"
+    if words & KINDS and len(column.distinct) <= FEW:
+        return "a kind of row, of a few"
     if words & METADATA or name.startswith("task."):
         return "beside the pair, by its name"
     if not column.prose and column.textual and len(column.distinct) == 1:
@@ -143,7 +148,8 @@ def _ask(seen: Survey, unknown: Sequence[Column]) -> str:
     return (
         f"{seen.path}: {column.name!r} holds text that could belong to the prompt (line {line}: {str(value)[:60]!r})"
         f"{others}; say what it is: --map input={name} (after the prompt), --map history={name} (before it), --map "
-        f"system={name}, or, if it is no part of it, {names} (data.columns, data.ignored)"
+        f"system={name}, --map prompt={name} (in its place), or, if it is no part of it, {names} "
+        "(data.columns, data.ignored)"
     )
 
 

@@ -56,6 +56,18 @@ class Prepared(NamedTuple):
         hint = ". Quarantined: " + "; ".join(quarantined) if self.summary["reasons"] else ""
         self.report.raise_if_failed(hint + (f". Data Docs: {docs / 'index.html'}" if docs is not None else ""))
 
+    def left_out(self) -> dict[str, dict[str, str]]:
+        """Of each file, the columns that are not in the table, each with the reason."""
+        left = {
+            name: {
+                entry.name: entry.why
+                for entry in sorted(form.account, key=lambda entry: entry.name)
+                if not entry.taken_for
+            }
+            for name, form in self.forms.items()
+        }
+        return {name: columns for name, columns in left.items() if columns}
+
     def to_dict(self) -> dict[str, Any]:
         """Whether the rows can be used, the summary and every check, for JSON."""
         return {
@@ -78,6 +90,8 @@ def prepare(data: Data, root: Path, out: Path, docs: Path | None = None, progres
     with atomic_folder(out) as folder:
         prepared = examine(files, data, folder, docs, progress)
         prepared.raise_if_failed(docs)
+        if left_out := prepared.left_out():
+            prepared.summary["left_out"] = left_out
         if data.prompts.train:
             prepared.summary["prompt_files"] = prepare_prompts(data, root, folder)
         write_json(folder / "summary.json", prepared.summary)

@@ -80,6 +80,13 @@ def test_sides_with_different_conversations_have_different_prompts(tmp_path: Pat
     assert rows.loc[0, "prompt"] != rows.loc[0, "rejected_prompt"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_dialogue_with_either_line_end_is_the_same_pair(tmp_path: Path, end: str) -> None:
+    whole = f"{end}{end}Human: Where?{end}{end}Assistant: {{}}"
+    found = read(tmp_path, {"chosen": whole.format("Here."), "rejected": whole.format("No idea.")})
+    assert found == ([["\n\nHuman: Where?\n\nAssistant:", "Here.", "No idea."]], [])
+
+
 def test_a_conversation_is_written_out_as_hh_rlhf_does() -> None:
     prompt = to_prompt([SYSTEM, USER, NO, USER])
     written_out = "Be brief.\n\nHuman: Where is it?\n\nAssistant: No idea.\n\nHuman: Where is it?\n\nAssistant:"

@@ -181,6 +181,37 @@ def test_rows_in_many_small_parts_are_prepared_alike(tmp_path: Path, monkeypatch
         assert numbers[0] == numbers[1]
 
 
+def test_columns_that_are_left_out_are_named_in_the_summary(tmp_path: Path) -> None:
+    rows = [row(n, id=n, source="web") for n in range(40)]
+    write_jsonl(tmp_path / "raw.jsonl", rows)
+    summary = prepare(data(), tmp_path, tmp_path / "out")
+    left = {"id": "numbers, codes or names", "source": "the same text in every row"}
+    assert summary["left_out"] == {"raw.jsonl": left}
+    write_jsonl(tmp_path / "raw.jsonl", [dict(reversed(each.items())) for each in reversed(rows)])
+    prepare(data(), tmp_path, tmp_path / "two")
+    assert content(tmp_path / "out") == content(tmp_path / "two")
+
+
+def test_what_was_told_of_a_file_is_used_when_it_is_prepared(tmp_path: Path) -> None:
+    """Label 1 says that the second answer is better; a passage is no part of the prompt."""
+    rows = [
+        {"prompt": each["prompt"], "answer_a": each["rejected"], "answer_b": each["chosen"], "label": 1}
+        | {"passage": f"This passage is about parcel number {n}."}
+        for n in range(40)
+        for each in [row(n)]
+    ]
+    rows[0] = rows[0] | {"answer_a": row(0)["chosen"], "answer_b": row(0)["rejected"], "label": 0}
+    write_jsonl(tmp_path / "raw.jsonl", rows)
+    with pytest.raises(DataError, match="2 readings"):
+        prepare(data(), tmp_path, tmp_path / "out")
+    told = {"preferred_values": {0: "a", True: "tie", "1": "b"}, "ignored": ("passage",)}
+    prepare(data(**told), tmp_path, tmp_path / "out")
+    table = pd.read_parquet(tmp_path / "out/preferences.parquet")
+    assert set(zip(table["chosen"], table["rejected"], strict=True)) == {
+        (row(n)["chosen"], row(n)["rejected"]) for n in range(40)
+    }
+
+
 def test_a_folder_stands_for_its_preference_files(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     write_jsonl(tmp_path / "raw/b.jsonl", [row(n) for n in range(20)])

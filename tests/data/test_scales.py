@@ -197,3 +197,11 @@ def test_a_winner_whose_name_says_one_answer_and_whose_text_is_the_other_is_refu
     read, refused = read_file(write_jsonl(tmp_path / "x.jsonl", rows))
     assert read["chosen"].tolist() == ["b"]
     assert refused["reason"].tolist() == ["preferred is 'b', which says b, and is also the name or text of a"]
+
+
+def test_scores_in_a_list_are_those_of_the_answers_in_their_order(tmp_path: Path) -> None:
+    first = [n % 3 == 0 for n in range(30)]
+    rating = [[5, 1] if won else [2, 4] for won in first]
+    path = comparisons(tmp_path, "label", [0 if won else 1 for won in first], ratings=rating)
+    rows, _ = read_file(path)
+    assert rows["chosen"].tolist() == [f"{'one' if won else 'two'} {n}" for n, won in enumerate(first)]
