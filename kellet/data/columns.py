@@ -37,8 +37,7 @@ def find_columns(seen: Survey, said: Said) -> Form:
     given = dict(said.columns)
     absent = [f"{ours}={theirs}" for ours, theirs in given.items() if theirs not in seen.columns]
     if absent:
-        found = ", ".join(sorted(seen.columns))
-        raise DataError(f"{seen.path}: mapped {', '.join(absent)}, found the columns {found}")
+        raise DataError(f"{seen.path}: mapped {', '.join(absent)}, found the columns {seen.names()}")
     no_column_twice(seen, given)
     finder = _Finder(seen, said)
     names = {**finder.contract(), **given}
@@ -257,7 +256,7 @@ def _is_pair(finder: _Finder, names: dict[str, str]) -> bool:
     answers = {**finder.answers(names), **names}
     if "answer_a" not in answers or "answer_b" not in answers:
         if all(names_an_answer(code) for code in codes):
-            columns = ", ".join(sorted(finder.seen.columns))
+            columns = finder.seen.names()
             raise DataError(
                 f"{finder.seen.path}: 'chosen' names answers, such as {codes[0]!r}, and no columns hold them; found "
                 f"{columns}; say which do: --map answer_a=COLUMN --map answer_b=COLUMN (data.columns)"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kellet.data.account import Entry
 from kellet.data.answer_names import other
 from kellet.data.judgements import Scale
+from kellet.data.survey import shown
 
 PAIR, COMPARISON = ("chosen", "rejected"), ("answer_a", "answer_b", "preferred")
 OPTIONAL = ("annotator", "created_at", "margin")
@@ -113,4 +114,4 @@ class Form(NamedTuple):
         elif values:
             maps.append(f"--map-values {shlex.quote(','.join(values))}")
         maps += [f"--ignore {shlex.quote(name)}" for name in self.ignored]
-        return " ".join([*maps, *(["--set data.prompt_from=beginning"] if "prompt_from" in told else [])])
+        return shown(" ".join([*maps, *(["--set data.prompt_from=beginning"] if "prompt_from" in told else [])]))

@@ -33,7 +33,7 @@ def no_prompt(
     seen: Survey, names: Mapping[str, str], sides: tuple[str, str], prompt_from: str | None, free: Sequence[str]
 ) -> str:
     """``beginning``, where that is confirmed. Raises DataError when no column and no guess gives the prompt."""
-    columns = ", ".join(sorted(seen.columns))
+    columns = seen.names()
     texts = [name for name in free if name not in names.values() and seen.columns[name].prose]
     if texts:
         ways = " or ".join(f"--map prompt={name}" for name in sorted(texts))

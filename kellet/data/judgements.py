@@ -11,7 +11,7 @@ from kellet.data.annotators import NOBODY, NOT_SUBMITTED
 from kellet.data.answer_names import PAIRS, Answers, tokens, word_side
 from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
 from kellet.data.scales import Reading, readings, suggestion, told_reading
-from kellet.data.survey import Survey, code_of, number_of, read_values
+from kellet.data.survey import Survey, code_of, number_of, read_values, shown
 from kellet.errors import DataError
 
 UNJUDGED, NO_JUDGEMENTS = NOBODY
@@ -52,7 +52,7 @@ class Scale(NamedTuple):
             raise ValueError(f"preferred is {value!r}, which says {found}, and is also the name or text of {named}")
         if side := found or named:
             return side
-        known = ", ".join(self.reading.sides) or "a, b or tie"
+        known = ", ".join(map(shown, list(self.reading.sides)[:8])) or "a, b or tie"
         raise ValueError(f"preferred is {value!r}, wanted {known} (or a column's name; the answer)")
 
     def _named(self, value: Any, row: Mapping[str, Any]) -> str | None:
@@ -239,15 +239,13 @@ def _two_readings(seen: Survey, names: Mapping[str, str], found: Sequence[Readin
     codes = sorted(seen.columns[name].codes.items(), key=lambda item: item[1].line)
     differ = [code for _, code in codes if len({reading.side(code.value) for reading in found}) > 1]
     first = (differ or [codes[0][1]])[0]
-    ways = []
+    ways, code = [], shown(code_of(first.value))
     for reading in found:
         side = reading.side(first.value)
         wins = {"tie": "is a tie"}.get(side or "", f"is won by {names.get(f'answer_{side}', '')!r}")
         says = suggestion(reading, [code for code, _ in codes])
-        ways.append(
-            f"{reading.why}: line {first.line} ({code_of(first.value)}) {wins if side else 'is not read'}; {says}"
-        )
-    values = ", ".join(sorted(code for code, _ in codes[:8])) + (", …" if len(codes) > 8 else "")
+        ways.append(f"{reading.why}: line {first.line} ({code}) {wins if side else 'is not read'}; {says}")
+    values = ", ".join(sorted(shown(code) for code, _ in codes[:8])) + (", …" if len(codes) > 8 else "")
     return (
         f"{seen.path}: {name!r} holds {values}, which has {len(found)} readings. "
         + ". Or ".join(ways)

@@ -56,8 +56,9 @@ def account_of(seen: Survey, form: Form, ignored: Sequence[str], scores: str) ->
         roles.setdefault(theirs, []).append(ours)
     absent = [name for name in ignored if name not in seen.columns and "*" not in name]
     if absent:
-        found = ", ".join(sorted(seen.columns))
-        raise DataError(f"{seen.path}: --ignore (data.ignored) names {', '.join(absent)}, found the columns {found}")
+        raise DataError(
+            f"{seen.path}: --ignore (data.ignored) names {', '.join(absent)}, found the columns {seen.names()}"
+        )
     entries, unknown = [], []
     for name, column in seen.columns.items():
         if name in roles:

@@ -40,7 +40,7 @@ def missing_columns(seen: Survey, names: Mapping[str, str], has_prompt: bool) ->
         lists = [name for name, column in seen.columns.items() if column.kinds["list"] and column.prose]
         hint = f" ({', '.join(map(repr, lists))} holds lists of answers: make pairs of them)" if lists else ""
     return (
-        f"{seen.path}: column {' and '.join(map(repr, missing))} is missing; found {', '.join(sorted(seen.columns))}"
+        f"{seen.path}: column {' and '.join(map(repr, missing))} is missing; found {seen.names()}"
         f"{hint}; wanted prompt, chosen and rejected, or prompt, answer_a, answer_b and preferred: rename the columns, "
         f"or say which is which with --map {missing[0]}=COLUMN (data.columns)"
     )

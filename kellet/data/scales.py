@@ -5,11 +5,12 @@ in one way only is read so; what has two readings is refused with both, until ``
 says which. Readings that a public data set documents are in :data:`DOCUMENTED`.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from kellet.data.answer_names import PAIRS, Answers, other, tokens, word_side
-from kellet.data.survey import Column, code_of, number_of
+from kellet.data.survey import Column, code_of, number_of, shown
 
 YES = {"better", "best", "preferred", "prefer", "prefers", "wins", "win", "won", "winner", "chosen", "favoured"}
 NO = {"not", "worse", "worst", "loses", "loser", "lost", "rejected", "safe", "id", "index", "idx", "score", "rating"}
@@ -182,7 +183,8 @@ def suggestion(reading: Reading, codes: Sequence[str]) -> str:
         middle = f"{reading.middle:g}"
         return f"--map-values '<{middle}={reading.low},>{middle}={other(reading.low)}'"
     sides = {code: reading.side(code) for code in codes}
-    return "--map-values " + ",".join(f"{code}={side}" for code, side in sorted(sides.items()) if side)
+    told = shown(",".join(f"{code}={side}" for code, side in sorted(sides.items()) if side))
+    return f"--map-values {shlex.quote(told)}"
 
 
 def told_reading(given: Mapping[str, str]) -> Reading:

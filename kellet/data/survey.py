@@ -113,6 +113,10 @@ class Survey:
     sample: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """(line, values) of the first rows."""
 
+    def names(self) -> str:
+        """Its columns for a message, in the order of their names."""
+        return ", ".join(map(shown, sorted(self.columns)))
+
     def share(self, name: str) -> float:
         """Share of the rows in which a column has a value."""
         return self.columns[name].filled / max(self.rows, 1)
@@ -201,6 +205,11 @@ def number_of(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if abs(number) < 1e300 else None
+
+
+def shown(text: str) -> str:
+    """A name or value of the file for a message: control characters as escapes."""
+    return text if text.isprintable() else repr(text)[1:-1]
 
 
 def code_of(value: Any) -> str:
