@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kellet.stats.bootstrap import Floats
-from kellet.stats.series import LATE, MIN_PRESENT, Row, ends_early, level
+from kellet.stats.series import LATE, MIN_ITERATIONS, MIN_PRESENT, Row, ends_early, level
 
 NAMES = {
     "objective/reward": "Reward",
@@ -119,9 +119,10 @@ def negative_beyond_noise(values: Floats, about_zero: float, alpha: float) -> bo
     For samples y of π the mean of π_ref(y)/π(y) is at most 1, so log π/π_ref is below -c with a probability of at most
     exp(-c) (Markov), and so is the mean over any number of responses (Jensen).
     """
-    if len(values) < 3:
-        return bool((values < about_zero).any())
-    levels = [level(part, alpha) for part in np.array_split(values, 3)]
+    if not len(values):
+        return False
+    thirds = np.array_split(values, 3) if len(values) >= MIN_ITERATIONS else []
+    levels = [level(part, alpha / 3) for part in thirds]
     steady = any(part.high < 0 and part.value < about_zero for part in levels)
     return steady or float(values.min()) < -math.log(len(values) / CHANCE)
 

@@ -70,6 +70,10 @@ def test_sampling_noise_alone_is_no_fault():
     rng = np.random.default_rng(0)
     made = [faults(run(objective__kl_k1=lambda _: rng.normal(0.02, math.sqrt(0.04 / 64))), 0.05) for _ in range(200)]
     assert sum(bool(found) for found in made) == 0
+    # where it is zero, and every response counts: at most the level of 5%, and none of a history too short to judge
+    rough = [negative_beyond_noise(rng.normal(0.0, 0.3, 30), -0.05, 0.05) for _ in range(400)]
+    assert np.mean(rough) < 0.07
+    assert not any(negative_beyond_noise(rng.normal(0.0, 0.3, 8), -0.05, 0.05) for _ in range(400))
     # each mean k1 of honest samples is below -8 with a probability of less than exp(-8)
     assert not negative_beyond_noise(np.array([*[5.0] * 20, -7.9, *[5.0] * 9]), -0.05, 0.05)
     assert negative_beyond_noise(np.array([*[5.0] * 20, -8.1, *[5.0] * 9]), -0.05, 0.05)
