@@ -273,6 +273,19 @@ def test_tasks_that_were_skipped_in_label_studio_are_set_aside(tmp_path: Path) -
     assert refused["reason"].tolist() == [aside, aside, *["nobody judged it: preferred is empty"] * 2]
 
 
+def test_three_columns_of_one_and_nought_are_one_winner(tmp_path: Path) -> None:
+    """Kaggle's arena: of a row with no 1, or two, nobody knows the winner."""
+    won = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0), (1, 1, 0)]
+    names = ("winner_model_a", "winner_model_b", "winner_tie")
+    rows = [
+        {"prompt": f"p{n}", "response_a": "x", "response_b": "y"} | dict(zip(names, each, strict=True))
+        for n, each in enumerate(won)
+    ]
+    read, refused = read_file(write_jsonl(tmp_path / "x.jsonl", rows))
+    assert read[["chosen", "tie"]].to_numpy().tolist() == [["x", False], ["y", False], ["x", True]]
+    assert refused["line"].tolist() == [4, 5]
+
+
 def test_the_prompt_of_two_conversations_is_what_they_share(tmp_path: Path) -> None:
     """Arena: conversation_a and conversation_b; where earlier turns differ there is no common prompt."""
 
