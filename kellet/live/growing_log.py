@@ -115,7 +115,7 @@ class Rows:
     def _printed(self, lines: list[tuple[int, str]]) -> list[dict[str, Any]]:
         rows, notes = read_lines("\n".join(text for _, text in lines))
         for note in notes:
-            if "hold no metrics" not in note and note not in self._said:
+            if "no metrics" not in note and note not in self._said:
                 self._said.add(note)
                 self.notes.append(note)
         return rows
