@@ -139,7 +139,8 @@ def _message(message: Any, number: int) -> dict[str, Any]:
     kept |= {"tool_calls": calls} if calls else {}
     for key in ("tool_call_id", "name") if role == "tool" else ():
         used.add(key)
-        kept |= {} if absent(fields.get(key)) else {key: _text(fields[key], where)}
+        said = "" if absent(fields.get(key)) else _text(fields[key], where)
+        kept |= {key: said} if said else {}
     _account(fields, used, content, where)
     return kept
 
@@ -148,7 +149,9 @@ def _account(fields: Mapping[str, Any], used: set[str | None], content: str, whe
     """Raise ValueError when a field with a value is neither used nor known to be harmless."""
     rest = {key for key, field in fields.items() if key not in used and key not in IGNORED and not absent(field)}
     said_twice = {key for key in rest & set(CONTENT_KEYS) if fields[key] == content}
-    speakers = {key for key in rest & set(ROLE_KEYS) if _known(fields[key]) in (None, _known(fields.get("role")))}
+    names = {key for key in rest & set(ROLE_KEYS) if isinstance(fields[key], str)}
+    meant = {None, *(_known(fields[key]) for key in ROLE_KEYS if key in used)}
+    speakers = {key for key in names if _known(fields[key]) in meant}
     rest -= said_twice | speakers
     if rest:
         raise ValueError(

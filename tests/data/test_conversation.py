@@ -153,6 +153,7 @@ def test_content_in_parts_is_joined() -> None:
         ({"role": "user", "content": "x", "tool_calls": [CALL]}, "has 'tool_calls' beside its text"),
         ({"role": "user", "content": "x", "text": "y"}, "has 'text' beside its text"),
         ({"role": "user", "from": "gpt", "content": "x"}, "has 'from' beside its text"),
+        ({"role": "user", "author": {"name": "Ann", "says": "y"}, "content": "x"}, "has 'author' beside its text"),
         ({"role": "user", "Role": "system", "content": "x"}, "the field 'role' twice"),
         ({"role": "assistant", "content": "x", "tool_calls": [{"function": {}}]}, "calls a tool without a name"),
         ({"role": "assistant", "content": "x", "tool_calls": "track"}, "tool_calls that are 'track'"),
@@ -229,6 +230,7 @@ def test_harmless_fields_are_named_for_the_account() -> None:
     said = [USER | {"weight": 0.5, "name": "Ann", "id": ""}, RESULT | {"timestamp": 3}]
     assert as_messages(said) == [USER, RESULT]
     assert left_out(said) == {"weight", "name", "timestamp"}
+    assert as_messages([{"from": "human", "sender": "client", "value": USER["content"]}]) == [USER]
     named = [USER | {"author": "Bob", "from": "human"}]
     assert as_messages(named) == [USER]
     assert left_out(named) == {"author", "from"}
