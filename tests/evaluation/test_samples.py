@@ -197,6 +197,13 @@ def test_prompts_may_differ_in_line_ends_and_outer_blanks(tmp_path):
     assert table["prompt_id"].nunique() == 3
 
 
+def test_which_answers_are_paired_does_not_depend_on_their_order(tmp_path):
+    rows = [{"prompt": "q", "response": text, "reward": n} for n, text in enumerate("abcdef")]
+    one = import_samples(*pair(tmp_path, rows, some(1) + rows))[0]
+    other = import_samples(*pair(tmp_path, rows[::-1], rows[3:] + rows[:3]))[0]
+    assert evaluation_hash(one) == evaluation_hash(other)
+
+
 VARIED = ["a", "a b", "a b c d", "a bb ccc dddd eeeee", "one two three four five six seven", "x y z"]
 
 
