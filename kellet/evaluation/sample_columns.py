@@ -99,11 +99,10 @@ def check_mapped(mapped: Mapping[str, str], found: Sequence[str]) -> None:
 
 
 def _missing(ours: str, found: Sequence[str]) -> str:
-    looked = ", ".join(NAMES[ours])
-    return (
-        f"has no {ours}; looked for {looked}; found {', '.join(map(repr, found))}; say which it is with "
-        f"--map {ours}=COLUMN"
-    )
+    """``ours`` is missing: what was looked for, and the column that may be it, as TRL's accuracy_reward."""
+    looked, shown = ", ".join(NAMES[ours]), ", ".join(map(repr, found))
+    like = next((name for name in found if any(alias in _plain(name) for alias in NAMES[ours])), "COLUMN")
+    return f"has no {ours}; looked for {looked}; found {shown}; say which it is with --map {ours}={like}"
 
 
 def _check_steps(table: pd.DataFrame, by_name: Mapping[str, str]) -> None:

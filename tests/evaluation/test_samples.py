@@ -71,6 +71,14 @@ def test_samples_that_do_not_fit_are_refused(tmp_path):
         import_samples(candidate, write(tmp_path / "x.jsonl", [{"prompt": "q1", "response": "a"}]))
 
 
+def test_a_reward_named_after_its_function_is_offered(tmp_path):
+    rows = [{"prompt": "q", "completion": "a", "advantage": 0.1, "format_reward_func": 1.0}]  # as TRL logs completions
+    files = pair(tmp_path, rows, rows)
+    with pytest.raises(DataError, match=r"has no reward; .*--map reward=format_reward_func$"):
+        import_samples(*files)
+    assert set(import_samples(*files, {"reward": "format_reward_func"})[0]["reward"]) == {1.0}
+
+
 def test_answers_keep_their_line_breaks_in_csv(tmp_path):
     answer = "one two\n\nthree four\r\nfive\u2028six"  # 6 words in 4 lines and a separator that is no line's end
     files = pair(
