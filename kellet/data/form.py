@@ -27,6 +27,7 @@ PAIRS_OF_NAMES = (
     ("response_chosen", "response_rejected"),
     ("chosen_answer", "rejected_answer"),
     ("chosen_text", "rejected_text"),
+    ("chosen_messages", "rejected_messages"),  # LLaMA-Factory v1
     ("preferred_response", "dispreferred_response"),
     ("response_j", "response_k"),  # TRL's stack_llama_2 script for lvwerra/stack-exchange-paired: j was preferred
 )

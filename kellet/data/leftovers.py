@@ -20,6 +20,7 @@ DOCUMENTED = {
     "generations": "the answers before they were compared",  # distilabel
     "original_chosen": "the answer before it was compared again",  # distilabel-intel-orca-dpo-pairs
     "original_rejected": "the answer before it was compared again",
+    "raw_completion": "what the judge wrote",  # AlpacaEval
     "generation_prompt": "what a model was asked to write answers",  # distilabel-capybara
     "raw_generation_responses": "answers before they were cut",
     "individual_preference": "judgements that 'overall_preference' sums up",  # HelpSteer3

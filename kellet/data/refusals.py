@@ -32,7 +32,8 @@ def missing_columns(seen: Survey, names: Mapping[str, str], has_prompt: bool) ->
     compared = {"answer_a", "answer_b"} & set(names) or normal(names.get("preferred", "")) == "preferred"
     wanted = COMPARISON if compared else PAIR if has_prompt or "prompt" in names else ("prompt", *PAIR)
     missing = [name for name in wanted if name not in names]
-    if not compared and {"completion", "label"} <= {normal(name) for name in seen.columns}:
+    called = {normal(name) for name in seen.columns}
+    if not compared and "label" in called and called & {"completion", "response", "messages"}:
         hint = (
             " (one completion with a label, as for KTO, is unpaired: no other answer to the same prompt is beside it)"
         )
