@@ -12,6 +12,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -165,7 +166,9 @@ def _printed(line: str) -> dict[str, Any] | None:
 def _literal(text: str) -> Any:
     """The value of a Python literal with ``nan``, ``inf``, ``np.float64(1.0)`` and ``tensor(1.0)`` in it; else None."""
     try:
-        return _value(ast.parse(text, mode="eval").body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the compiler, about text that is no Python
+            return _value(ast.parse(text, mode="eval").body)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 

@@ -293,6 +293,11 @@ def test_an_array_under_a_name_that_does_not_say_so(tmp_path):
     assert history_of(path)[0]["objective/reward"] == 0.8
 
 
+def test_text_that_is_no_python_warns_of_nothing(recwarn):
+    assert read_lines("{'kl': 1or 2}\n")[0] == []
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_braces_in_the_middle_of_a_line_are_no_metrics():
     """An answer that the log shows, for example."""
     assert read_lines("answer: {'reward': 1.0, 'kl': 2.0} is what I would log\n")[0] == []
