@@ -97,12 +97,13 @@ class KelletCallback(TrainerCallback):  # type: ignore[misc]
         try:
             if step:
                 self.monitor.go_on(step)
-            else:
-                self.monitor.begin()
+                return
         except (DataError, OSError) as error:
-            self.monitor.note(
-                f"WARNING: the history begins anew, because that of an earlier training is lost ({error})"
-            )
+            self.monitor.note(f"WARNING: the history cannot be gone on with ({error}); it begins anew")
+        try:
+            self.monitor.begin()
+        except OSError as error:
+            self.monitor.note(f"WARNING: files of an earlier training will be overwritten ({error})")
 
     def _beta(self, args: Any) -> dict[str, float]:
         """β from the trainer's arguments where it is a price in units of the reward, nats per response.

@@ -24,7 +24,10 @@ class LinesFile:
 
     def load(self) -> list[dict[str, Any]]:
         """Read what an earlier process left; a last line that is cut off is dropped. DataError for any other fault."""
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        try:
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.path} is no text ({error}); name another folder") from error
         whole, _, rest = text.rpartition("\n")
         self._lines = [line for line in whole.split("\n") if line]
         self._written = None if rest else len(self._lines)

@@ -11,12 +11,14 @@ as that works again.
 
 import bisect
 import datetime
+import math
 from collections.abc import Callable, Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from kellet.data.account import Entry
-from kellet.errors import InputError
+from kellet.errors import DataError, InputError
 from kellet.live.alarms import CONDITIONS, unwatched
 from kellet.live.bells import Bells
 from kellet.live.course import Course, Step
@@ -56,9 +58,12 @@ class Monitor:
     def go_on(self, until: float | None = None) -> None:
         """Take up the files that are there, as far as step ``until``. DataError when they are something else."""
         self.alarms.load()
-        rows = self.history.load()
-        kept = [row for row in rows if until is None or float(row.get("iteration") or 0) <= until]
-        self._rebuild([Step(float(row["iteration"]), row) for row in kept])
+        rows = [_figures(row) for row in self.history.load()]
+        steps = [Step(row.get("iteration") or math.nan, row) for row in rows]
+        if any(not after.iteration > before.iteration for before, after in pairwise([Step(-math.inf, {}), *steps])):
+            raise DataError(f"{self.history.path} has no iterations that rise; name another folder")
+        kept = [row for row, step in zip(rows, steps, strict=True) if until is None or step.iteration <= until]
+        self._rebuild(steps[: len(kept)])
         if len(kept) < len(rows):
             self.note(f"going on from step {until:g}: {len(rows) - len(kept)} later rows of the history are replaced")
             self.history.replace(list(kept))
@@ -127,13 +132,32 @@ class Monitor:
             joined = step._replace(metrics={**steps[at].metrics, **step.metrics})
             self.course = Course(self.limits.patience, [*steps[:at], joined, *steps[at + 1 :]])
         else:
+            self._replace(at, step)
+        self.history.replace([known.metrics for known in self.course.steps if len(known.metrics) > 1])
+        return True
+
+    def _replace(self, at: int, step: Step) -> None:
+        """Take ``step`` for the row at place ``at`` and all after it; where that is all, files are set aside."""
+        steps = self.course.steps
+        if at == 0 and len(steps) > 1:
+            self.note(
+                f"step {step.iteration:g}, the first, is logged again with other figures: another training begins"
+            )
+            self._begin_again()
+        elif at == len(steps) - 1:
+            self.note(f"step {step.iteration:g} is logged again with other figures, which count")
+        else:
             self.note(
                 f"step {step.iteration:g} is logged again with other figures: the training went back, and "
                 f"{len(steps) - at} rows from there on are replaced"
             )
-            self._rebuild([*steps[:at], step])
-        self.history.replace([known.metrics for known in self.course.steps if len(known.metrics) > 1])
-        return True
+        self._rebuild([*steps[:at], step])
+
+    def _begin_again(self) -> None:
+        try:
+            self.begin()
+        except OSError as error:
+            self.note(f"WARNING: the files of the training before are overwritten ({error})")
 
     def _rebuild(self, steps: list[Step]) -> None:
         """Course and alarms as after ``steps``, without saying again what was said."""
@@ -181,3 +205,9 @@ class Monitor:
             self._trouble = None
             self.note(f"{self.history.path.parent} can be written again; no row is missing")
             self._write()
+
+
+def _figures(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers and nulls of a row of a history."""
+    numbers = {name: value for name, value in row.items() if value is None or type(value) in (int, float)}
+    return {name: None if value is None else float(value) for name, value in numbers.items()}

@@ -75,14 +75,14 @@ class Translator:
         self.rows += 1
         self.seen.update({name: int(value is not None and math.isfinite(value)) for name, value in row.items()})
         self._choose(row)
-        logged_at = next((row[name] for name in STEPS if row.get(name) is not None), None)
+        logged_at = next((row[name] for name in STEPS if _finite(row.get(name)) is not None), None)
         at = float(next(value for value in (iteration, logged_at, self.rows) if value is not None))
         read = {name.theirs for name in self.used.values()}
         metrics = translate(row, replace(self.source, names=tuple(self.used.values()))) if self.used else {}
         broken = tuple(name for name, value in row.items() if _is_broken(name, value, name in read))
         if self.rows == UNRECOGNISED_ROWS:
             self._say_what_is_missing(row)
-        return Step(at, {"iteration": at, **metrics}, broken)
+        return Step(at, {"iteration": at, **{name: _finite(value) for name, value in metrics.items()}}, broken)
 
     def account(self) -> list[Entry]:
         """What each name of the rows was taken for."""
@@ -162,6 +162,10 @@ def numeric(logged: Mapping[str, Any]) -> Figures:
         if plain is None or found is not None:
             figures[name] = found
     return figures
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _is_broken(name: str, value: float | None, is_read: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +81,14 @@ def test_the_verb_says_alarms_and_ends_with_code_3(tmp_path):
     assert "named by stop_on" in done.output
     assert "'actor/ppo_kl'" in done.output  # the account has what was left out
     assert len(read_history(tmp_path / "out" / "history.jsonl")) == 30
+
+
+def test_the_page_shows_what_the_verb_says(tmp_path, monkeypatch):
+    page = (ROOT / "docs/use/live.md").read_text()
+    (shown,) = re.findall(r"^```text\n\$ kellet ([^\n]*)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    write_logs(tmp_path)
+    assert kellet(*shown[0].split()).output.startswith(shown[1])
 
 
 def test_without_stop_on_an_alarm_is_no_failure(tmp_path):

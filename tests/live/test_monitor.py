@@ -1,15 +1,21 @@
 """What a monitor writes and says, row by row."""
 
 import json
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kellet.diagnosis.history import read_history
 from kellet.diagnosis.import_logs import import_history
-from kellet.errors import InputError
+from kellet.diagnosis.trainers import TRAINERS
+from kellet.errors import DataError, InputError
 from kellet.live.limits import Limits, limits_of
+from kellet.live.monitor import Monitor
 from kellet.live.translate import Translator, numeric
 from tests.live.conftest import grpo
 
@@ -99,6 +105,31 @@ def test_the_same_log_twice_changes_nothing_and_says_no_alarm_again(watch):
     assert second.history.path.read_bytes() == before
     assert not [words for words in second.said if "ALARM" in words]
     assert any("still ringing: kl_over_budget" in words for words in second.said)
+
+
+def test_another_training_in_the_same_folder_does_not_overwrite_the_first(watch):
+    first = watch()
+    for step in range(1, 5):
+        first.row(grpo(step, reward=1.0), step)
+    second = watch()
+    second.go_on()
+    for step in range(1, 3):
+        second.row(grpo(step, reward=2.0), step)
+    assert iterations(second) == [1, 2]
+    kept = read_history(second.history.path.with_name("history.1.jsonl"))
+    assert [row["objective/reward"] for row in kept] == [1.0] * 4
+    assert any("another training begins" in words for words in second.said)
+
+
+@pytest.mark.parametrize(
+    "content", ['{"reward": 1.0}\n', '{"iteration": 2}\n{"iteration": 1}\n', '{"iteration": null}\n']
+)
+def test_a_history_without_rising_iterations_is_refused(watch, content):
+    monitor = watch()
+    monitor.history.path.parent.mkdir()
+    monitor.history.path.write_text(content)
+    with pytest.raises(DataError, match="rise"):
+        monitor.go_on()
 
 
 def test_rows_out_of_order_are_sorted(watch):
@@ -240,6 +271,36 @@ def test_a_beta_in_units_of_advantage_is_no_price_of_reward(watch):
 def test_numbers_of_every_kind_are_read():
     logged = {"a": np.float32(0.5), "b": torch.tensor(2.0), "c": "1e-3", "train/d": 3, "e": None}
     assert numeric({**logged, "f": True, "g": "text", "h": [1]}) == {"a": 0.5, "b": 2.0, "c": 1e-3, "d": 3.0, "e": None}
+
+
+FIGURES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.integers(-(10**400), 10**400),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from(["nan", "1e400", "-0.5", "1_000", "0x1"]),
+)
+NAMES = sorted({name.theirs for known in TRAINERS.values() for name in known.names} | {"loss", "step", "episode", "x"})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.dictionaries(st.sampled_from(NAMES), FIGURES, max_size=12), max_size=8), data=st.data())
+def test_no_figure_raises_and_the_order_of_names_changes_nothing(rows, data):
+    turned = [dict(data.draw(st.permutations(list(row.items())))) for row in rows]
+    with tempfile.TemporaryDirectory() as folder:
+        written = []
+        for place, logged in enumerate((rows, turned)):
+            monitor = Monitor(
+                Path(folder) / str(place), Translator("verl"), [].append, ["not_finite"], Limits(patience=3)
+            )
+            for row in logged:
+                monitor.row(row)
+            monitor.close()
+            path = monitor.history.path
+            written.append([{**row} for row in read_history(path)] if path.exists() else [])
+        assert written[0] == written[1]
 
 
 @pytest.mark.parametrize(
