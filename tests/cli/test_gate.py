@@ -102,7 +102,7 @@ def test_the_documented_jobs_are_sound():
     # YAML 1.1 reads the key on as true; GitHub takes it as on.
     assert github[True] == "pull_request"
     assert github["permissions"]["pull-requests"] == "write"
-    assert gitlab["gate"]["artifacts"]["reports"]["junit"] == "gate.xml"
+    assert gitlab["gate"]["artifacts"]["reports"]["junit"] == "kellet.xml"
     assert gitlab["gate"]["artifacts"]["when"] == "always"  # the gate exits with 3, and its report is still wanted
 
 
