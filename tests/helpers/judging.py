@@ -21,6 +21,7 @@ WORK = {
         ("validate", "pairs.jsonl", *SMALL),
         ("validate", "pairs.jsonl", "--json", *SMALL),
         ("import-logs", "trainer_state.json", "--out", "runs/theirs"),
+        ("follow", "verl.jsonl", "--once", "--out", "runs/watched"),
         ("gate-power", "--prompts", "64", "--replicates", "3", "--population", "null"),
         ("diagnose", "judged.csv", "--history", "runs/theirs/history.jsonl", "--out", "runs/run/diagnosis.json"),
         ("spot-check", "export", "judged.csv", "--pairs", "5"),
@@ -31,6 +32,7 @@ WORK = {
     3: [
         ("gate", "judged.csv", "--out", "runs/other/gate.json"),
         ("gate", "runs/run/evaluation.parquet", "--out", "runs/run/gate.json"),
+        ("gate", "judged.csv", "--format", "junit"),
         ("gate", "judged.csv", "--programme", "state.json", "--json"),
     ],
 }
