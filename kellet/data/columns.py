@@ -111,7 +111,7 @@ class _Finder:
         if len({id(group) for _, group in found}) > 1:
             self.one("answer_a", [self.one("answer_a", group[pair[0]]) for pair, group in found])
         if not found:
-            return {}
+            return self._called_by_winner()
         pair, group = found[0]
         if len(found) > 1 or len([word for word in group if word.isdigit() or len(word) == 1]) > 2:
             columns = ", ".join(repr(name) for names in group.values() for name in names)
@@ -122,6 +122,21 @@ class _Finder:
         return {
             f"answer_{side}": self.one(f"answer_{side}", group[word]) for side, word in zip("ab", pair, strict=True)
         }
+
+    def _called_by_winner(self) -> dict[str, str]:
+        """The two columns whose names are the values of the column that says who won; not those that name models."""
+        for name in self.filled(["preferred", *PREFERRED]):
+            named = [
+                column for column in self.free if column.casefold() in self.seen.columns[name].codes and column != name
+            ]
+            named = [column for column in named if tokens(column)[:1] != ("model",) and self._has_words(column)]
+            if len(named) == 2:
+                return dict(zip(("answer_a", "answer_b"), sorted(named), strict=True))
+        return {}
+
+    def _has_words(self, name: str) -> bool:
+        column = self.seen.columns[name]
+        return column.textual and column.words >= 2 * column.counted
 
     def preferred(self, names: Mapping[str, str]) -> dict[str, str]:
         """Who won: by its name, by a name that says what is true, or the responses of an annotation tool."""

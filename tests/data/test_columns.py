@@ -158,6 +158,10 @@ REFUSED: dict[str, tuple[Make, str]] = {
         r"'response_1', 'response_2', 'response_3' are more than two answers",
     ),
     "KTO": (lambda n: {"prompt": asked(n), "completion": "x", "label": True}, "as for KTO, is unpaired"),
+    "KTO as messages": (
+        lambda n: {"messages": [*user(asked(n)), *assistant("x")], "label": True},
+        "as for KTO, is unpaired",
+    ),
     "Nectar": (
         lambda n: {"prompt": asked(n), "answers": [{"answer": prose(n + k), "rank": k} for k in range(3)]},
         r"column 'chosen' and 'rejected' is missing.*'answers' holds lists of answers",

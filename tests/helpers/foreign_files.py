@@ -221,6 +221,9 @@ FORMS: dict[str, Foreign] = {
             **compared("answer_a", "answer_b", "winner", "koala", "gpt")(p),
         }
     ),
+    "answers called by their models": Foreign(
+        lambda p: {"prompt": p.prompt, **answers(p, "gpt", "llama"), "winner": code(p, "gpt", "llama")}
+    ),
     "text of the winner": Foreign(
         lambda p: {"prompt": p.prompt, **answers(p, "response_a", "response_b"), "winner": p.better}
     ),
