@@ -15,7 +15,7 @@ from adapters.git import git_or_empty
 from adapters.mlflow_client import client
 from kellet.config.file import dump_config, flatten
 from kellet.config.run import Config, Tracking
-from kellet.errors import NotPromoted
+from kellet.errors import InputError, NotPromoted
 from kellet.files import content_hash, read_json, value_hash
 
 if TYPE_CHECKING:
@@ -46,12 +46,17 @@ def lineage(config: Config, data: Dataset) -> dict[str, str]:
 
 
 def start_run(config: Config, data: Dataset, origin: Mapping[str, str], name: str) -> str:
-    """Open a retraining's run with parameters, data set and lineage; gives its id."""
+    """Open a retraining's run with parameters, data set and lineage; gives its id. Raises InputError."""
     from mlflow.entities import Dataset as LoggedDataset
     from mlflow.entities import DatasetInput, Param
 
     server = client(config.tracking.uri)
     existing = server.get_experiment_by_name(config.tracking.experiment)
+    if existing and existing.lifecycle_stage == "deleted":
+        raise InputError(
+            f"the experiment {config.tracking.experiment!r} of {config.tracking.uri} was deleted; restore it (mlflow "
+            f"experiments restore --experiment-id {existing.experiment_id}), or name another tracking.experiment"
+        )
     experiment = existing.experiment_id if existing else server.create_experiment(config.tracking.experiment)
     run_id = str(server.create_run(experiment, run_name=name, tags={**origin, "owner": owner.me()}).info.run_id)
     params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(config.model_dump(mode="json")).items()]

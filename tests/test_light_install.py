@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,15 @@ def test_kellet_imports_nothing_that_neither_the_package_nor_an_extra_brings() -
         name.partition(".")[0] for file in (ROOT / "kellet").rglob("*.py") for name in imported(file.read_text())
     } - sys.stdlib_module_names
     assert used == ours
+
+
+def test_every_file_that_is_no_module_comes_with_the_package() -> None:
+    """Templates and tables, which the wheel has by pattern."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["kellet"]
+    beside = {
+        str(file.relative_to(ROOT / "kellet"))
+        for file in (ROOT / "kellet").rglob("*")
+        if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts
+    }
+    assert beside
+    assert [name for name in sorted(beside) if not any(fnmatch(name, pattern) for pattern in patterns)] == []

@@ -8,9 +8,10 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from adapters import candidate, data_history, registered, registry, rivals
+from adapters import candidate, data_history, registered, registry, rivals, tracking
 from adapters.artefacts import Artefact
 from adapters.candidate import JUDGED, LINEAGE
+from adapters.dvc import Dataset
 from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import InputError
@@ -248,3 +249,12 @@ def test_a_model_that_lost_a_folder_is_refused(config, add, tmp_path):
     shutil.rmtree(folder / "b")
     message = refusal(registered.fetch, name, "1", config.tracking.uri)
     assert message == f"{name}/1 has no base any more: 'b' is not among its files; restore them"
+
+
+def test_an_experiment_that_was_deleted_is_refused_with_how_to_restore_it(config, client, experiment, tmp_path):
+    data = Dataset(name="d", folder=tmp_path, hash="h", summary={})
+    client.delete_experiment(experiment)
+    message = refusal(tracking.start_run, config, data, ORIGIN, "retrain")
+    assert f"restore --experiment-id {experiment}" in message
+    client.restore_experiment(experiment)
+    assert tracking.start_run(config, data, ORIGIN, "retrain")
