@@ -185,6 +185,12 @@ def test_figures_that_are_no_numbers_are_null_and_ring(watch):
     ]
 
 
+def test_a_product_beyond_all_numbers_is_null(watch):
+    monitor = watch()
+    monitor.row(grpo(1, kl=1e300, completions__mean_length=1e300), 1)
+    assert read_history(monitor.history.path)[0]["objective/kl_k3"] is None
+
+
 def test_one_step_that_a_loss_scaler_skipped_does_not_ring(watch):
     monitor = watch()
     for step in range(1, 8):
