@@ -2,9 +2,11 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import httpx
 from prefect.artifacts import (
     create_markdown_artifact,
     create_progress_artifact,
@@ -12,6 +14,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from kellet.errors import KelletError
@@ -43,18 +46,23 @@ def logger() -> logging.Logger | LoggerAdapter:
 
 
 def progress(stage: str, artifact_every: float = 2.0, line_every: float = 10.0) -> Progress:
-    """Report steps as a progress artifact of the task run and, less often, as log lines; intervals in seconds."""
+    """Report steps as a progress artifact of the task run and, less often, as log lines; intervals in seconds.
+
+    A server that cannot be reached never stops a training: that is said once, and log lines go on.
+    """
     start = time.monotonic()
     last_artifact, last_line = float("-inf"), start
     key = f"{stage.replace('_', '-')}-progress"
-    artifact = cast("UUID", create_progress_artifact(0.0, key=key)) if TaskRunContext.get() else None
+    artifact: UUID | None = None
+    if TaskRunContext.get():
+        artifact = _shown(lambda: cast("UUID", create_progress_artifact(0.0, key=key)))
 
     def report(done: int, total: int, metrics: Mapping[str, float]) -> None:
-        nonlocal last_artifact, last_line
+        nonlocal artifact, last_artifact, last_line
         now = time.monotonic()
         if artifact and (now - last_artifact >= artifact_every or done == total):
-            last_artifact = now
-            update_progress_artifact(artifact, progress=100.0 * done / max(total, 1))
+            last_artifact, share = now, 100.0 * done / max(total, 1)
+            artifact = _shown(partial(_update, artifact, share))
         if now - last_line >= line_every or done == total:
             last_line = now
             values = "".join(f", {name} {metrics[name]:.3g}" for name in SHOWN if name in metrics)
@@ -63,6 +71,20 @@ def progress(stage: str, artifact_every: float = 2.0, line_every: float = 10.0) 
             logger().info("%s %d/%d%s%s", stage, done, total, values, left)
 
     return report
+
+
+def _update(artifact: "UUID", share: float) -> "UUID":
+    update_progress_artifact(artifact, progress=share)
+    return artifact
+
+
+def _shown(show: Callable[[], "UUID"]) -> "UUID | None":
+    """What ``show`` gives; None, and a warning, where Prefect's server fails."""
+    try:
+        return show()
+    except (httpx.HTTPError, PrefectException) as error:
+        logger().warning("progress is no longer shown in Prefect (%s); the work goes on", error or type(error).__name__)
+        return None
 
 
 def show_markdown(text: str, key: str, description: str | None = None) -> None:
@@ -83,14 +105,19 @@ def _artifact_key(name: str) -> str:
 
 
 class _Concise(logging.Filter):
-    """Leave out the traceback of an error raised on purpose (its message says what to do), and that a task is done."""
+    """Leave out tracebacks of errors raised on purpose, that a task is done, and what each level says of Ctrl-C.
+
+    The message of such an error says what to do, and the command says once that it was stopped.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, KelletError):
             record.msg, record.args = "%s: %s", (type(error).__name__, error)
             record.exc_info = record.exc_text = None
-        return not (record.name == "prefect.task_runs" and record.getMessage() == "Finished in state Completed()")
+        message = record.getMessage()
+        done = record.name == "prefect.task_runs" and message == "Finished in state Completed()"
+        return not (done or "Execution was aborted by an interrupt signal" in message)
 
 
 # At import, because none of our functions is called first in a worker's process.

@@ -7,6 +7,7 @@ from typing import Any
 
 from adapters import owner
 from adapters.command import guarded
+from adapters.embedded_server import outlive_ctrl_c
 from adapters.outcome import Outcome
 from adapters.parameters import load
 from kellet.errors import InputError
@@ -32,6 +33,7 @@ def run_demo(demo: Demo, doc: str | None, arguments: Sequence[str] | None = None
     argparse.ArgumentParser(prog="python -m flows.demo", description=_summary(doc), epilog=EPILOG).parse_args(arguments)
 
     def both() -> int:
+        outlive_ctrl_c()
         outcomes = demo()
         _print("\n".join(("", *(str(outcome) for outcome in outcomes), "", table(outcomes))))
         return 0 if [outcome.promoted for outcome in outcomes] == [False, True] else 3
@@ -52,7 +54,7 @@ def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        load(given.params)  # bad parameters are refused before Prefect starts
+        _begin(given.params)
         _print(ingest(given.file, given.params, given.publish, given.then))
         return 0
 
@@ -76,7 +78,7 @@ def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None
     def work() -> int:
         if given.workers < 1:
             raise InputError(f"--workers got {given.workers}; it takes a number from 1 on")
-        load(given.params, tuple(given.overrides))  # bad parameters are refused before Prefect starts
+        _begin(given.params, tuple(given.overrides))
         flow, parallel = remedies, given.workers > 1 or given.runner is not None
         if parallel:
             runner = task_runner(given.workers, given.runner)
@@ -107,7 +109,7 @@ def run_regate(regate: Callable[..., Outcome], doc: str | None, arguments: Seque
     def work() -> int:
         if given.key and not given.verdicts:
             raise InputError("--key belongs to the sheets of --verdicts; give those, or neither")
-        load(given.params, tuple(given.overrides))  # bad parameters are refused before Prefect starts
+        _begin(given.params, tuple(given.overrides))
         verdicts = Verdicts(sheets=tuple(given.verdicts), key=given.key, evaluation=given.evaluation)
         outcome = regate(given.params, tuple(given.overrides), verdicts, given.version)
         _print(f"\n{outcome}")
@@ -127,7 +129,7 @@ def run_rollback(rollback: Callable[..., str], doc: str | None, arguments: Seque
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        load(given.params, tuple(given.overrides))  # bad parameters are refused before Prefect starts
+        _begin(given.params, tuple(given.overrides))
         _print(rollback(given.params, given.reason, tuple(given.overrides), given.to, given.force))
         return 0
 
@@ -151,10 +153,16 @@ def _add_parameters(parser: argparse.ArgumentParser) -> None:
 
 
 def _retrain(retrain: Retrain, params: str, overrides: tuple[str, ...]) -> Outcome:
-    load(params, overrides)  # bad parameters are refused before Prefect starts
+    _begin(params, overrides)
     outcome = retrain(params, overrides)
     _print(f"\n{outcome}")
     return outcome
+
+
+def _begin(params: str, overrides: tuple[str, ...] = ()) -> None:
+    """Refuse bad parameters before Prefect starts, and keep its embedded server out of the reach of Ctrl-C."""
+    load(params, overrides)
+    outlive_ctrl_c()
 
 
 def _guarded(work: Callable[[], int]) -> int:

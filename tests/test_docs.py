@@ -22,7 +22,7 @@ PAGES = sorted(
 )
 LOGGING = {
     "policy/train.py": ("iterate",),
-    "policy/update.py": ("update", "_step", "_loss"),
+    "policy/update.py": ("update", "_gradient", "_loss"),
     "policy/metrics.py": ("describe_objective", "describe_lengths", "describe_stopping"),
     "reward/fitting.py": ("Fitting",),
     "reward/card.py": ("reward_card",),

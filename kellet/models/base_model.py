@@ -109,8 +109,8 @@ def fit(
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        metrics = {"base/loss": float(loss.detach())}
-        require_finite_step(metrics | {"the norm of the gradient": float(norm)}, "base_model.learning_rate")
+        metrics = {"base/loss": float(loss.detach()), "base/grad_norm": float(norm)}
+        require_finite_step(metrics, "base_model.learning_rate")
         optimizer.step()
         schedule.step()
         progress(step, size.steps, metrics)
