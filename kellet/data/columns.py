@@ -9,7 +9,7 @@ kellet/data/leftovers.py. Names are compared by their words: ``Response A`` is `
 from collections.abc import Mapping, Sequence
 
 from kellet.data.answer_names import PAIRS, Answers, names_an_answer, normal, tokens, word_side
-from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
+from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED, parsed
 from kellet.data.form import (
     ANSWER_STEMS,
     BESIDE,
@@ -203,7 +203,7 @@ class _Finder:
         refuse_lists(self.seen, [*sides_of_file, *([names["prompt"]] if "prompt" in names else [])])
         if "prompt" in names:
             implicit = "repeated" if begin_with_prompt(self.seen, names["prompt"], sides_of_file) else ""
-        before = self.seen.columns[names["history"]].kinds["text"] > 0 if "history" in names else False
+        before = "history" in names and not self._turns(names["history"])
         return Form({name: names[name] for name in order}, comparison, implicit, before)
 
     def prompts(self, names: Mapping[str, str]) -> list[str]:
@@ -251,9 +251,8 @@ class _Finder:
         return parts
 
     def _turns(self, name: str) -> bool:
-        """Whether a column holds lists of [user, assistant], as LLaMA-Factory writes a history."""
-        column = self.seen.columns[name]
-        return column.kinds["list"] == column.filled > 0
+        """Whether a column holds lists, of messages or of [user, assistant], as LLaMA-Factory writes a history."""
+        return all(isinstance(parsed(values.get(name) or []), list) for _, values in self.seen.sample)
 
 
 def _is_pair(finder: _Finder, names: dict[str, str]) -> bool:

@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Sequence
 
 from kellet.data.account import Entry
-from kellet.data.answer_names import tokens
+from kellet.data.answer_names import normal, tokens
 from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED
-from kellet.data.form import LABELS, METADATA, PAIR, Form
+from kellet.data.form import LABELS, METADATA, PAIR, PROMPTS, Form
 from kellet.data.messages import left_out
 from kellet.data.survey import Column, Survey
 from kellet.errors import DataError
@@ -30,7 +30,9 @@ DOCUMENTED = {
     "all_preferences_unprocessed": "judgements that the preference sums up",
 }
 """Columns of public data sets that hold text which is no part of the pair."""
-KINDS = {"category", "categories", "type", "task", "topic", "domain", "genre", "subset", "dataset", "split", "tags"}
+KINDS = {"category", "categories", "type", "topic", "domain", "genre", "subset", "dataset", "split", "tags"}
+ASKED = set(PROMPTS) - {"text", "user", "request", "problem"}
+"""Names of a prompt: beside one, a column called so is asked about even where it holds single words."""
 FEW = 64
 """So many values or fewer sort rows into kinds."""
 PARTS = {"images", "image", "video", "videos", "audio", "documents", "tools", "functions", "passages", "files"}
@@ -55,11 +57,6 @@ def account_of(seen: Survey, form: Form, ignored: Sequence[str], scores: str) ->
     roles: dict[str, list[str]] = {}
     for ours, theirs in form.names.items():
         roles.setdefault(theirs, []).append(ours)
-    absent = [name for name in ignored if name not in seen.columns and "*" not in name]
-    if absent:
-        raise DataError(
-            f"{seen.path}: --ignore (data.ignored) names {', '.join(absent)}, found the columns {seen.names()}"
-        )
     entries, unknown = [], []
     for name, column in seen.columns.items():
         if name in roles:
@@ -107,7 +104,7 @@ def _inside(seen: Survey, column: Column) -> list[Entry]:
 
 def _why_left(seen: Survey, form: Form, column: Column) -> str:
     """Why a column is left out; empty where it holds text that could belong to prompt or answer."""
-    name, words = column.name, set(tokens(column.name))
+    name, called, words = column.name, normal(column.name), set(tokens(column.name))
     if not column.filled:
         return "empty in every row"
     if not form.comparison and name in LABELS:
@@ -120,8 +117,10 @@ def _why_left(seen: Survey, form: Form, column: Column) -> str:
         return f"{form.names['preferred']!r} says who won"
     answers = [theirs for ours, theirs in form.names.items() if ours != "prompt"]
     inside = [form.names["prompt"]] if "prompt" in form.names else answers
-    if column.prose and seen.repeats(name, inside, answers):
+    if column.textual and (column.prose or called in ASKED) and seen.repeats(name, inside, answers):
         return "repeats what prompt and answers say"
+    if called in ASKED and len(column.distinct) > 1:
+        return ""
     if name == "safer_response_id" and form.names.get("preferred") == "better_response_id":
         return "judges harm; 'better_response_id' says which answer helps more"
     if (known := DOCUMENTED.get(name.split(".")[0])) is not None:

@@ -16,6 +16,8 @@ YES = {"better", "best", "preferred", "prefer", "prefers", "wins", "win", "won",
 NO = {"not", "worse", "worst", "loses", "loser", "lost", "rejected", "safe", "id", "index", "idx", "score", "rating"}
 WHICH = {"choice", "winner", "preferred", "better", "best", "selected", "chosen", "vote", "pick", "accept", "verdict"}
 INDEX = {"index", "idx"}
+RARE = 10
+"""One in so many or fewer."""
 
 
 class Reading(NamedTuple):
@@ -56,6 +58,7 @@ def readings(column: Column, answers: Answers, name: str) -> list[Reading]:
     if booleans:
         return [each._replace(sides={**each.sides, **ties}) for each in _truth(name, answers, ("true", "false"))]
     if numbers:
+        numbers = _without_missing(column, numbers)
         found = _strengths(column, answers, name) if column.many else _numbers(numbers, answers, name)
         return [each._replace(sides={**each.sides, **ties}) for each in found]
     if figures:
@@ -118,15 +121,14 @@ def _numbers(values: Set[float], answers: Answers, name: str) -> list[Reading]:
             _by({1: "a", 2: "b", 3: "tie"}, "1 is the first answer, 2 the second, 3 a tie"),
             _by({1: "a", 2: "tie", 3: "b"}, "a strength with 2 in the middle"),
         ]
-    coded = _with_missing(values) if first_then_second and named.keys() in (set(), {1, 2}) else []
-    return coded or _ranges(min(values), max(values), all(value.is_integer() for value in values), first_then_second)
+    return _ranges(min(values), max(values), all(value.is_integer() for value in values), first_then_second)
 
 
-def _with_missing(values: Set[float]) -> list[Reading]:
-    """1 and 2 beside codes that are on no such scale, such as -1, 9 or 99 for 'not judged'."""
-    if {1, 2} < values and all(value < 0 or value >= 9 for value in values - {1, 2}):
-        return [_by({1: "a", 2: "b"}, "1 is the first answer, 2 the second; other codes are outside of the scale")]
-    return []
+def _without_missing(column: Column, numbers: set[float]) -> set[float]:
+    """1 and 2 without rare codes far away, such as 9, 99 or -99 for 'not judged'; any others as they are."""
+    votes = sum(code.count for code in column.codes.values())
+    rare = {number for code in column.codes.values() if (number := number_of(code.value)) and RARE * code.count < votes}
+    return {1.0, 2.0} if numbers - {number for number in rare if abs(number) >= 9} == {1, 2} else numbers
 
 
 def _strengths(column: Column, answers: Answers, name: str) -> list[Reading]:
