@@ -81,3 +81,37 @@ def test_stop_on_ends_it(base, tmp_path):
     trainer, callback = train(base, tmp_path, "RLOO", 30, stop_on={"kl_over_budget"}, kl_budget=0.05)
     assert trainer.state.global_step < 30
     assert callback.stopped.startswith(f"stop at step {trainer.state.global_step}: kl_over_budget")
+
+
+def test_ppo_trainer_does_not_heed_a_stop_and_that_is_told(base, tmp_path, caplog):
+    """Until 1.10; β is had from the logged penalty, and KL is a sum over the response."""
+    ppo = pytest.importorskip("trl.experimental.ppo", exc_type=ImportError)
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+    settings = {"per_device_train_batch_size": 4, "total_episodes": 20, "response_length": 8, "stop_token": "eos"}
+    settings |= {"learning_rate": 1e-2, "kl_coef": 0.05, "report_to": [], "use_cpu": True, "bf16": False}
+    settings |= {"num_sample_generations": 0, "save_strategy": "no", "disable_tqdm": True}
+    callback = KelletCallback(tmp_path, limits=Limits(patience=3, kl_budget=1e-3), stop_on={"kl_over_budget"})
+    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+    scalar = [AutoModelForSequenceClassification.from_pretrained(base, num_labels=1) for _ in range(2)]
+    prompts = Dataset.from_dict({"input_ids": [tokenizer(f"w{number} w2")["input_ids"] for number in range(40)]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = ppo.PPOTrainer(
+            args=ppo.PPOConfig(output_dir=str(tmp_path / "ppo"), gradient_checkpointing=False, **settings),
+            processing_class=tokenizer,
+            model=AutoModelForCausalLM.from_pretrained(base),
+            ref_model=AutoModelForCausalLM.from_pretrained(base),
+            reward_model=scalar[0],
+            value_model=scalar[1],
+            train_dataset=prompts,
+            eval_dataset=prompts,
+            callbacks=[callback],
+        )
+        trainer.train()
+    assert (trainer.state.global_step, callback.stopped is not None) == (5, True)
+    assert any("goes on" in record.getMessage() for record in caplog.records)
+    rows = read_history(tmp_path / "history.jsonl")
+    assert [row["objective/kl_k1"] for row in rows] == [row["objective/kl"] for row in trainer.state.log_history]
+    assert rows[-1]["objective/kl_coef"] == pytest.approx(0.05)
