@@ -90,20 +90,24 @@ class KelletCallback(TrainerCallback):  # type: ignore[misc]
             self._begun = False
 
     def _begin(self, args: Any, step: int) -> None:
-        self._begun = True
+        self._begun, self._asked_at, self._unheeded = True, None, False
         translator, classes = self.monitor.translator, [known.__name__ for known in type(args).__mro__]
         translator.trainer = translator.trainer or next((CONFIGS[name] for name in classes if name in CONFIGS), None)
         translator.estimator = translator.estimator or getattr(args, "kl_estimator", None)
         try:
             if step:
                 self.monitor.go_on(step)
-                return
+            else:
+                self.monitor.begin()
         except (DataError, OSError) as error:
-            self.monitor.note(f"WARNING: the history cannot be gone on with ({error}); it begins anew")
+            self._begin_anew(error)
+
+    def _begin_anew(self, why: Exception) -> None:
         try:
             self.monitor.begin()
         except OSError as error:
-            self.monitor.note(f"WARNING: files of an earlier training will be overwritten ({error})")
+            why = error
+        self.monitor.note(f"WARNING: the history of an earlier training cannot be gone on with ({why}); it begins anew")
 
     def _beta(self, args: Any) -> dict[str, float]:
         """β from the trainer's arguments where it is a price in units of the reward, nats per response.

@@ -62,12 +62,14 @@ class LinesFile:
         self._written = len(self._lines)
 
     def set_aside(self) -> Path | None:
-        """Rename a file that is there to NAME.1.jsonl (or the next free number); where it is now, None without one."""
+        """Begin anew; a file that is there becomes NAME.1.jsonl (or the next free number), which is returned."""
+        self._lines, self._written = [], None
         if not self.path.exists() or not self.path.stat().st_size:
+            self._written = 0
             return None
         number = 1
         while (aside := self.path.with_name(f"{self.path.stem}.{number}{self.path.suffix}")).exists():
             number += 1
         self.path.rename(aside)
-        self._lines, self._written = [], 0
+        self._written = 0
         return aside

@@ -57,6 +57,7 @@ class Monitor:
 
     def go_on(self, until: float | None = None) -> None:
         """Take up the files that are there, as far as step ``until``. DataError when they are something else."""
+        self.stopped = None
         self.alarms.load()
         rows = [_figures(row) for row in self.history.load()]
         steps = [Step(row.get("iteration") or math.nan, row) for row in rows]
@@ -73,6 +74,8 @@ class Monitor:
 
     def begin(self) -> None:
         """Begin anew; files of an earlier training are renamed, and that is said."""
+        self._rebuild([])
+        self.stopped = None
         aside = [path for path in (self.history.set_aside(), self.alarms.set_aside()) if path]
         if aside:
             self.note(f"files of an earlier training are kept as {' and '.join(map(str, aside))}")

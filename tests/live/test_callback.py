@@ -58,6 +58,28 @@ def test_a_second_training_does_not_overwrite_the_history_of_the_first(tmp_path)
     assert [row["iteration"] for row in read_history(tmp_path / "history.1.jsonl")] == [1, 2, 3]
 
 
+def test_a_callback_can_be_used_again(tmp_path):
+    trainer, callback = train(tmp_path, stop_on={"kl_over_budget"})
+    trainer.train()
+    assert callback.stopped is not None
+    assert iterations(tmp_path) == list(range(1, KL_FROM + 2))
+    assert [row["iteration"] for row in read_history(tmp_path / "history.1.jsonl")] == list(range(1, KL_FROM + 2))
+    callback.monitor.stop_on.clear()
+    trainer.train(resume_from_checkpoint=True)
+    assert callback.stopped is None
+    assert iterations(tmp_path) == list(range(1, 9))
+
+
+def test_a_history_that_is_none_does_not_end_a_resumed_training(tmp_path, caplog):
+    train(tmp_path, steps=3)
+    (tmp_path / "history.jsonl").write_text("not a history\n")
+    trainer, _ = train(tmp_path, steps=4, resume=str(tmp_path / "checkpoints" / "checkpoint-2"))
+    assert trainer.state.global_step == 4
+    assert iterations(tmp_path) == [3, 4]
+    assert (tmp_path / "history.1.jsonl").read_text() == "not a history\n"
+    assert len([r for r in caplog.records if "cannot be gone on with" in r.getMessage()]) == 1
+
+
 def test_a_disk_that_fails_does_not_end_the_training(tmp_path, caplog):
     (tmp_path / "out").write_text("no folder can be made here")
 
