@@ -7,6 +7,7 @@ tell which one is right; otherwise a person does.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kellet.data.agreement import Agreement, agreement
 from kellet.data.annotators import NOBODY, NOT_SUBMITTED
 from kellet.data.answer_names import PAIRS, Answers, tokens, word_side
 from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
@@ -18,10 +19,6 @@ UNJUDGED, NO_JUDGEMENTS = NOBODY
 MODELS = {("model",), ("generator",), ("policy",), ("system",), ("model", "name"), ("name",)}
 SCORES = {("score",), ("rating",), ("scores",), ("ratings",), ("avg", "rating"), ("avg", "score"), ("overall", "score")}
 SIDES = ("answer_a", "answer_b")
-SETTLED, CONTRADICTED = 0.9, 0.2
-"""Agreement with the scores from which one of two readings is taken; below which a reading is refused."""
-ENOUGH = 20
-"""Rows of unequal scores that such a comparison takes."""
 
 
 class Judgement(NamedTuple):
@@ -118,23 +115,17 @@ def find_scale(
         raise DataError(_no_scale(seen, name))
     scores = _columns_like(seen, answers, SCORES)
     scores = None if scores and set(scores) & set(ignored) else scores
-    shares = [_agreement(seen, names, Scale(each, answers, models), scores, size) for each in found] if scores else []
-    settled = [each for each, (share, rows) in zip(found, shares, strict=False) if share >= SETTLED and rows >= ENOUGH]
+    found_by = [_agreement(seen, names, Scale(each, answers, models), scores, size) for each in found] if scores else []
+    settled = [reading for reading, scored in zip(found, found_by, strict=False) if scored.settles()]
     if len(found) > 1 and len(settled) != 1:
         raise DataError(_two_readings(seen, names, found))
     reading = settled[0] if len(found) > 1 else found[0]
     if not scores:
         return Scale(reading, answers, models), ""
-    share, rows = shares[found.index(reading)]
-    if rows >= ENOUGH and share < CONTRADICTED:
-        raise DataError(contradiction(seen, name, scores, share, rows, reading))
-    return Scale(reading, answers, models), agreement_in_words(scores, share, rows, settled=len(found) > 1)
-
-
-def agreement_in_words(scores: tuple[str, str], share: float, rows: int, settled: bool = False) -> str:
-    """What the scores of both answers say of who won; empty where they say nothing."""
-    told = f"{100 * share:.0f}% of {rows} rows agree with {scores[0]!r} and {scores[1]!r}" if rows else ""
-    return told + (", which tell how it is to be read" if settled else "")
+    scored = found_by[found.index(reading)]
+    if scored.contradicts():
+        raise DataError(contradiction(seen, name, scores, scored, reading))
+    return Scale(reading, answers, models), scored.in_words(scores, settled=len(found) > 1)
 
 
 def _no_scale(seen: Survey, name: str) -> str:
@@ -148,7 +139,7 @@ def _no_scale(seen: Survey, name: str) -> str:
 
 
 def contradiction(
-    seen: Survey, name: str, scores: tuple[str, str], share: float, rows: int, reading: Reading | None = None
+    seen: Survey, name: str, scores: tuple[str, str], scored: Agreement, reading: Reading | None = None
 ) -> str:
     """The message for scores that say the contrary of who won."""
     way = "swap the columns with --map chosen=… --map rejected=…"
@@ -157,7 +148,8 @@ def contradiction(
         way = f"say who wins with {suggestion(reading, codes)}, or the other way round,"
     return (
         f"{seen.path}: {name!r} contradicts {scores[0]!r} and {scores[1]!r}: the better one has the higher score in "
-        f"only {100 * share:.0f}% of {rows} rows; {way} or leave the scores out with --ignore {scores[0]}"
+        f"only {100 * scored.share:.0f}% of {sum(scored.rows)} rows; {way} or leave the scores out with "
+        f"--ignore {scores[0]}"
     )
 
 
@@ -173,23 +165,20 @@ def chosen_scores(seen: Survey, ignored: Sequence[str]) -> tuple[str, str] | Non
     return None
 
 
-def agreement_of_pairs(seen: Survey, scores: tuple[str, str], size: int) -> tuple[float, int]:
-    """(share, rows): of the rows of unequal scores, in how many the first score is the higher one."""
-    higher = [_higher(values, scores) for _, values in read_values(seen.path, size) if values]
-    counted = [side for side in higher if side]
-    return counted.count("a") / max(len(counted), 1), len(counted)
+def agreement_of_pairs(seen: Survey, scores: tuple[str, str], size: int) -> Agreement:
+    """How often the chosen answer, the first of ``scores``, has the higher score."""
+    return agreement(("a", _higher(values, scores)) for _, values in read_values(seen.path, size) if values)
 
 
 def _agreement(
     seen: Survey, names: Mapping[str, str], scale: Scale, scores: tuple[str, str] | None, size: int
-) -> tuple[float, int]:
-    same, rows = 0, 0
-    for _, values in read_values(seen.path, size):
-        side = _higher(values or {}, scores or ("", ""))
-        for winner in _winners(values or {}, names, scale) if side else ():
-            rows += winner != "tie"
-            same += winner == side
-    return same / max(rows, 1), rows
+) -> Agreement:
+    return agreement(
+        (winner, _higher(values, scores))
+        for _, values in read_values(seen.path, size)
+        if values and scores
+        for winner in _winners(values, names, scale)
+    )
 
 
 def _winners(values: Mapping[str, Any], names: Mapping[str, str], scale: Scale) -> list[str]:

@@ -5,9 +5,6 @@ from pathlib import Path
 from kellet.data.columns import find_columns
 from kellet.data.form import Form, Said
 from kellet.data.judgements import (
-    CONTRADICTED,
-    ENOUGH,
-    agreement_in_words,
     agreement_of_pairs,
     chosen_scores,
     contradiction,
@@ -37,7 +34,7 @@ def find_form(path: Path, said: Said, size: int) -> Form | None:
 
 
 def _agreement(seen: Survey, form: Form, scores: tuple[str, str], size: int) -> str:
-    share, rows = agreement_of_pairs(seen, scores, size)
-    if rows >= ENOUGH and share < CONTRADICTED:
-        raise DataError(contradiction(seen, form.names["chosen"], scores, share, rows))
-    return agreement_in_words(scores, share, rows)
+    scored = agreement_of_pairs(seen, scores, size)
+    if scored.contradicts(both_can_win=False):
+        raise DataError(contradiction(seen, form.names["chosen"], scores, scored))
+    return scored.in_words(scores)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kellet.data.agreement import Agreement, agreement
 from kellet.data.answer_names import Answers, names_an_answer, tokens, word_side
 from kellet.data.form import Said
 from kellet.data.preferences import read_file
@@ -175,6 +176,27 @@ def test_scores_of_both_answers_settle_which_reading_is_right_or_contradict_it(t
         read_file(path)
     rows, _ = read_file(path, said=Said(ignored=("score_a",)))
     assert rows["chosen"].tolist() == [f"{'two' if won else 'one'} {n}" for n, won in enumerate(first)]
+
+
+def test_a_score_that_is_always_higher_on_one_side_tells_nothing(tmp_path: Path) -> None:
+    """B has the higher score in all rows: it can neither contradict 1, 2 nor settle 0, 1."""
+    always = {"score_a": [1] * 40, "score_b": [9] * 40}
+    first = [n % 20 != 0 for n in range(40)]
+    read, _ = read_file(comparisons(tmp_path, "winner", [1 if won else 2 for won in first], **always))
+    assert read["chosen"].tolist() == [f"{'one' if won else 'two'} {n}" for n, won in enumerate(first)]
+    with pytest.raises(DataError, match="2 readings"):
+        read_file(comparisons(tmp_path, "label", [1 if won else 0 for won in first], **always))
+
+
+def test_what_agreement_shows() -> None:
+    """Worked by hand: 15 of 60 agree; Wilson's upper end of 0.25 at 60 is 0.37."""
+    against = Agreement((8, 7), (30, 30))
+    assert (against.share, against.balanced, against.contradicts(), against.settles()) == (0.25, 0.25, True, False)
+    assert not Agreement((14, 13), (30, 30)).contradicts()
+    assert Agreement((28, 27), (30, 30)).settles()
+    assert not Agreement((40, 0), (40, 1)).settles()
+    assert not Agreement((1, 1), (6, 6)).contradicts()
+    assert agreement([("a", "a"), ("b", "a"), ("tie", "a"), ("b", ""), ("b", "b")]) == Agreement((1, 1), (2, 1))
 
 
 def test_the_strength_of_a_preference_is_its_margin_when_that_is_told(tmp_path: Path) -> None:
