@@ -27,6 +27,7 @@ VERBS = (
     "gate-power",
     "diagnose",
     "import-logs",
+    "follow",
     "report",
     "compare",
     "export",
