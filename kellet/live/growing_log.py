@@ -5,6 +5,7 @@ else: a script that shall end the training asks for the exit code of ``kellet fo
 """
 
 import csv
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from kellet.live.translate import Translator
 
 SILENT = "silent"
 """The alarm of a log that no longer grows, which only follows from the clock."""
+DECIMAL_COMMA = re.compile(r"^\s*-?\d+,\d+\s*$")
 SHOWN = {REWARD: "reward", LENGTH: "tokens", CUT: "cut"}
 
 
@@ -142,6 +144,11 @@ class Rows:
             elif cells and len(cells) != len(self._columns):
                 self.notes.append(
                     f"WARNING: line {number} has {len(cells)} cells for {len(self._columns)} columns and is passed over"
+                )
+            elif any(DECIMAL_COMMA.match(cell) for cell in cells):
+                raise DataError(
+                    f"line {number} has a number with a comma in it: a decimal comma or thousands? kellet follow reads "
+                    "points only; kellet import-logs reads both"
                 )
             elif cells:
                 rows.append(dict(zip(self._columns, cells, strict=True)))

@@ -55,10 +55,15 @@ class Tail:
                 self._gone = True
                 self.notes.append(f"{self.path} is gone; waiting for it to come back")
             return False
+        except IsADirectoryError as error:
+            raise DataError(f"{self.path} is a folder; use kellet import-logs {self.path}") from error
         self._gone = False
         self.line, self._rest = 0, b""
-        head = self._file.peek(4)[:4] if hasattr(self._file, "peek") else b""
+        head = self._file.read(64)
+        self._file.seek(0)
         kind = next((name for magic, name in PACKED.items() if head.startswith(magic)), None)
+        kind = kind or ("a binary file" if b"\0" in head else None)
+        kind = kind or ("one JSON text" if head.split(b"\n")[0].strip() in (b"{", b"[") and b"\n" in head else None)
         if kind:
             self._close()
             raise DataError(f"{self.path} is {kind}, which does not grow by lines; use kellet import-logs {self.path}")

@@ -138,7 +138,20 @@ def test_a_log_that_became_shorter_is_read_again(tmp_path, follow):
     assert "shorter" in tail.notes[0]
 
 
-@pytest.mark.parametrize(("head", "kind"), [(b"\x1f\x8b\x08\x00", "gzip"), (b"PAR1....", "Parquet")])
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"folder.*import-logs"):
+        Tail(tmp_path).lines()
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"PAR1....", "Parquet"),
+        (b"\x18\0\0\0", "a binary"),
+        (b'{\n  "log_history": []', "one JSON"),
+    ],
+)
 def test_a_file_that_does_not_grow_by_lines_is_refused(tmp_path, head, kind):
     (tmp_path / "log").write_bytes(head)
     with pytest.raises(DataError, match=f"is {kind}.*import-logs"):

@@ -150,6 +150,30 @@ def test_a_csv_line_with_too_few_cells_is_told(tmp_path):
     assert [row["iteration"] for row in read_history(tmp_path / "out" / "history.jsonl")] == [1, 3]
 
 
+def test_numbers_with_commas_are_not_guessed(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("step;critic/score/mean;response_length/mean\n1;0,25;1,024\n")
+    with pytest.raises(DataError, match=r"line 2 .*comma"):
+        follow(log, tmp_path / "out", once=True, say=[].append)
+    log.write_text("step;critic/score/mean;response_length/mean\n1;0.25;1024\n")
+    follow(log, tmp_path / "out", once=True, say=[].append)
+    (row,) = read_history(tmp_path / "out" / "history.jsonl")
+    assert (row["objective/reward"], row["tokens/response_mean"]) == (0.25, 1024)
+
+
+def test_what_a_notebook_printed_is_read(tmp_path):
+    """transformers prints figures as text, behind a progress bar, with evaluations between."""
+    log = tmp_path / "train.out"
+    lines = [
+        f" {n}%|#| [00:01<00:10]\r{{'loss': '0.1', 'reward': '{n}', 'completions/mean_length': '10'}}" for n in (1, 2)
+    ]
+    log.write_text(
+        "\n".join([lines[0], "{'eval_reward': '9', 'eval_completions/mean_length': '9'}", "noise", lines[1]]) + "\n"
+    )
+    follow(log, tmp_path / "out", once=True, say=[].append)
+    assert [row["objective/reward"] for row in read_history(tmp_path / "out" / "history.jsonl")] == [1, 2]
+
+
 def test_rows_of_no_known_trainer_are_told_while_following(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps({"step": n, "my/score": 1.0}) + "\n" for n in range(9)))
