@@ -68,7 +68,23 @@ def account_of(seen: Survey, form: Form, ignored: Sequence[str], scores: str) ->
         unknown += [] if why else [column]
     if unknown:
         raise DataError(_ask(seen, unknown))
-    return tuple(entries)
+    return tuple(_together(entries))
+
+
+def _together(entries: list[Entry]) -> list[Entry]:
+    """Several fields of one object that are left out for the same reason as one entry, ``moderation.*``."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        inside = not entry.taken_for and "." in entry.name and not entry.name.startswith("task.")
+        groups.setdefault((f"{entry.name.split('.')[0]}.*" if inside else entry.name + "\0", entry.why), []).append(
+            entry
+        )
+    told: list[Entry] = []
+    for (name, why), group in groups.items():
+        several = name.endswith(".*") and len(group) > 3
+        share = max(entry.share or 0.0 for entry in group)
+        told += [Entry(name, "", f"{why} ({len(group)} fields)", share)] if several else group
+    return told
 
 
 def _used(seen: Survey, form: Form, ours: str, column: Column, scores: str) -> Entry:

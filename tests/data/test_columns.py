@@ -228,6 +228,14 @@ def test_ordinary_columns_are_left_out_without_a_question_and_named(tmp_path: Pa
     assert told["id"][1] == told["time"][1] == told["score"][1] == "numbers, codes or names"
 
 
+def test_many_fields_of_one_object_are_one_entry(tmp_path: Path) -> None:
+    flags = {"flagged": False, "scores": dict.fromkeys("abcd", 0.1)}
+    told = account(tmp_path, lambda n: {"prompt": asked(n), "moderation": flags, "extra": {"x": 1, "y": 2}} | pair(n))
+    assert told["moderation.*"] == ("", "beside the pair, by its name (5 fields)")
+    assert told["extra.x"] == told["extra.y"] == ("", "numbers, codes or names")
+    assert len(told) == 6
+
+
 def test_an_answer_that_quotes_a_passage_does_not_make_it_a_repetition(tmp_path: Path) -> None:
     """A context may stand in the chosen answer word for word and still be what the model was given."""
     with pytest.raises(DataError, match="'passage' holds text"):
