@@ -15,7 +15,7 @@ from kellet.diagnosis.import_logs import CORE, translate
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import OURS, chosen_names, slot
 from kellet.diagnosis.log_order import STEPS
-from kellet.diagnosis.trainers import BETA, MAPPED, TRAINERS, Estimator, Name, Trainer
+from kellet.diagnosis.trainers import BETA, ESTIMATORS, MAPPED, TRAINERS, Estimator, Name, Trainer
 from kellet.errors import InputError
 from kellet.live.course import Step
 
@@ -39,6 +39,8 @@ class Translator:
     ) -> None:
         if trainer is not None and trainer not in TRAINERS:
             raise InputError(f"the trainer is {trainer!r}; it takes one of {', '.join(TRAINERS)}, or none")
+        if estimator is not None and estimator not in ESTIMATORS:
+            raise InputError(f"the KL estimator is {estimator!r}; it takes one of {', '.join(ESTIMATORS)}, or none")
         self.trainer = trainer
         self.estimator = estimator
         self.mapped = dict(mapped or {})

@@ -1,6 +1,7 @@
 """Conditions on figures worked by hand, and how often pure noise rings."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from kellet.live.alarms import CONDITIONS, NEEDS, Reading, unwatched
 from kellet.live.bells import Bells
 from kellet.live.course import Course, Step
+from kellet.live.growing_log import SILENT
 from kellet.live.limits import Limits
+from tests.helpers.project import ROOT
 
 PATIENT = Limits(patience=3)
 REWARD, LENGTH, CUT = "objective/reward", "tokens/response_mean", "tokens/truncated_share"
@@ -25,6 +28,13 @@ def course(broken=(), **columns):
     for place in broken:
         steps[place] = steps[place]._replace(broken=("loss",))
     return Course(PATIENT.patience, steps)
+
+
+def test_the_page_lists_every_alarm_with_its_limit():
+    page = (ROOT / "docs/use/live.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (?:`(\w+)` \(([\d.]+)\))? ?\|$", page, re.MULTILINE)
+    assert [alarm for alarm, _, _ in rows] == [*CONDITIONS, SILENT]
+    assert all(getattr(Limits(), limit) == float(default) for _, limit, default in rows if limit)
 
 
 WOBBLE = (0.3, -0.8, 0.5, 0.1, -0.6, 0.9, -0.4, 0.6, -0.2)

@@ -314,6 +314,7 @@ def test_no_figure_raises_and_the_order_of_names_changes_nothing(rows, data):
     [
         (lambda: Translator(trainer="ppo"), "trl-ppo"),
         (lambda: Translator(mapped={"objective/rewards": "x"}), "objective/reward,"),
+        (lambda: Translator(estimator="k9"), "k1, k2, k3"),
         (lambda: Limits(patience=2), "at least 3"),
         (lambda: Limits(kl_budget=0), "kl_budget"),
         (lambda: Limits(hysteresis=1.5), "below 1"),
