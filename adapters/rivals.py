@@ -34,7 +34,8 @@ def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[
     """The policies to compare with, by alias: champion, and anchor where that is another version.
 
     They are those of now, or those that this very retraining was compared with before. One that belongs to another base
-    model is left out, which is logged. Raises InputError as :func:`require_rivals` does.
+    model, or answers at another temperature, is left out, which is logged. Raises InputError as
+    :func:`require_rivals` does.
     """
     rivals = {}
     for alias, version in _rivals(config, origin).items():
@@ -43,8 +44,14 @@ def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[
                 "the %s (version %s) has another base model; it is not compared with", alias, version.version
             )
             continue
-        path = Path(fetch(version.name, str(version.version), config.tracking.uri)["policy"])
-        rivals[alias] = Artefact(stage=alias, path=path, hash=version.tags["policy_hash"])
+        files = fetch(version.name, str(version.version), config.tracking.uri)
+        if files["text"]["temperature"] != config.text.temperature:
+            logger().warning(
+                "the %s (version %s) answers at temperature %g, this candidate at %g; it is not compared with",
+                *(alias, version.version, files["text"]["temperature"], config.text.temperature),
+            )
+            continue
+        rivals[alias] = Artefact(stage=alias, path=Path(files["policy"]), hash=version.tags["policy_hash"])
     return rivals
 
 

@@ -24,7 +24,8 @@ class ServedPolicy(PythonModel):  # type: ignore[misc]  # mlflow is not typed
 
         self.text = Text.model_validate(dict(context.model_config["text"]))
         policy = Path(context.artifacts["policy"])
-        self.model, self.tokenizer = load_policy(Path(context.artifacts["base"]), policy / "adapter")
+        base = Path(context.artifacts["base"])
+        self.model, self.tokenizer = load_policy(base, policy / "adapter", self.text.temperature)
 
     def predict(
         self,

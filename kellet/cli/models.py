@@ -131,7 +131,7 @@ def export(config: "Config", run: Path | None, base: Path | None, policy: Path |
     from kellet.models import export as stage
 
     out = output_folder(out or run_folder(config, run) / "export", "config.json")
-    difference = stage.export(base, policy, out)
+    difference = stage.export(base, policy, out, config.text.temperature)
     click.echo(f"merged model in {out}; no logit differs by more than {difference:.1e} on chance tokens")
 
 

@@ -16,6 +16,9 @@ class Text(Section):
     """Longer prompts lose their beginning."""
     max_response_tokens: Count = 96
     """Tokens of a response, end of sequence included; longer training answers lose their end."""
+    temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
+    """Part of the policy and of the reference: π = softmax(logits / temperature), the same in sampling,
+    log-probabilities, KL, evaluation, chat, serving and export. Small instruct models need less than 1."""
 
     @model_validator(mode="after")
     def _template_has_a_slot(self) -> "Text":

@@ -59,7 +59,7 @@ def evaluate(
     Writes evaluation.parquet and token_kl.json into ``out``. Raises DataError when there is no test prompt.
     """
     prompts = prompts_asked(preferences, config, look)
-    model, tokenizer = load_base(models.base, config.base_model)
+    model, tokenizer = load_base(models.base, config.base_model, temperature=config.text.temperature)
     encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any sampling
     model = load_adapter(model, models.policy / "adapter")
     scorer = load_scorer(model, models.reward_model, tokenizer.eos_token_id)

@@ -15,10 +15,11 @@ TOLERANCE = 1e-4
 CHECKED_TOKENS = 32
 
 
-def export(base: Path | str, adapter: Path, out: Path) -> float:
+def export(base: Path | str, adapter: Path, out: Path, temperature: float = 1.0) -> float:
     """Write base + adapter to ``out``; return the largest difference of a logit between the two, on random tokens.
 
     ``adapter`` is a policy folder (with adapter/) or an adapter folder itself. The weights become W + (alpha/rank)·BA.
+    ``temperature`` is the policy's: the generation config of ``out`` samples at it, from the whole distribution.
     Raises DataError when there is no adapter, KelletError when the merged model does not give the same logits.
     """
     place = adapter / "adapter" if (adapter / "adapter").is_dir() else adapter
@@ -33,6 +34,8 @@ def export(base: Path | str, adapter: Path, out: Path) -> float:
     difference = float((_logits(merged, tokens) - before).abs().max())
     if not difference <= TOLERANCE * max(1.0, float(before.abs().max())):
         raise KelletError(f"merging {place} into {base} moved a logit by {difference:.1e}; nothing was written")
+    generation = merged.generation_config
+    generation.update(do_sample=True, temperature=temperature, top_k=0, top_p=1.0)
     with atomic_folder(out) as folder:
         merged.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Sampling responses from the policy's distribution itself: temperature 1, no top-k, no top-p."""
+"""Sampling responses from the policy's own distribution, softmax(logits/T) at its temperature: no top-k, no top-p."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,9 +82,9 @@ def truncated(batch: TokenBatch, eos_token_id: int) -> Tensor:
     return ~((batch.responses == eos_token_id) & batch.response_mask).any(1)
 
 
-def load_policy(base: Path | str, adapter: Path) -> tuple[Any, Any]:
-    """(model, tokenizer) of a base model with a policy adapter, for inference."""
-    model, tokenizer = load_base(base)
+def load_policy(base: Path | str, adapter: Path, temperature: float = 1.0) -> tuple[Any, Any]:
+    """(model, tokenizer) of a base model with a policy adapter, for inference at the policy's temperature."""
+    model, tokenizer = load_base(base, temperature=temperature)
     return load_adapter(model, adapter), tokenizer
 
 

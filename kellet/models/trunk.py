@@ -35,19 +35,23 @@ from kellet.models.tokens import TokenBatch, positions
 
 POLICY = "default"
 REWARD = "reward"
+TEMPERATURE = "policy_temperature"
+"""Attribute of a loaded causal LM."""
 MESSAGE = 300
 """Characters of a library's message in an error."""
 CPU_TOKENS = 1024
 """Of a forward pass on a CPU, see :func:`max_tokens_per_pass`."""
 
 
-def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.device | None = None) -> tuple[Any, Any]:
+def load_base(
+    base: Path | str, settings: BaseLM | None = None, device: torch.device | None = None, temperature: float = 1.0
+) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
     The base's dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` decides
-    the number format on ``device`` (None: the CPU), quantisation and gradient checkpointing. The model is loaded into
-    the machine's memory, not onto ``device``. Raises ConfigError when there is no such model or the machine cannot
-    load it so.
+    the number format on ``device`` (None: the CPU), quantisation and gradient checkpointing; ``temperature`` is that of
+    every policy on this trunk (:func:`logits_of`). The model stays in the machine's memory. Raises ConfigError when
+    there is no such model or the machine cannot load it so.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -67,6 +71,7 @@ def load_base(base: Path | str, settings: BaseLM | None = None, device: torch.de
         )
     if settings.gradient_checkpointing:
         recompute_layers(model)
+    setattr(model, TEMPERATURE, temperature)
     return model.eval(), tokenizer
 
 
@@ -223,16 +228,18 @@ def drop_rows(cache: Any, kept: Tensor) -> None:
 
 
 def logits_of(model: Any, states: Tensor) -> Tensor:
-    """(N, V) logits of final hidden states (N, H).
+    """(N, V) logits of final hidden states (N, H), over the temperature that the model was loaded with.
 
-    The causal LM runs with the decoder's output replaced by them, because architectures differ in what follows the
-    decoder: a bias, a scale, a soft cap.
+    Everything that samples, scores or compares policies goes through here, so that π = softmax(logits/T) is one and the
+    same distribution everywhere. The causal LM runs with the decoder's output replaced by the states, because
+    architectures differ in what follows the decoder: a bias, a scale, a soft cap.
     """
     causal = _causal_lm(model)
     output = _DecoderOutput(states[None])
     with _forward_replaced(causal.get_decoder(), lambda *_, **__: output):
-        logits: Tensor = causal(inputs_embeds=states[None], use_cache=False).logits
-    return logits[0]
+        logits: Tensor = causal(inputs_embeds=states[None], use_cache=False).logits[0]
+    temperature = getattr(causal, TEMPERATURE, 1.0)
+    return logits if temperature == 1.0 else logits / temperature
 
 
 def last_hidden(model: Any, batch: TokenBatch) -> Tensor:

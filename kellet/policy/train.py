@@ -97,7 +97,7 @@ def train_policy(
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # refuses one of another training before a model is loaded
     devices = Devices(unused=config.policy.critic_warmup > 0)
-    trunk, tokenizer = load_base(base, config.base_model, devices.device)
+    trunk, tokenizer = load_base(base, config.base_model, devices.device, config.text.temperature)
     encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any training
     trunk = add_adapter(trunk, config.policy.lora, config.seed)
     scorer = load_scorer(trunk, reward_model, tokenizer.eos_token_id)

@@ -236,3 +236,11 @@ def test_the_anchor_answers_beside_the_champion_and_changes_nobodys_answers(part
     assert len(anchor) == 24
     assert anchor["kl_nats"].max() < 1e-6  # this one is the base model still
     check_evaluation(both)
+
+
+def test_the_answers_are_at_the_policys_temperature(parts, table, tmp_path):
+    """Near zero sampling is greedy: both samples of every answer are the same text."""
+    cold = run(parts, tmp_path / "out", text={"temperature": 0.01})
+    for rows, alike in ((cold, True), (table, False)):
+        texts = rows.pivot_table(index=["system", "prompt_id"], columns="sample", values="response", aggfunc="first")
+        assert (texts[0] == texts[1]).all() == alike
