@@ -7,6 +7,7 @@ by verbs or by a flow, is read through kellet/report/run.py.
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -40,6 +41,9 @@ class Verbs(click.Group):
             which = "" if first_process() else f"process {os.environ['RANK']}: "
             click.echo(f"{which}{'not promoted' if isinstance(error, NotPromoted) else 'error'}: {error}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("stopped by Ctrl-C; a training goes on from its checkpoint by the same command", err=True)
+            ctx.exit(128 + signal.SIGINT)
         except OSError as error:
             if error.errno is not None and (error.errno == errno.EPIPE or error.filename is None):
                 raise

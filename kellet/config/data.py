@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[^\W_][\w.-]*$", max_length=100)]
+"""Names a folder: letters, figures, ``_``, ``.``, ``-``, the first a letter or figure, so that it is no path elsewhere."""
 Column = Literal[
     "prompt",
     "chosen",
@@ -110,7 +112,7 @@ class Prompts(Section):
 class Data(Section):
     """What the preferences are. DVC tracks this whole section."""
 
-    name: str = "support"
+    name: Name = "support"
     """Names the folder data/prepared/NAME and the DVC stage prepare@NAME."""
     source: Literal["world", "files"] = "world"
     """``world``: synthesised into the first of ``files``; ``files``: they are given."""

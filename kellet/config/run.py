@@ -4,7 +4,7 @@ A parameter file is YAML of the shape of :class:`Config`; kellet/config/file.py 
 data.py (the preferences), training.py (text, base model, reward model, policy) and judgement.py (evaluation, gate).
 """
 
-from kellet.config.data import Data, Section
+from kellet.config.data import Data, Name, Section
 from kellet.config.judgement import Evaluation, Gate
 from kellet.config.training import BaseLM, Policy, RewardModel, Text
 
@@ -16,14 +16,14 @@ class Tracking(Section):
     """Where runs and the registry are kept: a database, or the address of an MLflow server."""
     experiment: str = "kellet"
     """The MLflow experiment that runs are gathered in."""
-    registered_model: str = "kellet-support"
+    registered_model: Name = "kellet-support"
     """Candidates are registered under this name; ``champion`` is an alias of one version."""
 
 
 class Config(Section):
     """Everything that decides a run."""
 
-    name: str = "default"
+    name: Name = "default"
     """Names the folder runs/NAME."""
     seed: int = 0
     """Seed of all training and sampling; the world has its own."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from kellet.cli.main import main
 from tests.helpers.command import kellet
@@ -343,3 +344,19 @@ def test_the_data_verb_says_that_it_needs_a_project(project: Path) -> None:
     result = kellet("data", "history")
     assert result.exit_code == 2
     assert "is no project of Kellet" in result.output
+
+
+def test_ctrl_c_is_one_line_and_130(tmp_path, monkeypatch):
+    """As a shell counts it; the traceback of Python's own KeyboardInterrupt says nothing to a user."""
+    from kellet.data import world
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(world, "write_world", interrupted)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("{}")
+    result = CliRunner().invoke(main, ["synthesise"])
+    assert result.exit_code == 130
+    assert result.stderr.startswith("stopped by Ctrl-C")
+    assert result.stderr.count("\n") == 1

@@ -1,5 +1,6 @@
 """Parameters: what is refused and with which words, files that extend files, overrides, the round trip."""
 
+import json
 import math
 import os
 from pathlib import Path
@@ -58,6 +59,19 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path, written, nearest):
 def test_values_out_of_range_are_refused(tmp_path, override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, ""), (override,))
+
+
+@pytest.mark.parametrize("key", ["name", "data.name", "tracking.registered_model"])
+@pytest.mark.parametrize("value", ["../docs", ".git", "a/b", "/etc/x", "", "a b", "-a", "..", "a" * 101, "a\n"])
+def test_a_name_is_no_path_elsewhere(tmp_path, key, value):
+    """A run's folder is replaced whole: a name that leads out of runs/ would take others' files with it."""
+    with pytest.raises(ConfigError, match=rf"{key}: String should"):
+        load_config(write(tmp_path, ""), (f"{key}={json.dumps(value)}",))
+
+
+@pytest.mark.parametrize("value", ["support", "a", "v1.2_x-3", "2026-11", "čaj"])
+def test_ordinary_names_are_names(tmp_path, value):
+    assert load_config(write(tmp_path, ""), (f"name={json.dumps(value)}",)).name == value
 
 
 def test_an_override_wins_over_the_file_and_is_read_as_yaml(tmp_path):
