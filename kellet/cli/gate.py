@@ -158,6 +158,7 @@ def gate(
 
 def _read(evaluation: Path) -> tuple["pd.DataFrame", list["Entry"]]:
     """The rows of a file and the account of its columns; what was left out is told on standard error."""
+    from kellet.evaluation.columns import told
     from kellet.evaluation.file import read_accounted
     from kellet.report.pull_request import harmless
 
@@ -166,14 +167,7 @@ def _read(evaluation: Path) -> tuple["pd.DataFrame", list["Entry"]]:
         rows, account = read_accounted(evaluation, notes)
     except DataError as error:  # a text of the file in it may be a command to the runner of a CI job
         raise DataError(harmless(str(error))) from error
-    left_out: dict[str, list[str]] = {}
-    for entry in account:
-        if not entry.taken_for:
-            left_out.setdefault(entry.why, []).append(repr(entry.name))
-        elif entry.name != entry.taken_for:
-            notes.append(f"column {entry.name!r} is {entry.why}")
-    notes += [f"left out: {', '.join(names)}: {why}" for why, names in left_out.items()]
-    warn([harmless(note) for note in notes])
+    warn([harmless(note) for note in (*notes, *told(account))])
     return rows, account
 
 

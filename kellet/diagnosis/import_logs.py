@@ -22,6 +22,7 @@ from kellet.diagnosis.trainers import (
     ESTIMATORS,
     KL,
     LENGTH,
+    LOSS_BETA,
     MAPPED,
     PER_TOKEN,
     REWARD,
@@ -101,7 +102,7 @@ def import_history(
     notes += [*ordered.notes, *_others(others), *_few(history)]
     return Imported(
         source,
-        [{"iteration": float(place), **row} for place, row in enumerate(history, 1)],
+        [{"iteration": step, **row} for step, row in zip(ordered.steps, history, strict=True)],
         {name.theirs: name.metric for name in used},
         tuple(note for note in notes if note),
         tuple(account),
@@ -210,6 +211,8 @@ def _with_beta(rows: Sequence[Mapping[str, Any]], history: list[Metrics]) -> tup
     if any(BETA in row for row in history):
         return history, ""
     betas = _of_penalty(rows, history)
+    if not betas and any(number(row.get(LOSS_BETA)) is not None for row in rows):
+        return history, f"β is not read: {LOSS_BETA!r} is a price in normalised advantage, not in units of the reward"
     if not betas:
         return history, "β is not logged; add objective/kl_coef (--map objective/kl_coef=NAME)"
     middle = median(betas)

@@ -11,7 +11,7 @@ from kellet.data.account import Entry
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import slot, usable
 from kellet.diagnosis.log_order import CLOCKS, STEPS
-from kellet.diagnosis.trainers import APPROXKL, BETA, KL, LENGTH, REWARD, Name, Trainer
+from kellet.diagnosis.trainers import APPROXKL, BETA, KL, LENGTH, LOSS_BETA, REWARD, Name, Trainer
 
 CORE = {REWARD: "reward", KL: "KL", LENGTH: "length", BETA: "β"}
 """What a diagnosis can do little without."""
@@ -172,6 +172,7 @@ def unused_core(account: Sequence[Entry], used: Sequence[Name]) -> list[str]:
             for entry in account
             if not entry.taken_for
             and core not in have
+            and entry.name != LOSS_BETA
             and _LOOKS[core].search(entry.name)
             and not _NOT_CORE.search(entry.name)
         ]

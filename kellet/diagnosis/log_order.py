@@ -7,6 +7,7 @@ file, is refused.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kellet.diagnosis.log_lines import number
@@ -32,6 +33,8 @@ class Ordered:
     rows: list[dict[str, Any]]
     step: str
     """The metric that they were ordered by; empty: by their place in the file."""
+    steps: list[float]
+    """The logged step of each row, rising; 1, 2, … where the log has only a clock or nothing to order by."""
     notes: tuple[str, ...]
 
 
@@ -54,10 +57,16 @@ def in_order(rows: Sequence[Row], step: str | None = None) -> Ordered:
             notes.append(f"{len(rows) - len(kept)} of {len(rows)} rows have no {name!r} and are left out")
         if name in CLOCKS:
             notes.insert(0, f"the log has no step; its rows are ordered by {name!r}")
-        ordered, more = _ordered(kept, known, name)
-        return Ordered(ordered, name, (*notes, *more))
+        ordered, sorted_steps, more = _ordered(kept, known, name)
+        return Ordered(ordered, name, _counted(sorted_steps, name), (*notes, *more))
     note = ("the log has no step: its rows are read in the order of the file",)
-    return Ordered([dict(row) for row in rows], "", note)
+    return Ordered([dict(row) for row in rows], "", _counted(range(len(rows)), ""), note)
+
+
+def _counted(steps: Sequence[float], name: str) -> list[float]:
+    """The steps as they were logged; the place of each row where they are no steps."""
+    logged = name not in ("", *CLOCKS) and all(one < other for one, other in pairwise(steps))
+    return [float(step) for step in steps] if logged else [float(place) for place in range(1, len(steps) + 1)]
 
 
 def _step(value: Any) -> float | None:
@@ -68,8 +77,10 @@ def _step(value: Any) -> float | None:
     return found if found is not None and abs(found) < float("inf") else None
 
 
-def _ordered(rows: list[dict[str, Any]], steps: list[float], name: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows sorted by step, and what had to be done for it."""
+def _ordered(
+    rows: list[dict[str, Any]], steps: list[float], name: str
+) -> tuple[list[dict[str, Any]], list[float], list[str]]:
+    """Rows sorted by step, their steps, and what had to be done for it."""
     clock = name in CLOCKS
     notes: list[str] = []
     if not clock:
@@ -84,7 +95,7 @@ def _ordered(rows: list[dict[str, Any]], steps: list[float], name: str) -> tuple
     order = sorted(range(len(rows)), key=steps.__getitem__)
     if order != list(range(len(rows))):
         notes.append(f"the rows were not in the order of {name!r} and were sorted by it")
-    return [rows[n] for n in order], notes
+    return [rows[n] for n in order], [steps[n] for n in order], notes
 
 
 def _joined(rows: list[dict[str, Any]], steps: list[float]) -> tuple[list[dict[str, Any]], list[float], int]:

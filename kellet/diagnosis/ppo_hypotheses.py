@@ -77,7 +77,9 @@ def too_small(evidence: Evidence, step: Floats, path: Floats) -> bool:
 
     KL is like a squared distance, so n updates of s nats go at most n²·s nats far; ten times that is granted.
     """
-    updates = max(len(step), *(row.get("iteration") or 0 for row in evidence.history))
+    # Where iterations are counted in episodes, as TRL's PPO prints them, their number is no number of updates.
+    counted = (row.get("iteration") or 0 for row in evidence.history if row.get("iteration") != row.get("episodes"))
+    updates = max(len(step), *counted)
     return bool((step < 0).any()) or 10 * updates**2 * float(step.mean()) < float(path.max())
 
 

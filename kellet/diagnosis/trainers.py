@@ -17,6 +17,8 @@ PER_TOKEN = "objective/kl_per_token"  # noqa: S105 -- a metric
 LENGTH = "tokens/response_mean"
 BETA = "objective/kl_coef"
 APPROXKL = "ppo/policy/approxkl"
+LOSS_BETA = "actor/kl_coef"
+"""verl's β of a KL in the loss, beside advantages that are divided by their spread: no price of reward."""
 KL = "KL"
 """Stands for the metric of KL in nats per response, whose name has the estimator: ``objective/kl_k1``."""
 
@@ -188,12 +190,16 @@ VERL = Trainer(
             "the KL in the loss, nats per token; kl_loss_type is low_var_kl; 0.6 divides it by the micro-batches, "
             "0.7 sums it over the minibatches",
             "k3",
-            "actor/kl_coef",
         ),
         Name("actor/reward_kl_penalty_coeff", BETA, "β of the KL in the reward (0.4 on)"),
         Name("critic/kl_coeff", BETA, "β of the KL in the reward (up to 0.3)"),
         Name("critic/kl_coef", BETA, "β of the KL in the reward (0.1, Megatron)"),
-        Name("actor/kl_coef", BETA, "β of the KL in the loss: a price in normalised advantage, not in reward"),
+        Name(
+            LOSS_BETA,
+            "",
+            "β of the KL in the loss: a price in normalised advantage, not in units of the reward; only --map "
+            "objective/kl_coef=actor/kl_coef takes it",
+        ),
         Name("response_length/mean", LENGTH, "tokens"),
         Name("response_length/clip_ratio", "tokens/truncated_share", "share of responses as long as the limit"),
         Name("actor/pg_clipfrac", "ppo/policy/clipfrac", "share of tokens"),

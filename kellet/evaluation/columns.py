@@ -19,6 +19,13 @@ NAMES = (*NEEDED, *OPTIONAL, STD, CLUSTER)
 """Those that a user writes; ``draw`` is Kellet's own."""
 NEAR = 0.8
 """Names with at least this ratio of difflib are taken for one of ours misspelt: kl_nat, length_token, trucated."""
+_BESIDE_A_JUDGE = {
+    *("analysis", "answer", "choice", "comment", "comments", "cost", "critique", "error", "explanation", "feedback"),
+    *("id", "input", "latency", "message", "model", "name", "output", "prompt", "rationale", "raw", "reason"),
+    *("reasoning", "reasons", "response", "seconds", "template", "text", "time", "tokens", "url", "version"),
+}
+"""A column about a judge that has one of these words in its name holds no scores: llm_judge_reasoning."""
+_OF_A_JUDGE = {"winrate", "win", "winner", "preference", "preferred", "rating", "elo", "verdict", "human", "score"}
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 
 
@@ -69,10 +76,12 @@ def left_out(name: str, names: Mapping[str, str]) -> str:
         )
     words = re.findall(r"[a-z0-9]+", name.lower())
     joined = "".join(words)
-    if joined.startswith("judge") and not joined.startswith(("judged", "judgement", "judgment")):
+    begins = joined.startswith("judge") and not joined.startswith(("judged", "judgement", "judgment"))
+    has = any(word.endswith(("judge", "judges")) for word in words) and not _BESIDE_A_JUDGE & set(words)
+    if begins or has:
         raise DataError(
             f"column {name!r} looks like a judge's scores, which are in columns named judge_NAME; rename it to that, "
-            "or, if it is something else, to a name that does not begin with judge"
+            "or, if it is something else, to a name without the word judge"
         )
     meant = _nearest(joined, "_".join(words))
     if meant is not None and meant not in names and meant not in NEEDED:
@@ -80,11 +89,24 @@ def left_out(name: str, names: Mapping[str, str]) -> str:
             f"column {name!r} looks like {meant!r}, which is not in the file; rename it to that, or, if it is "
             "something else, to a name that is less like it"
         )
-    if "judge" in words:
-        return "no column of an evaluation; a judge's scores are read from columns named judge_NAME"
+    if "judge" in words or _OF_A_JUDGE & set(words):
+        return "no column of an evaluation; a judge's scores are read from columns named judge_NAME only"
     if "kl" in words:
         return "no column of an evaluation; kl_nats is the full KL of a response, in nats"
     return "no column of an evaluation"
+
+
+def told(account: Sequence[Entry]) -> list[str]:
+    """Sentences on the columns that were left out, by the reason, and those read under another name."""
+    left: dict[str, list[str]] = {}
+    for entry in account:
+        if not entry.taken_for:
+            left.setdefault(entry.why, []).append(repr(entry.name))
+    renamed = [entry for entry in account if entry.taken_for and entry.name != entry.taken_for]
+    return [
+        *(f"column {entry.name!r} is {entry.why}" for entry in renamed),
+        *(f"left out: {', '.join(names)}: {why}" for why, names in left.items()),
+    ]
 
 
 def _nearest(joined: str, name: str) -> str | None:

@@ -123,7 +123,10 @@ def _why_not(name: str, plain: str, names: Mapping[str, str]) -> str:
         return WHY_NOT["step"]
     if plain in WHY_NOT:
         return WHY_NOT[plain].format(name)
-    return left_out(name, names).replace("an evaluation", "samples")
+    try:
+        return left_out(name, names).replace("an evaluation", "samples")
+    except DataError as error:
+        raise DataError(f"{error}; or take it with --map OURS={name}") from error
 
 
 def _only(ours: str, pool: Sequence[str], table: pd.DataFrame) -> dict[str, str]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kellet.data.account import Entry
+from kellet.data.conversation import messages_of, tools_of
 from kellet.errors import DataError
 from kellet.evaluation.cells import At, decimal_commas, is_null, labels, numbers, yes_or_no
 from kellet.evaluation.columns import CLUSTER, JUDGE, STD
@@ -65,8 +66,10 @@ def join_samples(candidate: Path, reference: Path, mapped: Mapping[str, str] | N
     named = [path.name if candidate.name != reference.name else str(path) for path in (candidate, reference)]
     files = [_read(path, name, mapped or {}) for path, name in zip((candidate, reference), named, strict=True)]
     check_mapped(mapped or {}, [entry.name for file in files for entry in file.account])
-    notes = [note for file in files for note in file.notes] + lengths_of(
-        [(file.name, file.rows, file.stated) for file in files]
+    notes = (
+        [note for file in files for note in file.notes]
+        + _matched(files)
+        + lengths_of([(file.name, file.rows, file.stated) for file in files])
     )
     both = set(files[0].rows["prompt_id"]) & set(files[1].rows["prompt_id"])
     if not both:
@@ -132,6 +135,29 @@ def _converted(given: Mapping[str, "pd.Series[Any]"], at: At) -> tuple[pd.DataFr
         rows["sample"] = _numbered(rows)
     same = len(set(texts)) - len(set(prompts))
     return rows, [f"{same:,} prompts differ from another only in line ends or outer blanks and are it"] if same else []
+
+
+def _matched(files: list[_File]) -> list[str]:
+    """A prompt that is one user message in one file and its text in the other is that text in both."""
+    for file, other in (files, files[::-1]):
+        known = set(other.rows["prompt"])
+        found = {
+            prompt: text
+            for prompt in set(file.rows["prompt"]) - known
+            if (text := _user_message(prompt)) is not None and text in known
+        }
+        if found:
+            file.rows["prompt"] = [found.get(prompt, prompt) for prompt in file.rows["prompt"]]
+            file.rows["prompt_id"] = [prompt_id(prompt) for prompt in file.rows["prompt"]]
+            return [f"{file.name}: {len(found):,} prompts are one message of the user, and a text in {other.name}"]
+    return []
+
+
+def _user_message(prompt: str) -> str | None:
+    """What the user says in a prompt that is one message of the user and nothing else."""
+    messages = messages_of(prompt) if not tools_of(prompt) else None
+    alone = messages is not None and len(messages) == 1 and messages[0]["role"] == "user"
+    return _same(str(messages[0]["content"])) if messages is not None and alone else None
 
 
 def _share_clusters(one: pd.DataFrame, other: pd.DataFrame) -> None:

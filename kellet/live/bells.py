@@ -1,6 +1,6 @@
 """Alarms that begin and end: a condition that holds rings once, and is over only when it has been gone for a while."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from kellet.live.alarms import CONDITIONS, Reading
@@ -24,9 +24,9 @@ class Bells:
         self.ringing: dict[str, int] = {}
         """Alarm -> rows in which its figure has been inside the limit, in a row."""
 
-    def after(self, course: Course, unfit: Collection[str] = ()) -> list[Change]:
-        """What changed with the last row of ``course``; alarms in ``unfit`` are not asked."""
-        read = {name: condition(course, self.limits) for name, condition in CONDITIONS.items() if name not in unfit}
+    def after(self, course: Course) -> list[Change]:
+        """What changed with the last row of ``course``."""
+        read = {name: condition(course, self.limits) for name, condition in CONDITIONS.items()}
         return self.update({name: reading for name, reading in read.items() if reading is not None})
 
     def update(self, readings: Mapping[str, Reading]) -> list[Change]:

@@ -60,7 +60,7 @@ class Monitor:
         self.stopped = None
         self.alarms.load()
         rows = [_figures(row) for row in self.history.load()]
-        steps = [Step(row.get("iteration") or math.nan, row) for row in rows]
+        steps = [Step(math.nan if (at := row.get("iteration")) is None else at, row) for row in rows]
         if any(not after.iteration > before.iteration for before, after in pairwise([Step(-math.inf, {}), *steps])):
             raise DataError(f"{self.history.path} has no iterations that rise; name another folder")
         kept = [row for row, step in zip(rows, steps, strict=True) if until is None or step.iteration <= until]
@@ -90,7 +90,7 @@ class Monitor:
             return None
         step = step._replace(metrics={**more, **step.metrics})
         if self._place(step):
-            for alarm, event, words in self.bells.after(self.course, self.translator.unfit):
+            for alarm, event, words in self.bells.after(self.course):
                 self._record(event, words if event == "over" else f"ALARM {alarm}: {words}", alarm)
             if len(self.course.steps) == ROWS_TO_SEE_ALL:
                 self._tell_unwatched()
@@ -167,7 +167,7 @@ class Monitor:
         self.course, self.bells = Course(self.limits.patience), Bells(self.limits)
         for step in steps:
             self.course.add(step)
-            self.bells.after(self.course, self.translator.unfit)
+            self.bells.after(self.course)
 
     def _decide(self) -> None:
         fatal = [name for name in self.bells.ringing if name in self.stop_on]

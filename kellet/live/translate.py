@@ -15,7 +15,7 @@ from kellet.diagnosis.import_logs import CORE, translate
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import OURS, chosen_names, slot
 from kellet.diagnosis.log_order import STEPS
-from kellet.diagnosis.trainers import BETA, ESTIMATORS, MAPPED, TRAINERS, Estimator, Name, Trainer
+from kellet.diagnosis.trainers import BETA, ESTIMATORS, LOSS_BETA, MAPPED, TRAINERS, Estimator, Name, Trainer
 from kellet.errors import InputError
 from kellet.live.course import Step
 
@@ -23,8 +23,6 @@ UNRECOGNISED_ROWS = 3
 """Rows without a known trainer after which this is said."""
 LOSSES = ("loss", "grad_norm")
 """A name with one of these in its last part is watched for figures that are not finite, whoever logs it."""
-OF_ADVANTAGE = ("actor/kl_coef",)
-"""β of a KL in the loss, beside advantages that are divided by their spread."""
 Figures = dict[str, float | None]
 
 
@@ -53,8 +51,6 @@ class Translator:
         """The names in the rows of training steps, and in how many each was a finite number."""
         self.used: dict[str, Name] = {}
         """What is read, one for each slot of a history."""
-        self.unfit: set[str] = set()
-        """Alarms for which what is logged has another unit."""
         self._said: set[str] = set()
         self._strange = 0
 
@@ -126,11 +122,10 @@ class Translator:
                     f"{name.theirs!r} and {', '.join(map(repr, rivals))} both are {name.ours}; {name.theirs!r} is read "
                     f"({name.why}); map {name.ours} to another to read that"
                 )
-            if place == BETA and name.theirs in OF_ADVANTAGE:
-                self.unfit.add("penalty_small")
-                self._say(f"{name.theirs!r} is {name.why}: penalty_small is not asked")
             if name.estimator:
                 self._say(f"KL ({name.theirs!r}) is read as {name.estimator}: {name.why}")
+        if LOSS_BETA in row and BETA not in self.used and (known := self.source.name(LOSS_BETA)) is not None:
+            self._say(f"{LOSS_BETA!r} is {known.why}: penalty_small is not asked")
 
     def _say_what_is_missing(self, row: Figures) -> None:
         unseen = [f"{theirs!r} ({ours})" for ours, theirs in self.mapped.items() if theirs not in self.seen]

@@ -117,3 +117,27 @@ def test_the_commands_of_the_documented_jobs_run():
     for command in commands:
         result = kellet(*shlex.split(command)[1:])
         assert result.exit_code in (0, 3), result.stderr
+
+
+@pytest.mark.parametrize("verb", [("gate", *FAST), ("diagnose",)])
+def test_every_verb_that_reads_an_evaluation_tells_what_it_leaves_out(tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    rows = evaluation(12).assign(gpt4_score=1.0)
+    rows.to_csv("e.csv", index=False)
+    wanted = "warning: left out: 'gpt4_score': no column of an evaluation; a judge's scores are read from columns named"
+    assert wanted in kellet(verb[0], "e.csv", *verb[1:]).stderr
+    rows.assign(llm_judge=1.0).to_csv("e.csv", index=False)
+    result = kellet(verb[0], "e.csv", *verb[1:])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "column 'llm_judge' looks like a judge's scores" in result.stderr
+
+
+def test_words_counted_for_tokens_are_told_wherever_the_evaluation_goes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"q{n}", "response": "word " * (n % 9 + 1), "reward": n / 30} for n in range(30)]
+    for name in ("c", "r"):
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kellet("import-logs", "--candidate", "c.jsonl", "--reference", "r.jsonl", "--out", "out")
+    for verb in (("gate", *FAST), ("diagnose",)):
+        told = kellet(verb[0], "out/evaluation.parquet", *verb[1:]).stderr
+        assert "the lengths of the candidate are the number of words of each response" in told

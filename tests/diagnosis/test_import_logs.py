@@ -140,7 +140,11 @@ def test_a_kl_in_the_loss_is_k3_and_never_has_the_coefficient_of_another():
     row = {key: value for key, value in VERL_ROW.items() if "penalty" not in key}
     imported = import_history(rows_of({**row, "actor/kl_loss": 0.004, "actor/kl_coef": 0.001}), None, None)
     assert imported.rows[0]["objective/kl_k3"] == pytest.approx(1.2)  # 0.004 · 300
-    assert imported.rows[0]["objective/kl_coef"] == 0.001
+    # verl/workers/actor/dp_actor.py: policy_loss + kl_loss · kl_loss_coef, beside advantages divided by their spread
+    assert "objective/kl_coef" not in imported.rows[0]
+    assert "normalised advantage" in entry(imported, "actor/kl_coef").why
+    assert any("β is not read: 'actor/kl_coef' is a price in normalised advantage" in note for note in imported.notes)
+    assert not any("no β is read" in note for note in imported.notes)  # it is not offered as β either
     other = import_history(rows_of({**row, "actor/kl_loss": 0.004, "actor/reward_kl_penalty_coeff": 0.05}), None, None)
     assert "objective/kl_coef" not in other.rows[0]
 
@@ -148,8 +152,10 @@ def test_a_kl_in_the_loss_is_k3_and_never_has_the_coefficient_of_another():
 def test_map_settles_which_kl_is_read():
     imported = import_history(rows_of({**VERL_ROW, **BOTH}), None, None, {"objective/kl_per_token": "actor/kl_loss"})
     assert imported.rows[0]["objective/kl_k3"] == pytest.approx(1.2)
-    assert imported.rows[0]["objective/kl_coef"] == 0.001
+    assert "objective/kl_coef" not in imported.rows[0]
     assert "--map" in entry(imported, "actor/kl_loss").why
+    with_beta = import_history(rows_of({**VERL_ROW, **BOTH}), None, None, {"objective/kl_coef": "actor/kl_coef"})
+    assert with_beta.rows[0]["objective/kl_coef"] == 0.001
 
 
 def test_map_reads_names_that_no_trainer_has():
@@ -303,6 +309,18 @@ def test_a_step_under_another_name_is_mapped():
     assert [row["objective/reward"] for row in imported.rows] == pytest.approx([0.1, 0.2, 0.3])
     with pytest.raises(DataError, match="counts no steps"):
         import_history(rows, None, None, {"iteration": "response_length/mean"})
+
+
+def test_iterations_are_the_logged_steps():
+    """As `kellet follow` keeps them: a log of the later part says so, and every tenth step stands for ten updates."""
+    rows = [{**VERL_ROW, "step": step} for step in (40, 20, 30)]
+    assert [row["iteration"] for row in import_history(rows, None, None).rows] == [20.0, 30.0, 40.0]
+    text = [{**GRPO_ROW, "global_step/max_steps": f"{step}/90"} for step in (5, 10)]
+    assert [row["iteration"] for row in import_history(text, None, None).rows] == [5.0, 10.0]
+    clock = [{**GRPO_ROW, "epoch": 0.1 * n} for n in range(3)]
+    assert [row["iteration"] for row in import_history(clock, None, None).rows] == [1.0, 2.0, 3.0]
+    late = [{**VERL_ROW, "step": step} for step in range(200, 230)]
+    assert Evidence(history=import_history(late, None, None).rows).begins_late == "the log begins at iteration 200"
 
 
 def test_few_iterations_are_told():

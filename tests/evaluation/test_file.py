@@ -158,16 +158,19 @@ def test_case_and_blanks_around_a_name_do_not_matter(table, tmp_path, name, ours
 
 
 def test_every_column_is_accounted_for(table, tmp_path):
-    table.assign(temperature=1.0, llm_judge=0.5).to_parquet(tmp_path / "e.parquet")
+    table.assign(temperature=1.0, gpt4_score=0.5).to_parquet(tmp_path / "e.parquet")
     account = {entry.name: entry for entry in read_accounted(tmp_path / "e.parquet")[1]}
-    assert list(account) == [*table.columns, "temperature", "llm_judge"]
+    assert list(account) == [*table.columns, "temperature", "gpt4_score"]
     assert (account["temperature"].taken_for, account["temperature"].why) == ("", "no column of an evaluation")
-    assert "judge_NAME" in account["llm_judge"].why
+    assert "judge_NAME" in account["gpt4_score"].why
     assert account["kl_nats"].share == 0.5
     assert account["judge_human"].share == 8 / 48
 
 
-@pytest.mark.parametrize("name", ["judge-human", "judgehuman", "Judge human", "judge", "judges"])
+@pytest.mark.parametrize(
+    "name",
+    ["judge-human", "judgehuman", "Judge human", "judge", "judges", "llm_judge", "winrate_judge", "LLM-judge-score"],
+)
 def test_a_judge_under_a_name_that_is_nearly_right_is_not_dropped(table, name):
     with pytest.raises(DataError, match=f"column '{name}' looks like a judge's scores"):
         check_evaluation(table.rename(columns={"judge_human": name}))
@@ -193,7 +196,7 @@ def test_an_optional_column_that_is_nearly_right_is_refused(table, name, ours):
 
 
 @pytest.mark.parametrize(
-    "name", ["kl_k1", "topic", "raw", "row", "reward_model", "prompt_tokens", "judged_by", "comment"]
+    "name", ["kl_k1", "topic", "raw", "row", "reward_model", "prompt_tokens", "judged_by", "comment", "llm_judge_model"]
 )
 def test_ordinary_other_columns_are_left_out(table, name):
     assert name not in check_evaluation(table.assign(**{name: "x"}))

@@ -332,3 +332,16 @@ def test_nothing_but_a_clear_error_comes_from_any_bytes(tmp_path_factory, data, 
     path.write_bytes(data)
     with pytest.raises(DataError, match=r"c\."):
         join_samples(path, write(folder / "r.jsonl", some()))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_prompt_as_a_message_and_as_its_text_is_one(tmp_path, turned):
+    """TRL's conversational and standard formats hold the same prompt in two ways."""
+    texts = some(6)
+    messages = [{**row, "prompt": [{"role": "user", "content": row["prompt"]}]} for row in texts]
+    joined = join_samples(*pair(tmp_path, *((messages, texts) if turned else (texts, messages))))
+    assert set(joined.table["prompt"]) == {row["prompt"] for row in texts}
+    assert any("6 prompts are one message of the user, and a text in" in note for note in joined.notes)
+    system = [{**row, "prompt": [{"role": "system", "content": "Be brief."}, *row["prompt"]]} for row in messages]
+    with pytest.raises(DataError, match="share no prompt"):
+        join_samples(*pair(tmp_path, texts, system))

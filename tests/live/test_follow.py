@@ -11,6 +11,8 @@ import time
 import pytest
 
 from kellet.diagnosis.history import read_history
+from kellet.diagnosis.import_logs import import_history
+from kellet.diagnosis.log_files import open_log
 from kellet.errors import DataError
 from kellet.live import Limits, follow
 from tests.helpers.command import kellet
@@ -259,3 +261,14 @@ def test_ctrl_c_ends_in_one_line(tmp_path, following):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert output.rstrip().splitlines()[-1].startswith("no longer following verl.jsonl")
+
+
+@pytest.mark.parametrize("first", [0, 200])
+def test_a_log_imported_and_followed_is_the_same_history(tmp_path, first):
+    path = tmp_path / "verl.jsonl"
+    path.write_text("".join(file_logger(step) + "\n" for step in range(first, first + 120, 10)))
+    for _ in range(2):  # the second time the history is taken up, also one that begins with step 0
+        follow(path, tmp_path / "run", once=True, say=lambda _: None)
+    imported = import_history(open_log(path).rows, None, None).rows
+    assert read_history(tmp_path / "run" / "history.jsonl") == imported
+    assert [row["iteration"] for row in imported] == list(range(first, first + 120, 10))
