@@ -11,7 +11,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[^\W_][\w.-]*$", max_length=100)]
-"""Names a folder: letters, figures, ``_``, ``.``, ``-``, the first a letter or figure, so that it is no path elsewhere."""
+"""Names a folder: letters, figures, ``_``, ``.``, ``-``; the first a letter or figure, so it is no path elsewhere."""
 Column = Literal[
     "prompt",
     "chosen",
