@@ -104,7 +104,8 @@ def encode_prompt(tokenizer: Any, prompt: str, text: Text, whole: bool = True) -
     else:
         ids = _ids(tokenizer, text.prompt_template.format(prompt=as_text(prompt)))
     if tokenizer.bos_token_id is not None:
-        return [tokenizer.bos_token_id, *ids[-(text.max_prompt_tokens - 1) :]]
+        kept = min(len(ids), text.max_prompt_tokens - 1)  # 0 with a limit of one token, and ids[-0:] would be all
+        return [tokenizer.bos_token_id, *ids[len(ids) - kept :]]
     return ids[-text.max_prompt_tokens :]
 
 

@@ -83,6 +83,13 @@ def test_a_long_prompt_loses_its_beginning(tokenizer):
     assert tokenizer.decode(whole, skip_special_tokens=True) == "where is my parcel?\n"
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_a_limit_is_kept_however_small(tokenizer, limit):
+    ids = encode_prompt(tokenizer, "where is my parcel?", Text(max_prompt_tokens=200))
+    short = encode_prompt(tokenizer, "where is my parcel?", Text(max_prompt_tokens=limit))
+    assert short == [tokenizer.bos_token_id, *ids[len(ids) - limit + 1 :]]
+
+
 def test_a_long_prompt_without_bos_keeps_all_the_tokens_it_may():
     class Words:
         bos_token_id = None
