@@ -3,6 +3,8 @@
 import math
 from typing import Protocol
 
+from kellet.config.training import KL
+
 
 class KLController(Protocol):
     """Holds β, in reward units per nat."""
@@ -13,6 +15,19 @@ class KLController(Protocol):
 
     def update(self, current: float, n_steps: int) -> None:
         """Adjust β to ``current``, the last batch's mean KL in nats per response, ``n_steps`` its responses."""
+
+
+def reach(settings: KL, batch_size: int, iterations: int) -> float:
+    """The largest factor by which β can rise in so many iterations; 1 where it is fixed.
+
+    A controller whose reach is small cannot hold a KL that needs another β than ``init_coef``, however far off it is.
+    """
+    share = batch_size / settings.horizon
+    if settings.controller == "adaptive":
+        return float((1 + 0.2 * share) ** iterations)
+    if settings.controller == "dual":
+        return min(math.exp(min(share * iterations, 700.0)), settings.max_coef / settings.init_coef)
+    return 1.0
 
 
 class FixedKLController:

@@ -31,7 +31,7 @@ from kellet.models.sampling import draw_uniforms, generate_text, sample_states, 
 from kellet.models.tokens import TokenBatch, encode_prompts
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
 from kellet.policy.alarms import alarms
-from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController
+from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController, reach
 from kellet.policy.metrics import IterationMetrics, describe_lengths, describe_objective
 from kellet.policy.rollout import Rollout, join, score_rollout
 from kellet.policy.score import RawScore, objective, reference_baseline, reference_scores
@@ -47,6 +47,8 @@ PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "policy": True, "base_
 """The parameters that decide a training; base and reward model are identified by the hash of their content."""
 FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience"}}
 """Parameters that may change between a kill and the next start."""
+SHORT_REACH = 3.0
+"""A controller that can raise β by less than this factor over the whole training is warned of."""
 logger = logging.getLogger(__name__)
 
 
@@ -83,6 +85,14 @@ def train_policy(
     OUT.checkpoints beside it. Raises DataError when the training split has fewer prompts than one batch, InputError
     when the checkpoints are of another training.
     """
+    settings = config.policy
+    factor = reach(settings.kl, settings.batch_size, settings.iterations - settings.critic_warmup)
+    if settings.kl.controller != "fixed" and factor < SHORT_REACH:
+        logger.warning(
+            "β can rise to at most %.1f times policy.kl.init_coef in %d iterations: policy.kl.horizon %g is long for "
+            "batches of %d (eight batches would be %g)",
+            *(factor, settings.iterations, settings.kl.horizon, settings.batch_size, 8.0 * settings.batch_size),
+        )
     prompts = prompts_of(preferences, "train")
     if len(prompts) < config.policy.batch_size:
         raise DataError(

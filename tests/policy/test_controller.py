@@ -5,7 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController
+from kellet.config.file import load_config
+from kellet.config.run import Config
+from kellet.config.training import KL
+from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, reach
+from kellet.policy.train import build_controller
+from tests.helpers.project import ROOT
 
 
 def test_fixed_stays():
@@ -108,3 +113,29 @@ def test_dual_finds_the_multiplier_of_its_constraint():
         controller.update(drift(controller.value), 64)
     assert drift(controller.value) == pytest.approx(0.2, rel=1e-3)
     assert not controller.at_clip
+
+
+@pytest.mark.parametrize(
+    ("kl", "batch", "iterations", "wanted"),
+    [
+        ({"controller": "adaptive", "horizon": 2000}, 64, 100, 1.0064**100),  # 0.2 * 64/2000 an iteration: 1.9 in all
+        ({"controller": "adaptive", "horizon": 512}, 64, 100, 1.025**100),
+        ({"controller": "dual", "horizon": 640, "init_coef": 0.1}, 64, 20, math.e**2),
+        ({"controller": "dual", "horizon": 64, "init_coef": 0.1, "max_coef": 10.0}, 64, 100, 100.0),
+        ({"controller": "fixed"}, 64, 100, 1.0),
+    ],
+)
+def test_reach_is_what_the_controller_does_when_it_is_always_too_high(kl, batch, iterations, wanted):
+    settings = KL.model_validate(kl)
+    assert reach(settings, batch, iterations) == pytest.approx(wanted)
+    controller = build_controller(Config.model_validate({"policy": {"kl": kl}}))
+    for _ in range(iterations):
+        controller.update(1e6, batch)
+    assert controller.value / settings.init_coef == pytest.approx(wanted)
+
+
+def test_a_profile_for_gpus_lets_the_controller_move():
+    for file in sorted((ROOT / "profiles").glob("*b*.yaml")):
+        policy = load_config(file).policy
+        if policy.kl.controller != "fixed" and ("qwen" in file.name or "llama" in file.name):
+            assert reach(policy.kl, policy.batch_size, policy.iterations) > 10, file.name
