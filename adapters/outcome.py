@@ -1,5 +1,6 @@
 """What a flow ends in: a verdict that a person can read in runs/NAME, in Prefect and on the terminal."""
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,13 @@ from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import NoLift
 from kellet.files import atomic_folder, read_json
+from kellet.report.run import FILES
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
+
+PUBLISHED = {*FILES, "report.html"}
+"""What a retraining writes into runs/NAME."""
 
 
 class Outcome(BaseModel):
@@ -83,6 +88,7 @@ class RemediesOutcome(BaseModel):
 def publish(config: Config, version: "ModelVersion", report: Artefact, reused: bool = False) -> Outcome:
     """Copy the report and its files to runs/NAME, and show the verdict in Prefect's user interface."""
     folder = RUNS / config.name
+    set_aside(folder)
     with atomic_folder(folder) as temporary:
         shutil.copytree(report.path, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CACHE_RECORD))
     outcome = Outcome(
@@ -100,6 +106,17 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
     return outcome
 
 
+def set_aside(folder: Path) -> None:
+    """Rename a run's folder that holds what no retraining publishes, such as models of verbs: it is replaced whole."""
+    others = sorted(path.name for path in folder.glob("*") if path.name not in PUBLISHED)
+    if not others:
+        return
+    places = (folder.with_name(f"{folder.name}.{number}") for number in itertools.count(1))
+    kept = next(place for place in places if not place.exists())
+    folder.rename(kept)
+    logger().warning("%s holds %s, which no retraining wrote; it is kept as %s", folder, ", ".join(others[:6]), kept)
+
+
 def require_lift(config: Config, reward: Artefact) -> None:
     """Stop the run before any PPO is paid for when the reward model has learned no more than length.
 
@@ -112,6 +129,7 @@ def require_lift(config: Config, reward: Artefact) -> None:
         card.require_lift(read_json(reward.path / "card.json"))
     except NoLift as error:
         if config.reward_model.require_lift:
+            set_aside(RUNS / config.name)
             with atomic_folder(RUNS / config.name) as temporary:
                 shutil.copy(reward.path / "card.json", temporary)
                 (temporary / "params.yaml").write_text(dump_config(config), encoding="utf-8")
