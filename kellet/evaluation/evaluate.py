@@ -20,6 +20,7 @@ from kellet.evaluation.token_kl import TRACES, token_kl
 from kellet.files import atomic_folder, write_json
 from kellet.models import kl
 from kellet.models.finite import require_finite_scores
+from kellet.models.manifest import check_manifest
 from kellet.models.next_token import policy_vs_reference
 from kellet.models.sampling import draw_uniforms, sample_states, truncated
 from kellet.models.seeds import derived_seed
@@ -59,6 +60,11 @@ def evaluate(
     Writes evaluation.parquet and token_kl.json into ``out``. Raises DataError when there is no test prompt.
     """
     prompts = prompts_asked(preferences, config, look)
+    check_manifest(models.reward_model, base=models.base)
+    check_manifest(models.policy, base=models.base, reward_model=models.reward_model)
+    for other in (models.champion, models.anchor, models.judge):  # each of a reward model, or labels, of its own
+        if other is not None:
+            check_manifest(other, base=models.base)
     model, tokenizer = load_base(models.base, config.base_model, temperature=config.text.temperature)
     encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any sampling
     model = load_adapter(model, models.policy / "adapter")

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -121,7 +122,7 @@ def origin_of(parameters: Mapping[str, Any], **inputs: Path | str) -> dict[str, 
     records of how it was made; or the hub name of a model, which is kept as it is.
     """
     versions = {"kellet": kellet.__version__, **{name: version(name) for name in LIBRARIES}}
-    contents = {name: _content(Path(source)) for name, source in inputs.items()}
+    contents = {name: content_of(Path(source)) for name, source in inputs.items()}
     package = Path(kellet.__file__).parent
     code = value_hash({str(file.relative_to(package)): content_hash(file) for file in _code(package)})
     return {"parameters": dict(parameters), "content": contents, "version": versions | {"code": code}}
@@ -131,12 +132,20 @@ def _code(package: Path) -> list[Path]:
     return sorted(file for room in ROOMS for file in (package / room).glob("*.py"))
 
 
-def _content(path: Path) -> Any:
+def content_of(path: Path) -> Any:
+    """Hash of a file; of a model's folder the hash of each file that decides what it computes; else the name itself."""
     if not path.is_dir():
         return content_hash(path) if path.exists() else str(path)
     wanted = MODEL_FILES | TOKENIZER_FILES
     files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in wanted)
-    return {str(file.relative_to(path)): content_hash(file) for file in files}
+    return {
+        str(file.relative_to(path)): _hash_once(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files
+    }
+
+
+@cache
+def _hash_once(file: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  # both say whether the file has changed
+    return content_hash(file)
 
 
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:

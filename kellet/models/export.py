@@ -8,6 +8,7 @@ import torch
 from kellet.errors import DataError, KelletError
 from kellet.files import atomic_folder
 from kellet.models.architecture import text_config
+from kellet.models.manifest import check_manifest
 from kellet.models.trunk import load_adapter, load_base
 
 TOLERANCE = 1e-4
@@ -25,6 +26,7 @@ def export(base: Path | str, adapter: Path, out: Path, temperature: float = 1.0)
     place = adapter / "adapter" if (adapter / "adapter").is_dir() else adapter
     if not (place / "adapter_config.json").is_file():
         raise DataError(f"{adapter} holds no adapter_config.json; give a folder that 'kellet train-policy' wrote")
+    check_manifest(place.parent, base=base)
     model, tokenizer = load_base(base)
     model = load_adapter(model, place)
     generator = torch.Generator().manual_seed(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kellet.config.training import Text
 from kellet.errors import KelletError
 from kellet.models.devices import device_of, true_everywhere
+from kellet.models.manifest import check_manifest
 from kellet.models.tokens import TokenBatch, decode, encode_prompts, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
@@ -84,6 +85,7 @@ def truncated(batch: TokenBatch, eos_token_id: int) -> Tensor:
 
 def load_policy(base: Path | str, adapter: Path, temperature: float = 1.0) -> tuple[Any, Any]:
     """(model, tokenizer) of a base model with a policy adapter, for inference at the policy's temperature."""
+    check_manifest(adapter.parent, base=base)
     model, tokenizer = load_base(base, temperature=temperature)
     return load_adapter(model, adapter), tokenizer
 

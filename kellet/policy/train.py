@@ -27,6 +27,7 @@ from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices, full_linear
 from kellet.models.heads import save_head, scalar_head
+from kellet.models.manifest import check_manifest, write_manifest
 from kellet.models.sampling import draw_uniforms, generate_text, sample_states, truncated
 from kellet.models.tokens import TokenBatch, encode_prompts
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
@@ -106,6 +107,7 @@ def train_policy(
         origin["content"]["score_function"] = function_hash(config.policy.score.function)
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # refuses one of another training before a model is loaded
+    check_manifest(reward_model, base=base)
     devices = Devices(unused=config.policy.critic_warmup > 0)
     trunk, tokenizer = load_base(base, config.base_model, devices.device, config.text.temperature)
     encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any training
@@ -127,6 +129,7 @@ def train_policy(
         rows = zip(shown, answers, strict=True)
         samples = [{"prompt": prompt, "response": answer} for prompt, answer in rows]
         write_json_lines(folder / "samples.jsonl", samples)
+        write_manifest(folder, "policy", base=base, reward_model=reward_model)
     checkpoints.remove()
 
 

@@ -19,6 +19,7 @@ import torch
 from kellet.config.run import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder
+from kellet.models.manifest import check_manifest
 from kellet.models.tokens import encode_prompts, encode_response, pad
 from kellet.models.trunk import load_base
 from kellet.progress import Progress, quiet
@@ -41,6 +42,7 @@ def rescore(
     """
     tables = [pd.read_parquet(path, columns=KEY) for path in evaluations.values()]
     answers = pd.concat(tables).drop_duplicates().sort_values(KEY, ignore_index=True)
+    check_manifest(reward_model, base=base)
     model, tokenizer = load_base(base, config.base_model)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
     rewards = score_texts(scorer, tokenizer, answers, config, progress)

@@ -19,6 +19,7 @@ from kellet.errors import DataError, InputError
 from kellet.files import atomic_folder, write_json, write_json_lines
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices
+from kellet.models.manifest import write_manifest
 from kellet.models.trunk import adapter_tensors, load_base
 from kellet.progress import Progress, quiet
 from kellet.reward.card import reward_card
@@ -85,14 +86,19 @@ def train_reward(
     card = devices.run(lambda: reward_card(scorer, tokenizer, held_out, config))
     adapters = [adapter_tensors(scorer.model, member.adapter) for member in scorer.members]
     if devices.main:
-        _write(out, scorer, adapters, card, history)
+        _write(out, base, scorer, adapters, card, history)
         for store in stores:
             store.remove()
     return card
 
 
 def _write(
-    out: Path, scorer: Scorer, adapters: list[dict[str, Tensor]], card: dict[str, Any], history: list[StepMetrics]
+    out: Path,
+    base: Path | str,
+    scorer: Scorer,
+    adapters: list[dict[str, Tensor]],
+    card: dict[str, Any],
+    history: list[StepMetrics],
 ) -> None:
     with atomic_folder(out) as folder:
         for number, (member, tensors) in enumerate(zip(scorer.members, adapters, strict=True)):
@@ -101,6 +107,7 @@ def _write(
         write_json(folder / "card.json", card)
         (folder / "card.md").write_text(card_text(card), encoding="utf-8")
         write_json_lines(folder / "history.jsonl", history)
+        write_manifest(folder, "reward_model", base=base)
 
 
 def judgement_weights(training: pd.DataFrame) -> Tensor | None:

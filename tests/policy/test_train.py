@@ -99,6 +99,7 @@ def test_the_folder_holds_what_is_needed_later(trained):
         "value_head.safetensors",
         "history.jsonl",
         "samples.jsonl",
+        "manifest.json",
     }
     samples = [json.loads(line) for line in (out / "samples.jsonl").read_text(encoding="utf-8").splitlines()]
     table = tiny.pairs()
