@@ -37,12 +37,16 @@ from kellet.evaluation.cells import At, at_row, decimal_commas, labels, numbers,
 from kellet.evaluation.columns import CLUSTER as CLUSTER
 from kellet.evaluation.columns import DRAW as DRAW
 from kellet.evaluation.columns import JUDGE, OPTIONAL, STD, TEXTS, ours_to_theirs
-from kellet.evaluation.lengths import notes_on_lengths
 from kellet.evaluation.messages import prompt_texts, response_texts
+from kellet.evaluation.oddities import oddities, refuse_codes, unmeasured_kl
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
 KL_NOISE = 1e-6
 """A full KL may be this far below zero by rounding, nats."""
+UNMEASURED = (
+    "the KL of the candidate is exactly 0 in every answer, although they are not the reference's: it was not measured, "
+    "and is taken as unknown"
+)
 LARGEST = 1e100
 """Larger values are refused: every interval squares and sums them, which would overflow."""
 LARGEST_SAMPLE = 2**31
@@ -67,7 +71,10 @@ def read_accounted(path: Path, notes: list[str] | None = None) -> tuple[pd.DataF
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     if notes is not None:
-        notes += notes_on_lengths(rows)
+        notes += oddities(rows)
+        if "kl_nats" in names and rows["kl_nats"].isna().all():
+            given = numbers(table[names["kl_nats"]], "kl_nats")
+            notes += [] if np.isnan(given).all() else [UNMEASURED]
     known = {name: float(rows[name].notna().mean()) for name in rows.columns}
     return rows, [replace(entry, share=known.get(entry.taken_for)) for entry in entries]
 
@@ -134,7 +141,10 @@ def _checked(table: pd.DataFrame, names: dict[str, str], at: At) -> pd.DataFrame
     for name in (*OPTIONAL, *extra):
         rows[name] = read.get(name, np.full(len(table), np.nan))
     _check_values(rows, extra, at)
+    refuse_codes(rows, at)
     _check_keys(rows, at)
+    if unmeasured_kl(rows):
+        rows["kl_nats"] = np.nan
     for name in ("sample", *([DRAW] if DRAW in rows else [])):
         rows[name] = rows[name].astype(np.int64)
     return rows.sort_values(["prompt_id", "system", "sample"], kind="stable", ignore_index=True)
@@ -160,7 +170,11 @@ def _check_texts(rows: pd.DataFrame, at: At) -> None:
     blank = np.array([not text.strip() for text in rows["prompt_id"]])
     refuse(blank, "prompt_id", rows["prompt_id"], "blank, wanted an id", at)
     wrong = ~rows["system"].isin(SYSTEMS).to_numpy()
-    refuse(wrong, "system", rows["system"], f"wanted one of {', '.join(SYSTEMS)}", at)
+    wanted = (
+        f"wanted one of {', '.join(SYSTEMS)}; rename the trained policy to candidate and the model it started from "
+        "to reference"
+    )
+    refuse(wrong, "system", rows["system"], wanted, at)
 
 
 def _check_values(rows: pd.DataFrame, extra: list[str], at: At) -> None:
@@ -186,9 +200,11 @@ def _check_keys(rows: pd.DataFrame, at: At) -> None:
     wanted = "the same prompt_id, system and sample as an earlier row; number the samples"
     refuse(repeated, "sample", rows["prompt_id"] + "/" + rows["system"], wanted, at)
     first = rows.groupby("prompt_id", sort=False)["prompt"].transform("first")
-    refuse(
-        (rows["prompt"] != first).to_numpy(), "prompt", rows["prompt_id"], "another text than this prompt_id had", at
-    )
+    other = (rows["prompt"] != first).to_numpy()
+    wanted = "another text than this prompt_id had"
+    if other.any() and (rows["prompt"].str.split() == first.str.split()).all():
+        wanted += "; they differ in white space only: write the same text for all systems"
+    refuse(other, "prompt", rows["prompt_id"], wanted, at)
     if CLUSTER in rows:
         first = rows.groupby("prompt_id", sort=False)[CLUSTER].transform("first")
         wanted = "another cluster than this prompt_id had; a prompt belongs to one"

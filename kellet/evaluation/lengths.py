@@ -39,11 +39,15 @@ def lengths_of(files: Sequence[tuple[str, pd.DataFrame, bool]]) -> list[str]:
                 f"{name}: most lengths are more than the bytes of their response, or fewer than a third of its words; "
                 f"do they count the prompt or padding, or something else? {_ADVICE}"
             )
+        if unit == "constant" and not stated:
+            raise DataError(f"{name}: every length is {rows[LENGTH].iloc[0]:g}, {_PADDED}; {_ADVICE}")
+        if unit == "constant":
+            notes.append(f"{name}: every length is {rows[LENGTH].iloc[0]:g}, {_PADDED}")
         if unit in ("characters", "bytes", "words"):
             notes.append(f"{name}: the lengths are the number of {unit} of each response")
         if unit == "impossible":
             notes.append(f"{name}: most lengths cannot be numbers of tokens of their responses")
-        units.append("" if unit == "impossible" else unit)
+        units.append("" if unit in ("impossible", "constant") else unit)
     if units[0] != units[1] and all(units) and not all(stated for _, _, stated in files):
         named = " and ".join(f"{name} in {unit}" for (name, _, _), unit in zip(files, units, strict=True))
         raise DataError(f"the lengths are in different units: {named}; {_ADVICE}")
@@ -57,11 +61,14 @@ def notes_on_lengths(rows: pd.DataFrame) -> list[str]:
         unit = unit_of(part)
         if unit == "impossible":
             notes.append(f"most lengths of the {system} cannot be numbers of tokens of their responses")
+        elif unit == "constant":
+            notes.append(f"every length of the {system} is {part[LENGTH].iloc[0]:g}, {_PADDED}")
         elif unit in ("characters", "bytes", "words"):
             notes.append(f"the lengths of the {system} are the number of {unit} of each response")
     return notes
 
 
+_PADDED = "although the answers differ in length: padding seems to be counted"
 _ADVICE = (
     "give tokens in a column length_tokens, or leave it out and words are counted; --map length_tokens=COLUMN takes it "
     "as it is"
@@ -71,8 +78,9 @@ _ADVICE = (
 def unit_of(rows: pd.DataFrame) -> str:
     """What the lengths count, as far as texts tell.
 
-    'characters', 'bytes' or 'words' where they are it in every row, 'impossible' where most rows cannot be tokens, else
-    'tokens'; '' where too few rows differ to tell.
+    'characters', 'bytes' or 'words' where they are it in every row, 'impossible' where most rows cannot be tokens,
+    'constant' where one number stands in all rows although some texts have twice the words of others and were not all
+    cut, else 'tokens'; '' where too few rows differ to tell.
     """
     known = rows[rows[LENGTH].notna()]
     lengths = known[LENGTH].to_numpy(np.float64)
@@ -85,7 +93,11 @@ def unit_of(rows: pd.DataFrame) -> str:
     for unit, count in counts.items():
         if (lengths == count).all() and len(set(count)) >= ENOUGH:
             return unit
+    wrong = (lengths > counts["bytes"] + SPECIAL) | (3 * lengths < counts["words"])
+    if 2 * wrong.sum() > len(lengths) and len(lengths) >= ENOUGH:
+        return "impossible"
     if len(set(counts["words"])) < ENOUGH:
         return ""
-    wrong = (lengths > counts["bytes"] + SPECIAL) | (3 * lengths < counts["words"])
-    return "impossible" if 2 * wrong.sum() > len(lengths) else "tokens"
+    cut = "truncated" in known and (known["truncated"] == 1).all()
+    constant = len(set(lengths)) == 1 and counts["words"].max() >= 2 * max(1, counts["words"].min()) and not cut
+    return "constant" if constant else "tokens"

@@ -1,0 +1,72 @@
+"""What is odd in the figures of an evaluation: a code for 'no value' is refused, the rest is said aloud."""
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from kellet.evaluation.cells import At, refuse
+from kellet.evaluation.columns import JUDGE, STD
+from kellet.evaluation.lengths import notes_on_lengths
+from kellet.stats.bootstrap import Floats
+
+CODES = tuple(sign * (10**digits - 1) for digits in range(2, 7) for sign in (-1, 1))
+"""-99, 999, -9999, …: what tables have where there is no value."""
+FAR = 5
+"""A code is one where it is this many times the range of all other values away from them."""
+MOST_ALIKE = 10
+"""From so many answers on it is told that all are the same, or all scores."""
+_RANK = re.compile(r"(?:^|_)(?:rank|ranks|ranking|place|position)(?:_|$)")
+
+
+def refuse_codes(rows: pd.DataFrame, at: At) -> None:
+    """Raise DataError for a score or a KL that is a code for 'no value'."""
+    for name in ("reward", "kl_nats", *(name for name in rows.columns if name.startswith(JUDGE))):
+        values = rows[name].to_numpy(np.float64)
+        code = _code(values)
+        if code is not None:
+            why = (
+                "far from every other value of the column, as a code for 'no value' is; leave such cells empty (or the "
+                "rows out, where it is the reward), or clip the figure if it is one"
+            )
+            refuse(values == code, name, rows[name], why, at)
+
+
+def _code(values: Floats) -> float | None:
+    """The one of CODES that is in ``values`` and far from all that are none."""
+    others = values[~np.isin(values, CODES) & ~np.isnan(values)]
+    if not len(others):
+        return None
+    low, high = float(others.min()), float(others.max())
+    far = FAR * max(high - low, 1e-12 + abs(high) / FAR)
+    return next((code for code in CODES if (values == code).any() and not low - far <= code <= high + far), None)
+
+
+def unmeasured_kl(rows: pd.DataFrame) -> bool:
+    """Whether the candidate's KL is exactly 0 in every answer, although its answers are not the reference's.
+
+    A policy that answers otherwise has another distribution, of which no KL is zero.
+    """
+    sides = {name: rows[rows["system"] == name] for name in ("candidate", "reference")}
+    kl = sides["candidate"]["kl_nats"].to_numpy(np.float64)
+    answers = [set(zip(side["prompt_id"], side["response"], strict=True)) for side in sides.values()]
+    return len(kl) >= MOST_ALIKE and bool((kl == 0).all()) and not answers[0] & answers[1]
+
+
+def oddities(rows: pd.DataFrame) -> list[str]:
+    """A sentence on each thing in checked rows that is probably not meant."""
+    notes = notes_on_lengths(rows)
+    for system, part in rows.groupby("system", sort=False):
+        texts = set(part["response"])
+        if len(part) >= MOST_ALIKE and len(texts) == 1:
+            shown = repr(texts.pop()[:40])
+            notes.append(f"all {len(part):,} answers of the {system} are {shown if shown != repr('') else 'empty'}")
+    for name in (name for name in rows.columns if name.startswith(JUDGE) or name == STD):
+        scores = rows[name].dropna()
+        if not len(scores):
+            notes.append(f"column {name!r} has no figure in any row")
+        elif name != STD and len(scores) >= MOST_ALIKE and scores.nunique() == 1:
+            notes.append(f"every score in column {name!r} is {scores.iloc[0]:g}: it does not tell answers apart")
+        if _RANK.search(name.lower()):
+            notes.append(f"column {name!r} is read as scores, of which higher is better; of ranks the lowest is best")
+    return notes
