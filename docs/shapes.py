@@ -170,7 +170,7 @@ def source(address: str) -> str:
 
 def table(rows: Iterable[tuple[str, Outcome]], alike: bool = False) -> list[str]:
     """A row for each shape; where they are one table in several kinds of files, what the first gives is said once."""
-    lines = ["| shape | `kellet …` | exit | what it gives |", "|---|---|---|---|"]
+    lines = ["| shape and command | exit | what it gives |", "|---|---|---|"]
     first: list[str] = []
     for name, result in rows:
         parts = gives(result)
@@ -178,7 +178,8 @@ def table(rows: Iterable[tuple[str, Outcome]], alike: bool = False) -> list[str]
         if alike and lines[2:] and parts[: len(first)] == first:
             parts = ["the same", *parts[len(first) :]]
         command = result.shape.command.replace("|", "\\|").replace(" && ", "` then `kellet ")
-        lines.append(f"| {name}{source(result.shape.source)} | `{command}` | {result.code} | {'; '.join(parts)} |")
+        shown = f"{name}{source(result.shape.source)}<br>`kellet {command}`"
+        lines.append(f"| {shown} | {result.code} | {'; '.join(parts)} |")
     return lines
 
 

@@ -237,6 +237,13 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_heading_is_no_paragraph(page):
+    """A line end that is lost behind a heading makes one of the paragraph below."""
+    headings = re.findall(r"^#+ .*$", prose_of((ROOT / page).read_text()), re.MULTILINE)
+    assert [heading for heading in headings if len(heading) > 90] == []
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_a_page_of_the_site_links_to_pages_of_the_site(page):
     """A link that leaves docs/ works on a code host and is dead in the site."""
