@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from kellet.errors import ConfigError
+from kellet.models.bounded_template import require_bounded
 
 MARKER = "Kellet"
 """An answer that no chat template contains, so that it can be found in the rendered text."""
@@ -43,7 +44,11 @@ def adapter_targets(model: Any) -> dict[str, Any]:
 
 
 def with_ends(tokenizer: Any, base: Path | str) -> Any:
-    """``tokenizer`` with a token that ends an answer and one that pads; ConfigError where nothing ends a sequence."""
+    """``tokenizer`` with a token that ends an answer and one that pads.
+
+    Raises ConfigError where nothing ends a sequence, or the chat template does not end.
+    """
+    require_bounded(tokenizer, base)
     tokenizer.eos_token = end_of_turn(tokenizer) or tokenizer.eos_token
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {str(base)!r} has no eos_token: answers could not end; give it one")
@@ -64,7 +69,7 @@ def end_of_turn(tokenizer: Any) -> str | None:
     conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARKER}]
     try:
         rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
-    except TemplateError:
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, MemoryError):
         return None
     special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     after = tokenizer(rendered.rpartition(MARKER)[2], add_special_tokens=False)["input_ids"]

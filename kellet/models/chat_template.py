@@ -64,7 +64,10 @@ def _apply(tokenizer: Any, messages: Messages, tools: Tools, refused: dict[str, 
     given = {"tools": tools} if tools else {}
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **given))
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+    except (
+        *(TemplateError, TypeError, ValueError, LookupError, AttributeError),
+        *(ArithmeticError, MemoryError, RecursionError),
+    ) as error:
         refused[str(error)] = None
         return None
 
