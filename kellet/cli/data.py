@@ -54,6 +54,7 @@ def prepare(config: "Config", out: Path | None, docs: Path | None) -> None:
     docs = output_folder(docs or Path("artifacts/data_docs", config.data.name), "rows.html")
     summary = stage.prepare(config.data, Path.cwd(), out, docs, lines("prepare", ("rows",)))
     click.echo(_counts(summary) + f"; {out}, Data Docs in {docs / 'index.html'}")
+    warn(summary.get("notes", []))
     for name, columns in summary.get("left_out", {}).items():
         click.echo(f"{name}: left out {', '.join(map(repr, columns))}; 'kellet validate' says why")
     warn(summary["warnings"])
@@ -109,6 +110,7 @@ def validate(
         if as_json:
             click.echo(json.dumps({"usable": False, "error": str(error)}, indent=2, ensure_ascii=False))
         raise
+    warn(result.notes())
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, ensure_ascii=False))
     else:

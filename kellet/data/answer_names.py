@@ -9,6 +9,15 @@ from typing import Any, NamedTuple
 
 PAIRS = (("a", "b"), ("0", "1"), ("1", "2"), ("left", "right"), ("first", "second"), ("one", "two"))
 """How the names of two answer columns differ."""
+ANSWER_STEMS = {
+    tuple(stem.split("_"))
+    for stem in re.findall(
+        r"\w+",
+        "answer response completion text output generation reply candidate conversation summary option options "
+        "assistant human_ref summaries_text message model_output model_response answer_text response_text continuation",
+    )
+} | {()}
+"""What is left of an answer's name without a or b, 1 or 2."""
 FIRST = {"a", "left", "first"}
 SECOND = {"b", "right", "second"}
 TIES = {
@@ -27,7 +36,15 @@ TIES = {
 TIES |= {"about the same", "the same", "equally good", "equally bad", "both good", "both are equal", "tied", "even"}
 FILLERS = {"response", "answer", "model", "assistant", "completion", "option", "options", "output", "text", "candidate"}
 FILLERS |= {"reply", "summary", "is", "the", "wins", "win", "won", "winner", "better", "best", "preferred", "prefer"}
+FILLERS |= {"negligibly", "marginally", "considerably", "moderately", "vastly", "greatly", "strong", "slight", "i"}
+FILLERS |= {"st", "nd"}  # of 1st and 2nd
 FILLERS |= {"slightly", "much", "significantly", "clearly", "strongly", "somewhat", "far", "chosen", "human", "ref"}
+
+
+_LEVEL = re.compile(r"^\s*\d+\s*[-–—.:)=]+\s*(?=[^\W\d])")
+"""The number of a level before its words, as in '2 - A is slightly better'."""
+_ARTICLE = re.compile(r"\ba (\w+ )*(better|best|worse) (response|answer|completion|reply|output|option|choice|one)\b")
+"""'a better answer', in which a is no name."""
 
 
 class Answers(NamedTuple):
@@ -79,9 +96,11 @@ def word_side(value: Any, answers: Answers) -> str | None:
     if compared := re.fullmatch(r"\W*([ab])\s*(>+|<+|=+)\s*([ab])\W*", value.casefold()):
         one, sign, two = compared.groups()
         return None if one == two else "tie" if sign[0] == "=" else answers.side(one if sign[0] == ">" else two)
-    text = " ".join(re.findall(r"\w+", value.casefold().replace("_", " ")))
+    text = " ".join(re.findall(r"\w+", _LEVEL.sub("", value.casefold().replace("_", " "))))
     if text in TIES:
         return "tie"
+    if _ARTICLE.search(text):
+        return None
     words = [word for name in re.split(r"\b(?:than|over)\b", text)[:1] for word in tokens(name)]
     names = {answers.a.casefold(): "a", answers.b.casefold(): "b"}
     if value.strip().casefold() in names:

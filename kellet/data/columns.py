@@ -8,17 +8,15 @@ kellet/data/leftovers.py. Names are compared by their words: ``Response A`` is `
 
 from collections.abc import Mapping, Sequence
 
-from kellet.data.answer_names import PAIRS, Answers, names_an_answer, normal, tokens, word_side
+from kellet.data.answer_names import ANSWER_STEMS, PAIRS, Answers, names_an_answer, normal, tokens, word_side
 from kellet.data.exports import COUNTED, RESPONSES, UNFINISHED, parsed
 from kellet.data.form import (
-    ANSWER_STEMS,
     BESIDE,
     COMPARISON,
     METADATA,
     NAMES,
     OPTIONAL,
     PAIR,
-    PAIRS_OF_NAMES,
     PREFERRED,
     PROMPTS,
     SYSTEMS,
@@ -26,9 +24,10 @@ from kellet.data.form import (
     Said,
 )
 from kellet.data.implicit import answers_hold_prompt, begin_with_prompt, no_prompt, refuse_lists
+from kellet.data.pair_names import pairs_by_name
 from kellet.data.refusals import missing_columns, no_column_twice, several_prompts
-from kellet.data.scales import NO, WHICH, YES
 from kellet.data.survey import Survey, number_of
+from kellet.data.who_won import asks_who, says_who
 from kellet.errors import DataError
 
 
@@ -88,13 +87,14 @@ class _Finder:
         found = [name for name in self.free if normal(name) in order and self.seen.columns[name].filled]
         return sorted(found, key=lambda name: (order[normal(name)], name))
 
-    def pair(self) -> dict[str, str]:
-        """Chosen and rejected under other names."""
-        both = [self.filled([one]) + self.filled([other]) for one, other in PAIRS_OF_NAMES]
-        pairs = [names for names in both if len(names) == 2]
-        if len(pairs) > 1:
-            self.one("chosen", [one for one, _ in pairs])
-        return dict(zip(PAIR, pairs[0], strict=True)) if pairs else {}
+    def pair(self, names: Mapping[str, str]) -> dict[str, str]:
+        """Chosen and rejected under other names, where there are no two answers beside them."""
+        pairs = pairs_by_name(self.seen, self.free)
+        if not pairs or "answer_a" in names or (len(pairs) == 1 and self.answers(names)):
+            return {}
+        for ours, columns in zip(PAIR, zip(*pairs, strict=True), strict=True):
+            self.one(ours, sorted(set(columns)))
+        return dict(zip(PAIR, pairs[0], strict=True))
 
     def answers(self, names: Mapping[str, str]) -> dict[str, str]:
         """The two answers, by names that differ in a or b, 0 or 1, 1 or 2, left or right."""
@@ -145,33 +145,21 @@ class _Finder:
         taken = {theirs for ours, theirs in names.items() if ours != "margin"}
         words = [*PREFERRED, "chosen"] if "answer_a" in names else PREFERRED
         named = [name for name in self.filled(words) if name not in taken]
-        asks = [name for name in self.free if name not in (*taken, *named) and self._says_who(name, names)]
+        about = Answers(names["answer_a"], names["answer_b"]) if {"answer_a", "answer_b"} <= set(names) else None
+        others = {name: self.seen.columns[name] for name in self.free if about and name not in (*taken, *named)}
+        asks = [name for name, column in others.items() if about and says_who(column, about)]
         responses = [name for name in self.free if name.endswith(RESPONSES) and name not in taken]
         candidates = [*named, *asks, *(name for name in responses if not self._says_why(name) or len(responses) == 1)]
         if better := [name for name in candidates if normal(name) == "better_response_id"]:
             candidates = better  # PKU-SafeRLHF, beside safer_response_id
         if len(candidates) > 1 and "answer_a" not in names:
             return {}
+        candidates = candidates or [name for name, column in others.items() if about and asks_who(column, about)]
         return {"preferred": self.one("preferred", candidates)} if candidates else {}
 
     def _says_why(self, name: str) -> bool:
         """Whether annotators wrote texts here, beside their judgement."""
         return self.seen.columns[name].prose or bool(set(tokens(name)) & METADATA)
-
-    def _says_who(self, name: str, names: Mapping[str, str]) -> bool:
-        words, column = tokens(name), self.seen.columns[name]
-        codes = set(column.codes)
-        yes_or_no = bool(codes) and codes <= {"0", "1", "true", "false"}
-        if (
-            not codes
-            or not (yes_or_no or codes <= {"0", "1", "2"})
-            or "answer_a" not in names
-            or "answer_b" not in names
-        ):
-            return False
-        about = Answers(names["answer_a"], names["answer_b"])
-        says = set(words) & YES and not set(words) & NO and any(about.side(word) for word in words)
-        return (yes_or_no and bool(says)) or (bool(set(words) & WHICH) and words[-1] in ("id", "index", "idx"))
 
     def judged_by(self, names: Mapping[str, str]) -> dict[str, str]:
         """The annotators and states beside the responses of an annotation tool, or the state of the record."""
@@ -258,8 +246,8 @@ class _Finder:
 def _is_pair(finder: _Finder, names: dict[str, str]) -> bool:
     """Whether the file has chosen and rejected answers, and not names of answers in columns called so."""
     if not set(PAIR) <= set(names):
-        if not set(COMPARISON) & set(finder.said.columns):
-            names |= {name: theirs for name, theirs in finder.pair().items() if not set(PAIR) & set(names)}
+        if not {*COMPARISON, *PAIR} & set(finder.said.columns):
+            names |= finder.pair(names)
         return set(PAIR) <= set(names)
     if set(PAIR) & set(finder.said.columns):
         return True

@@ -8,8 +8,12 @@
 - Argilla, ``to_list(flatten=True)``: the fields, ``QUESTION.responses``, ``QUESTION.responses.users`` and ``.status``,
   lists with one entry for each annotator; a ranking is a list of ``{"value": …, "rank": …}``.
   Source: argilla, ``records/_io/_generic.py``.
+- Argilla, ``to_json``: ``fields``, and ``responses`` of lists of ``{"value": …, "user_id": …}``; before version 2 a
+  column for each question, of such lists with a ``status``. Source: argilla, ``records/_resource.py``.
 - Prodigy, choice interface: ``options`` of two texts, ``accept`` with the chosen id, ``answer`` accept, reject, ignore.
   Source: https://prodi.gy/docs/api-interfaces#choice
+- ms-swift: ``messages`` with the chosen answer as the last, and ``rejected_response``, a text.
+  Source: ms-swift, ``docs/source_en/Customization/Custom-dataset.md``.
 - LLaMA-Factory: one message in place of a text, ``{"from": "gpt", "value": …}``.
 """
 
@@ -36,9 +40,15 @@ def unfolded(values: dict[str, Any]) -> dict[str, Any]:
         values = _label_studio(values)
     elif isinstance(values.get("options"), list) and ("accept" in values or "answer" in values):
         values = _prodigy(values)
+    elif isinstance(values.get("fields"), dict) and isinstance(values.get("responses"), dict):
+        values = _argilla(values)
+    elif "rejected_response" in values and _whole(values.get("messages")):
+        values = _swift(values)
     if {"winner_model_a", "winner_model_b"} <= values.keys():
         values = _one_hot(values)
-    if not any(isinstance(value, dict) or _two(name, value) for name, value in values.items()):
+    if not any(
+        isinstance(value, dict) or _two(name, value) or _answered(name, value) for name, value in values.items()
+    ):
         return values
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -47,6 +57,8 @@ def unfolded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(name: str, value: Any) -> dict[str, Any]:
+    if answered := _answered(name, value):
+        return answered
     if _two(name, value):
         value = {str(number): item for number, item in enumerate(value)}
     if not isinstance(value, dict) or not value or isinstance(value.get("messages"), list):
@@ -116,6 +128,52 @@ def _prodigy(task: Mapping[str, Any]) -> dict[str, Any]:
         flat["status"] = "submitted" if flat.pop("answer") == "accept" else "skipped"
     who = flat.pop("_annotator_id", None) or flat.pop("_session_id", None)
     return flat | ({"annotator": who} if who else {})
+
+
+def _argilla(record: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in record.items() if name not in ("fields", "responses")}
+    flat |= record["fields"]
+    for question, given in record["responses"].items():
+        flat |= _answered(question, given) or {f"responses.{question}": given}
+    return flat
+
+
+def _answered(question: str, given: Any) -> dict[str, Any] | None:
+    """The columns of Argilla's flat export for a list of ``{"value": …, "user_id": …, "status": …}``."""
+    if not isinstance(given, list) or not given or not all(map(_is_answer, given)):
+        return None
+    column = question + RESPONSES
+    flat: dict[str, Any] = {column: [each["value"] for each in given]}
+    for key, end in (("user_id", ".users"), ("status", ".status")):
+        if any(each.get(key) is not None for each in given):
+            flat[column + end] = [each.get(key) for each in given]
+    return flat
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether it is what one annotator said, and no message."""
+    if not isinstance(value, dict) or "value" not in value:
+        return False
+    return bool({"user_id", "status"} & value.keys()) and not {"from", "role"} & value.keys()
+
+
+def _whole(messages: Any) -> bool:
+    """Whether it is a conversation that ends with an answer."""
+    return (
+        isinstance(messages, list)
+        and len(messages) > 1
+        and isinstance(messages[-1], dict)
+        and messages[-1].get("role") == "assistant"
+    )
+
+
+def _swift(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The conversation, its last answer and the rejected one, which is a text."""
+    rejected = values["rejected_response"]
+    told = {"messages": values["messages"][:-1], "messages.answer": values["messages"][-1:]}
+    if isinstance(rejected, str):
+        told["rejected_response"] = [{"role": "assistant", "content": rejected}]
+    return {**values, **told}
 
 
 def _one_hot(values: Mapping[str, Any]) -> dict[str, Any]:

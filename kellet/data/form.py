@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kellet.config.data import Data
 from kellet.data.account import Entry
 from kellet.data.answer_names import other
 from kellet.data.judgements import Scale
@@ -22,15 +23,6 @@ PROMPTS = re.findall(
     "message messages text conversation conversations dialogue dialog problem request question_full_text",
 )
 """Other names of the prompt; of several that have a value, none is preferred."""
-PAIRS_OF_NAMES = (
-    ("chosen_response", "rejected_response"),
-    ("response_chosen", "response_rejected"),
-    ("chosen_answer", "rejected_answer"),
-    ("chosen_text", "rejected_text"),
-    ("chosen_messages", "rejected_messages"),  # LLaMA-Factory v1
-    ("preferred_response", "dispreferred_response"),
-    ("response_j", "response_k"),  # TRL's stack_llama_2 script for lvwerra/stack-exchange-paired: j was preferred
-)
 PREFERRED = re.findall(
     r"\w+",
     "preference winner choice comparison pairwise pw label labels vote verdict judgement judgment overall_preference "
@@ -38,15 +30,6 @@ PREFERRED = re.findall(
     "preferred_answer preferred_output preferred_model selected selected_response human_preference human_choice accept",
 )
 """Other names of the column that says who won."""
-ANSWER_STEMS = {
-    tuple(stem.split("_"))
-    for stem in re.findall(
-        r"\w+",
-        "answer response completion text output generation reply candidate conversation summary option options "
-        "assistant human_ref summaries_text message model_output model_response answer_text response_text continuation",
-    )
-} | {()}
-"""What is left of an answer's name without a or b, 1 or 2."""
 SYSTEMS = {"system", "system_prompt", "system_message", "system_instruction"}
 METADATA = set(
     re.findall(
@@ -67,6 +50,16 @@ class Said(NamedTuple):
     preferred_values: Mapping[str, str] = {}
     ignored: Sequence[str] = ()
     prompt_from: str | None = None
+
+    @classmethod
+    def of(cls, data: Data) -> "Said":
+        """What the section ``data`` says."""
+        return cls(
+            {str(ours): theirs for ours, theirs in data.columns.items()},
+            data.preferred_values,
+            data.ignored,
+            data.prompt_from,
+        )
 
 
 class Form(NamedTuple):
@@ -89,6 +82,8 @@ class Form(NamedTuple):
     """What became of each column."""
     ignored: tuple[str, ...] = ()
     """Columns that hold text and are left out because the parameters say so."""
+    notes: tuple[str, ...] = ()
+    """What is not usual about the file."""
 
     def renamed(self) -> dict[str, str]:
         """The columns whose name in the file is another, and those that are parts of the prompt."""

@@ -1,6 +1,7 @@
 """JSON files as records; what a file holds is decided by its content, not its name.
 
 - JSON lines: one object a line; blank lines do not count, and a line that cannot be read is a record without values.
+  Blank is what JSON calls white space: a line of U+2028 or of a no-break space is a line that cannot be read.
 - Objects one after the other that may take several lines, as pretty printers write them.
 - One array of objects.
 - One object: the only row; or it wraps the rows, in its single list of objects (``data``, ``rows``, ``log_history``);
@@ -17,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
-from kellet.data.json_stream import PIECE, Decoder, JsonError, JsonStream, Value, why_not
+from kellet.data.json_stream import PIECE, SPACE, Decoder, JsonError, JsonStream, Value, why_not
 from kellet.data.raw_text import MARK
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
@@ -40,7 +41,7 @@ def json_records(path: Path, text: TextIO, notes: list[str]) -> Iterator[Record]
             return
         lines = [] if "\r" in head and "\n" not in head else _first_lines(head, text)
         head = "".join(lines) or head
-        if _one_a_line([line for line in lines if line.strip()][:2]):
+        if _one_a_line([line for line in lines if line.strip(SPACE)][:2]):
             yield from _json_lines(chain(lines, text))
         else:
             yield from _values(path, JsonStream(head, text), notes)
@@ -52,18 +53,18 @@ def _first_lines(head: str, text: TextIO) -> list[str]:
     """The lines of ``head``, to the end of the last, and more until two are not blank."""
     lines = (head + text.readline()).split("\n")
     lines = [line + "\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]
-    while sum(1 for line in lines if line.strip()) < 2 and (line := text.readline()):
+    while sum(1 for line in lines if line.strip(SPACE)) < 2 and (line := text.readline()):
         lines.append(line)
     return lines
 
 
 def _one_a_line(lines: list[str]) -> bool:
     """Whether the first lines that are not blank are values of their own, or at least are no part of a longer one."""
-    if not lines or not lines[0].lstrip().startswith("{"):
+    if not lines or not lines[0].lstrip(SPACE).startswith("{"):
         return bool(lines)
     whole = [_is_json(line) for line in lines]
     # One object alone may wrap the rows; a broken line before a sound one is a broken row.
-    return len(whole) == 2 and (whole[0] or (whole[1] and lines[1].lstrip().startswith("{")))
+    return len(whole) == 2 and (whole[0] or (whole[1] and lines[1].lstrip(SPACE).startswith("{")))
 
 
 def _is_json(line: str) -> bool:
@@ -78,7 +79,7 @@ def _json_lines(lines: Iterable[str]) -> Iterator[Record]:
     decoder = Decoder()
     for number, whole in enumerate(lines, start=1):
         line = whole.removesuffix("\n").removesuffix("\r").removeprefix(MARK)
-        if not line.strip():
+        if not line.strip(SPACE):
             continue
         try:
             yield decoder.decode(line, number).record()

@@ -12,7 +12,9 @@ from kellet.data.record import Record, repeated
 
 PIECE = 1 << 16
 """Characters read at a time."""
-_SPACE = re.compile(r"[ \t\r\n]*")
+SPACE = " \t\r\n"
+"""White space in JSON (RFC 8259); Python's ``strip()`` knows more, such as U+2028."""
+_SPACE = re.compile(f"[{SPACE}]*")
 
 
 class JsonError(ValueError):

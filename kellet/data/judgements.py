@@ -4,20 +4,32 @@ The column's readings come from kellet/data/scales.py. Where there are two, scor
 tell which one is right; otherwise a person does.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kellet.data.agreement import Agreement, agreement
 from kellet.data.annotators import NOBODY, NOT_SUBMITTED
-from kellet.data.answer_names import PAIRS, Answers, tokens, word_side
+from kellet.data.answer_names import PAIRS, Answers, other, tokens, word_side
 from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
+from kellet.data.pair_names import LOST, verdict
 from kellet.data.scales import Reading, readings, suggestion, told_reading
-from kellet.data.survey import Survey, code_of, number_of, read_values, shown
+from kellet.data.survey import Survey, code_of, is_missing, number_of, read_values, shown
 from kellet.errors import DataError
 
 UNJUDGED, NO_JUDGEMENTS = NOBODY
 MODELS = {("model",), ("generator",), ("policy",), ("system",), ("model", "name"), ("name",)}
-SCORES = {("score",), ("rating",), ("scores",), ("ratings",), ("avg", "rating"), ("avg", "score"), ("overall", "score")}
+SCORES = {("reward",), ("rm", "score"), ("reward", "score"), ("reward", "model", "score"), ("quality",), ("elo",)}
+SCORES |= {
+    ("score",),
+    ("rating",),
+    ("scores",),
+    ("ratings",),
+    ("avg", "rating"),
+    ("avg", "score"),
+    ("overall", "score"),
+}
+"""Names of what is higher for the better answer, without the words that tell the two apart."""
 SIDES = ("answer_a", "answer_b")
 
 
@@ -41,7 +53,7 @@ class Scale(NamedTuple):
 
     def side(self, value: Any, row: Mapping[str, Any]) -> str:
         """Who wins; ``row`` has all columns of the file. Raises ValueError where it is empty or not understood."""
-        if value is None or value == "" or value != value:
+        if is_missing(value):
             raise ValueError(UNJUDGED)
         found = self.reading.side(value) or (None if self.reading.sides else _words(word_side(value, self.answers)))
         named = self._named(value, row)
@@ -111,8 +123,10 @@ def find_scale(
     if given:
         return Scale(_given(seen, name, given), answers, models), ""
     found = readings(seen.columns[name], answers, name)
-    if not found:
+    if not found or not _understood(seen, names, [Scale(each, answers, models) for each in found]):
         raise DataError(_no_scale(seen, name))
+    if set(tokens(name)) & LOST:
+        raise DataError(_who_lost(seen, name, found))
     scores = _columns_like(seen, answers, SCORES)
     scores = None if scores and set(scores) & set(ignored) else scores
     found_by = [_agreement(seen, names, Scale(each, answers, models), scores, size) for each in found] if scores else []
@@ -129,13 +143,31 @@ def find_scale(
 
 
 def _no_scale(seen: Survey, name: str) -> str:
-    column = seen.columns[name]
-    values = ", ".join(repr(code.value) for code in list(column.codes.values())[:8])
-    values += ", …" if len(column.codes) > 8 else ""
+    codes = list(seen.columns[name].codes.items())
+    values = ", ".join(repr(code.value) for _, code in codes[:8]) + (", …" if len(codes) > 8 else "")
+    known = len(codes) <= 8 and not any(mark in code for code, _ in codes for mark in ",=<>")
+    way = shlex.quote(shown(",".join(f"{code}=…" for code, _ in codes))) if known else "VALUE=…"
     return (
         f"{seen.path}: {name!r} says who won by {values}, which is no scale that "
-        "is understood; say who wins by each: --map-values VALUE=a,VALUE=b (data.preferred_values)"
+        f"is understood; say for each who wins, a, b or tie: --map-values {way} (data.preferred_values)"
     )
+
+
+def _who_lost(seen: Survey, name: str, found: Sequence[Reading]) -> str:
+    codes = seen.columns[name].codes
+    sides = {code: other(found[0].side(entry.value) or "") for code, entry in codes.items()}
+    told = shlex.quote(shown(",".join(f"{code}={side}" for code, side in sides.items() if side)))
+    way = f": --map-values {told}" if len(found) == 1 and any(sides.values()) else " with --map-values"
+    return (
+        f"{seen.path}: {name!r} says by its name who lost; say who wins by each of its values{way} "
+        "(data.preferred_values)"
+    )
+
+
+def _understood(seen: Survey, names: Mapping[str, str], scales: Sequence[Scale]) -> bool:
+    """Whether a judgement of the first rows is understood in one of the readings, where there are any."""
+    judged = [values for _, values in seen.sample if not is_missing(values.get(names["preferred"]))]
+    return not judged or any(_winners(values, names, scale) for scale in scales for values in judged)
 
 
 def contradiction(
@@ -155,13 +187,12 @@ def contradiction(
 
 def chosen_scores(seen: Survey, ignored: Sequence[str]) -> tuple[str, str] | None:
     """Columns with the scores of chosen and rejected answers, such as score_chosen and score_rejected."""
-    for name in sorted(set(seen.columns) - set(ignored)):
-        words = tokens(name)
-        if "chosen" in words and tuple(word for word in words if word != "chosen") in SCORES:
-            twin = tuple("rejected" if word == "chosen" else word for word in words)
-            others = [each for each in sorted(seen.columns) if tokens(each) == twin]
-            if others and all(seen.columns[each].all_numbers for each in (name, others[0])):
-                return name, others[0]
+    said = {name: found for name in sorted(set(seen.columns) - set(ignored)) if (found := verdict(name))}
+    scores = {name: found for name, found in said.items() if found.rest in SCORES and seen.columns[name].all_numbers}
+    for name, better in scores.items():
+        for twin, worse in scores.items():
+            if better.won and not worse.won and better.rest == worse.rest:
+                return name, twin
     return None
 
 

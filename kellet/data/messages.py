@@ -34,7 +34,7 @@ IGNORED = frozenset(
         "type timestamp time date created_at created_date create_time updated_at update_time lang language model "
         "model_name user_id train trainable training loss loss_mask masked score rank labels emojis detoxify "
         "review_count review_result synthetic source metadata response_metadata usage_metadata usage status end_turn "
-        "finish_reason stop_reason token_count tokens logprobs prefix",
+        "finish_reason stop_reason token_count tokens logprobs prefix loss_weight",
     )
 )
 """Fields beside a message's text that say nothing to a model; :func:`left_out` names those that a value has."""
@@ -232,9 +232,10 @@ def _part(part: Any, number: int, where: str) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type") if isinstance(part, dict) else type(part).__name__
-    if isinstance(part, dict) and kind in TEXT_PARTS and isinstance(part.get("text"), str):
-        others = {str(key) for key, field in part.items() if not absent(field)} - {"type", "text", "annotations"}
+    text = next((key for key in ("text", "value") if isinstance(part, dict) and isinstance(part.get(key), str)), None)
+    if text is not None and kind in TEXT_PARTS:
+        others = {str(key) for key, field in part.items() if not absent(field)} - {"type", text, "annotations"}
         if not others:
-            return str(part["text"])
+            return str(part[text])
         kind = ", ".join(sorted(others))
     raise ValueError(f"{where} holds {short(kind)} in part {number} of its content; only text can be used")

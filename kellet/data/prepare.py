@@ -24,7 +24,7 @@ from kellet.data.checks import longer_preferred
 from kellet.data.form import OPTIONAL, Form, Said
 from kellet.data.preferences import pair_ids, read_preferences
 from kellet.data.prompts import prepare_prompts, prompt_key
-from kellet.data.raw_files import SUFFIXES
+from kellet.data.raw_files import SUFFIXES, suffix_of
 from kellet.data.spill import Spill
 from kellet.data.validation import TableReport, check_pairs, check_rows, check_table, row_keys
 from kellet.errors import DataError
@@ -68,12 +68,17 @@ class Prepared(NamedTuple):
         }
         return {name: columns for name, columns in left.items() if columns}
 
+    def notes(self) -> list[str]:
+        """What is not usual about a file, such as semicolons between columns."""
+        return [f"{name}: {note}" for name, form in self.forms.items() for note in form.notes]
+
     def to_dict(self) -> dict[str, Any]:
         """Whether the rows can be used, the summary and every check, for JSON."""
         return {
             "usable": not self.report.failed,
             "columns": self.columns,
             "account": {name: [entry.to_dict() for entry in form.account] for name, form in self.forms.items()},
+            "notes": self.notes(),
             "summary": self.summary,
             "checks": [asdict(check) for check in self.report.checks],
         }
@@ -90,8 +95,8 @@ def prepare(data: Data, root: Path, out: Path, docs: Path | None = None, progres
     with atomic_folder(out) as folder:
         prepared = examine(files, data, folder, docs, progress)
         prepared.raise_if_failed(docs)
-        if left_out := prepared.left_out():
-            prepared.summary["left_out"] = left_out
+        told = {"left_out": prepared.left_out(), "notes": prepared.notes()}
+        prepared.summary.update({key: value for key, value in told.items() if value})
         if data.prompts.train:
             prepared.summary["prompt_files"] = prepare_prompts(data, root, folder)
         write_json(folder / "summary.json", prepared.summary)
@@ -166,12 +171,7 @@ def _read(
     keys: list[pd.DataFrame] = []
     results: list[Any] = []
     forms: dict[str, Form] = {}
-    said = Said(
-        {str(ours): theirs for ours, theirs in data.columns.items()},
-        data.preferred_values,
-        data.ignored,
-        data.prompt_from,
-    )
+    said = Said.of(data)
     for number, (name, path) in enumerate(files):
         for rows, refused, share, form in read_preferences(path, name, said=said):
             forms |= {name: form} if form is not None else {}
@@ -219,7 +219,7 @@ def few_prompts(table: pd.DataFrame) -> list[str]:
 
 
 def _is_raw(file: Path) -> bool:
-    return file.is_file() and file.name.endswith(SUFFIXES) and not file.name.startswith(".")
+    return file.is_file() and bool(suffix_of(file.name)) and not file.name.startswith(".")
 
 
 def _summary(table: pd.DataFrame, reasons: Counter[str], rows_in: int) -> dict[str, Any]:

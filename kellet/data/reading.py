@@ -14,6 +14,9 @@ from kellet.data.leftovers import account_of
 from kellet.data.survey import Survey, survey
 from kellet.errors import DataError
 
+MANY = 20
+"""Judgements that are all alike by more than chance."""
+
 
 def find_form(path: Path, said: Said, size: int) -> Form | None:
     """Read the file once, ``size`` rows at a time, and decide; None where no row can be read.
@@ -27,10 +30,24 @@ def find_form(path: Path, said: Said, size: int) -> Form | None:
     if form.comparison:
         scale, told = find_scale(seen, form.names, said.preferred_values, said.ignored, size)
         form = form._replace(scale=scale)
+        seen.notes += _one_winner(seen, form)
     elif scores := chosen_scores(seen, said.ignored):
         told = _agreement(seen, form, scores, size)
     ignored = tuple(name for name in said.ignored if name in seen.columns)
-    return form._replace(account=account_of(seen, form, said.ignored, told), ignored=ignored)
+    account = account_of(seen, form, said.ignored, told)
+    return form._replace(account=account, ignored=ignored, notes=tuple(seen.notes))
+
+
+def _one_winner(seen: Survey, form: Form) -> list[str]:
+    """A note where the same answer wins throughout, which a column that nobody filled in says too."""
+    column, scale = seen.columns[form.names["preferred"]], form.scale
+    if scale is None or column.many or column.filled < MANY:
+        return []
+    sides = {scale.reading.side(code.value) for code in column.codes.values()}
+    if len(sides) != 1 or not (side := sides.pop()):
+        return []
+    won = "neither answer" if side == "tie" else repr(form.names[f"answer_{side}"])
+    return [f"{column.name!r} says in all {column.filled} rows that {won} won: was it filled in?"]
 
 
 def _agreement(seen: Survey, form: Form, scores: tuple[str, str], size: int) -> str:

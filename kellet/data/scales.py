@@ -15,6 +15,7 @@ from kellet.data.survey import Column, code_of, number_of, shown
 YES = {"better", "best", "preferred", "prefer", "prefers", "wins", "win", "won", "winner", "chosen", "favoured"}
 NO = {"not", "worse", "worst", "loses", "loser", "lost", "rejected", "safe", "id", "index", "idx", "score", "rating"}
 WHICH = {"choice", "winner", "preferred", "better", "best", "selected", "chosen", "vote", "pick", "accept", "verdict"}
+TRUTH, YES_NO = ("true", "false"), ("yes", "no")
 INDEX = {"index", "idx"}
 RARE = 10
 """One in so many or fewer."""
@@ -44,10 +45,10 @@ class Reading(NamedTuple):
 def readings(column: Column, answers: Answers, name: str) -> list[Reading]:
     """All ways to read a column; none where its values are not understood. One alone can be used."""
     codes = [code.value for code in column.codes.values()]
-    booleans = [value for value in codes if isinstance(value, bool) or code_of(value) in ("true", "false")]
+    booleans = [value for value in codes if isinstance(value, bool) or code_of(value) in (*TRUTH, *YES_NO)]
     numbers = {number for value in codes if (number := number_of(value)) is not None}
     words = {code_of(value): word_side(value, answers) for value in codes if number_of(value) is None}
-    words = {code: side for code, side in words.items() if code not in ("true", "false")}
+    words = {code: side for code, side in words.items() if code not in (*TRUTH, *YES_NO)}
     ties = {code: "tie" for code, side in words.items() if side == "tie"}
     figures = {side for side in words.values() if side in ("0", "1", "2")}
     said = {side for side in words.values() if side in ("a", "b")}
@@ -56,7 +57,10 @@ def readings(column: Column, answers: Answers, name: str) -> list[Reading]:
     if sum(map(bool, (booleans, numbers, said, figures))) > 1 or (words.keys() - ties.keys() and (booleans or numbers)):
         return []
     if booleans:
-        return [each._replace(sides={**each.sides, **ties}) for each in _truth(name, answers, ("true", "false"))]
+        pair = TRUTH if code_of(booleans[0]) in TRUTH else YES_NO
+        if not all(code_of(value) in pair for value in booleans):
+            return []
+        return [each._replace(sides={**each.sides, **ties}) for each in _truth(name, answers, pair)]
     if numbers:
         numbers = _without_missing(column, numbers)
         found = _strengths(column, answers, name) if column.many else _numbers(numbers, answers, name)

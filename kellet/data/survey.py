@@ -25,6 +25,10 @@ SAMPLE = 1000
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 
 
+MISSING = {"", "nan", "null", "n/a", "na", "#n/a", "<na>", "nat"}
+"""What programs write for a value that is not there."""
+
+
 @dataclass(frozen=True)
 class Code:
     """One value of a column."""
@@ -71,7 +75,7 @@ class Column:
                 self._add_code(vote, line)
 
     def _add_code(self, value: Any, line: int) -> None:
-        if value is None or value == "":
+        if is_missing(value):
             return
         code = code_of(value)
         number = number_of(value)
@@ -112,6 +116,8 @@ class Survey:
     columns: dict[str, Column] = field(default_factory=dict)
     sample: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """(line, values) of the first rows."""
+    notes: list[str] = field(default_factory=list)
+    """What is not usual about the file, such as semicolons between columns."""
 
     def names(self) -> str:
         """Its columns for a message, in the order of their names."""
@@ -151,7 +157,7 @@ def _texts(values: list[Any]) -> list[str]:
 def survey(path: Path, size: int) -> Survey:
     """Read all rows, ``size`` at a time. Raises DataError as the reader does."""
     seen = Survey(path)
-    for record, values in read_values(path, size):
+    for record, values in read_values(path, size, seen.notes):
         if values is None:
             continue
         seen.rows += 1
@@ -165,9 +171,11 @@ def survey(path: Path, size: int) -> Survey:
     return seen
 
 
-def read_values(path: Path, size: int) -> Iterator[tuple[Record, dict[str, Any] | None]]:
-    """Each row of a file with its values, nested ones under a name with a dot."""
-    for records, _ in read_chunks(path, size):
+def read_values(
+    path: Path, size: int, notes: list[str] | None = None
+) -> Iterator[tuple[Record, dict[str, Any] | None]]:
+    """Each row of a file with its values, nested ones under a name with a dot; ``notes`` as of read_chunks."""
+    for records, _ in read_chunks(path, size, notes):
         for record in records:
             yield record, None if record.values is None else unfolded(record.values)
 
@@ -192,6 +200,11 @@ def is_messages(value: Any) -> bool:
         return as_messages(value) is not None
     except ValueError:
         return True
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell says that nothing is there: null, NaN, or a text that programs write for them."""
+    return value is None or value != value or (isinstance(value, str) and value.strip().casefold() in MISSING)
 
 
 def number_of(value: Any) -> float | None:

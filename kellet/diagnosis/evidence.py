@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kellet.config.data import Data
 from kellet.config.run import Config
 from kellet.diagnosis.history import read_history
 from kellet.diagnosis.hypothesis import Finding, above, missing
 from kellet.diagnosis.impossible import NAMES, Fault, faults
 from kellet.errors import DataError, InputError
 from kellet.evaluation.answers import Answers, answers_of, win_rate_by
-from kellet.evaluation.file import read_evaluation
+from kellet.evaluation.columns import told
+from kellet.evaluation.file import read_accounted
 from kellet.stats.bootstrap import Estimate, Floats, mean_difference, ratio_of_means
 from kellet.stats.format import rounded
 from kellet.stats.series import MIN_ITERATIONS, Row, change, growth, late, level, series
@@ -31,6 +33,7 @@ KL_NAMES = ("objective/kl", "objective/kl_k3", "objective/kl_k1")
 RESAMPLES = 1000
 ALREADY_MOVED = 0.25
 """A log begins late when its first KL is above this share of its late level: the policy had left the reference."""
+DEFAULT = Data()
 LITTLE_KL = 0.5
 """A KL of a response that never gets above this, in nats, cannot say so."""
 
@@ -203,32 +206,47 @@ class Evidence:
 
 
 def read_evidence(
-    config: Config, evaluation: Path | None, history: Path | None, preferences: Path | None, card: Path | None
+    config: Config,
+    evaluation: Path | None,
+    history: Path | None,
+    preferences: Path | None,
+    card: Path | None,
+    notes: list[str] | None = None,
 ) -> Evidence:
-    """Read and check the files given. Raises InputError for one that does not exist, DataError for a malformed one."""
+    """Read and check the files given; ``notes`` gets what is odd about the evaluation and was left out of it.
+
+    Raises InputError for a file that does not exist, DataError for a malformed one.
+    """
     for path in (evaluation, history, preferences, card):
         if path is not None and not path.is_file():
             raise InputError(f"{path} does not exist; name a file, or leave it out")
+    rows = None
+    if evaluation is not None:
+        odd: list[str] = []
+        rows, account = read_accounted(evaluation, odd)
+        if notes is not None:
+            notes += [*odd, *told(account)]
     return Evidence(
-        None if evaluation is None else read_evaluation(evaluation),
+        rows,
         () if history is None else read_history(history),
-        None if preferences is None else read_pairs(preferences),
+        None if preferences is None else read_pairs(preferences, config.data),
         None if card is None else read_card(card),
         config,
     )
 
 
-def read_pairs(path: Path) -> pd.DataFrame:
-    """The columns prompt, chosen and rejected of a preference file, prepared or raw."""
+def read_pairs(path: Path, data: Data = DEFAULT) -> pd.DataFrame:
+    """The columns prompt, chosen and rejected of a preference file, prepared or raw (read as ``data`` says)."""
     columns = ["prompt", "chosen", "rejected"]
     if path.suffix == ".parquet":
         import pyarrow.parquet
 
-        if set(columns) <= set(pyarrow.parquet.read_schema(path).names):
+        if {"pair_id", *columns} <= set(pyarrow.parquet.read_schema(path).names):
             return pd.read_parquet(path, columns=columns).dropna(ignore_index=True)
+    from kellet.data.form import Said
     from kellet.data.preferences import read_file
 
-    return read_file(path)[0][columns].dropna().reset_index(drop=True)
+    return read_file(path, said=Said.of(data))[0][columns].dropna().reset_index(drop=True)
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "Nectar": (
         lambda n: {"prompt": asked(n), "answers": [{"answer": prose(n + k), "rank": k} for k in range(3)]},
-        r"column 'chosen' and 'rejected' is missing.*'answers' holds lists of answers",
+        r"columns 'chosen' and 'rejected' are missing.*'answers' holds lists of answers",
     ),
     "names without their answers": (
         lambda n: {"prompt": asked(n), "chosen": f"response_{'ab'[n % 2]}", "rejected": f"response_{'ba'[n % 2]}"},

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kellet.data.conversation import (
@@ -72,6 +72,7 @@ def test_ordinary_messages_are_stored_as_they_always_were() -> None:
 
 
 @given(conversations, st.randoms(use_true_random=False), st.data())
+@settings(deadline=None)
 def test_every_naming_of_roles_and_fields_gives_the_same_messages(
     messages: list[dict[str, Any]], order: random.Random, data: st.DataObject
 ) -> None:

@@ -94,7 +94,7 @@ def sound_csv(lines: int = 4) -> str:
 PARQUET_START = b"PAR1 and no more"
 BAD_FILES = {
     "missing column": ("x.jsonl", b'{"prompt": "p", "chosen": "c"}\n', "column 'rejected' is missing"),
-    "unpaired": ("x.csv", b"prompt,completion,label\np,c,1\n", "column 'chosen' and 'rejected' is missing"),
+    "unpaired": ("x.csv", b"prompt,completion,label\np,c,1\n", "columns 'chosen' and 'rejected' are missing"),
     "no prompt": ("x.jsonl", b'{"chosen": "c", "rejected": "r"}\n', "column 'prompt' is missing"),
     "empty": ("x.jsonl", b"", "is empty"),
     "empty gzip": ("x.jsonl.gz", gzip.compress(b""), "is empty"),

@@ -54,6 +54,19 @@ def test_rows_are_accepted_or_quarantined_with_their_origin(tmp_path: Path) -> N
     assert table.groupby("prompt")["split"].nunique().max() == 1
 
 
+def test_what_is_odd_about_a_file_is_told_and_folders_take_any_capitals(tmp_path: Path) -> None:
+    folder = tmp_path / "batches"
+    folder.mkdir()
+    lines = [
+        "prompt;chosen;rejected",
+        *(";".join(row(n)[key] for key in ("prompt", "chosen", "rejected")) for n in range(60)),
+    ]
+    (folder / "A.CSV").write_text("\n".join(lines), encoding="utf-8")
+    summary = prepare(data("batches"), tmp_path, tmp_path / "out")
+    assert summary["accepted"] == 60
+    assert summary["notes"] == ["batches/A.CSV: the columns are separated by semicolons"]
+
+
 TEXT = st.sampled_from(["", " ", "a", "b", "a b", "Ã©", "\ud83d", None, 3])
 LINES = st.one_of(
     st.sampled_from(["{", "[]", "", '"x"', "\u2028"]),
@@ -66,13 +79,13 @@ LINES = st.one_of(
 @given(st.lists(LINES, max_size=12))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_rows_in_are_always_accepted_plus_quarantined(tmp_path_factory: pytest.TempPathFactory, lines: list) -> None:
-    """Whatever the lines are; each non-blank line comes out once, by its number, and the accepted ones are sound."""
+    """Whatever the lines are; each line that is not blank (to JSON: RFC 8259) comes out once, by its number."""
     folder = tmp_path_factory.mktemp("rows")
     path = folder / "x.jsonl"
     path.write_text("\n".join([json.dumps(row(0)), *lines]), encoding="utf-8")
     summary = examine([("x", path)], Data(validation=LOOSE), folder).summary
     table, quarantine = (pd.read_parquet(folder / f"{name}.parquet") for name in ("preferences", "quarantine"))
-    came = [n for n, line in enumerate(["first", *lines], start=1) if line.strip()]
+    came = [n for n, line in enumerate(["first", *lines], start=1) if line.strip(" \t\r\n")]
     assert summary["rows_in"] == len(came) == len(table) + len(quarantine)
     assert [summary["accepted"], summary["quarantined"]] == [len(table), len(quarantine)]
     left = set(came) - set(quarantine["line"])

@@ -217,6 +217,16 @@ def test_a_file_that_is_not_sound_says_where(tmp_path: Path, name: str) -> None:
     assert message in refused(tmp_path / file, data)
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\u00a0", "\x0b", "\u3000 "])
+def test_a_line_of_what_json_does_not_call_white_space_is_a_row_that_cannot_be_read(tmp_path: Path, odd: str) -> None:
+    """RFC 8259 knows space, tab, line feed and carriage return; ``str.strip()`` knows more."""
+    for lines in ([odd, *LINES.splitlines()], [LINES.splitlines()[0], odd], [*LINES.splitlines(), " ", odd]):
+        records = read(tmp_path / "x.jsonl", "\n".join(lines))
+        sound = [line.startswith("{") for line in lines if line != " "]
+        assert [record.values is not None for record in records] == sound
+        assert [record.text for record in records if record.values is None] == [odd]
+
+
 def test_files_that_were_joined_are_read_to_their_end(tmp_path: Path) -> None:
     """``cat`` of files with byte order marks and headers of their own."""
     mark = "\ufeff"

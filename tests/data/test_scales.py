@@ -49,6 +49,9 @@ ONE_READING = {
     "true of the first": ("a_is_better", LETTERS, (True, False), "a b"),
     "true of the second": ("is_response_1_better", ZERO, (1, 0), "b a"),
     "true in a CSV file": ("prefers_b", LETTERS, ("True", "False"), "b a"),
+    "levels with a number": ("preference", LETTERS, ("1 - A much better", "3: tie", "5. B much better"), "a tie b"),
+    "ordinals": ("choice", LETTERS, ("1st", "2nd"), "a b"),
+    "yes of the second": ("b_is_better", LETTERS, ("Yes", "no"), "b a"),
     "columns mapped the other way round": ("winner", MAPPED_ROUND, ("A", "B"), "b a"),
 }
 
@@ -65,6 +68,7 @@ SEVERAL = {
     "1, 2 beside answers from 0": ("winner", ZERO, (1, 2), ["a b", "b a"]),
     "labels beside other names than SHP's": ("labels", LETTERS, (0, 1), ["a b", "b a"]),
     "true": ("label", LETTERS, (True, False), ["a b", "b a"]),
+    "yes": ("winner", LETTERS, ("yes", "no"), ["a b", "b a"]),
     "0, 1, 2": ("winner", LETTERS, (0, 1, 2), ["tie a b", "a b tie", "a tie b"]),
     "1, 2, 3": ("winner", LETTERS, (1, 2, 3), ["a b tie", "a tie b"]),
     "-1, 0, 1": ("score", LETTERS, (-1, 0, 1), ["a tie b", "b tie a"]),
@@ -91,6 +95,9 @@ def test_a_mixed_or_strange_scale_has_no_reading(values: tuple[Any, ...]) -> Non
 
 
 WORDS = {
+    "B gave a better answer": None,
+    "I prefer B": "b",
+    "2 - A is marginally better": "a",
     "A is slightly better": "a",
     "Response B": "b",
     "[[A]]": "a",

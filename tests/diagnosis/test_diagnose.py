@@ -3,14 +3,17 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
+from kellet.config.data import Data
 from kellet.config.run import Config
 from kellet.diagnosis.diagnose import HYPOTHESES, diagnose
-from kellet.diagnosis.evidence import Evidence, read_evidence
+from kellet.diagnosis.evidence import Evidence, read_evidence, read_pairs
 from kellet.diagnosis.ppo_hypotheses import b1_stopping
 from kellet.diagnosis.reward_outside_data import a3_outside
 from kellet.errors import DataError, InputError
+from tests.helpers.rows import write_jsonl
 from tests.helpers.simulated_runs import PRESENT, Causes, constant_history, diagnosed, planted, simulate, truth
 
 
@@ -121,6 +124,25 @@ def test_the_file_is_plain_json_and_the_same_for_the_same_run(tmp_path):
     assert {"id", "statement", "evidence", "statistic", "interval", "verdict"} <= set(content["hypotheses"][0])
     wanted = {"change", "patch", "expected_effect", "tradeoff", "measured"}
     assert [set(item) >= wanted for item in content["recommendations"]] == [True, True]
+
+
+def test_raw_preferences_are_read_as_the_parameters_say(tmp_path):
+    """Also from Parquet that has the three columns and was not prepared: conversations become stored prompts."""
+    rows = [
+        {"prompt": f"Where is it, {n}?", "response_a": f"Here, {n}.", "response_b": f"No idea, {n}.", "label": n % 2}
+        for n in range(8)
+    ]
+    path = write_jsonl(tmp_path / "raw.jsonl", rows)
+    with pytest.raises(DataError, match="2 readings"):
+        read_pairs(path)
+    pairs = read_pairs(path, Data(preferred_values={0: "b", 1: "a"}))
+    assert pairs["chosen"].tolist() == [f"{'Here' if n % 2 else 'No idea'}, {n}." for n in range(8)]
+    user, yes, no = (
+        {"role": role, "content": text} for role, text in zip(("user", *["assistant"] * 2), "abc", strict=True)
+    )
+    pd.DataFrame([{"prompt": [user], "chosen": [yes], "rejected": [no]}]).to_parquet(tmp_path / "raw.parquet")
+    wanted = [['[{"role": "user", "content": "a"}]', "b", "c"]]
+    assert read_pairs(tmp_path / "raw.parquet").to_numpy().tolist() == wanted
 
 
 def test_unreadable_files_are_refused(tmp_path):

@@ -1,0 +1,235 @@
+"""Chosen and rejected under other names, and questions that say who won; what is right is worked by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kellet.data.form import Said
+from kellet.data.pair_names import Verdict, verdict
+from kellet.data.preferences import read_file
+from kellet.data.reading import find_form
+from kellet.errors import DataError
+from tests.helpers.rows import write_jsonl
+
+ROWS = 24
+
+
+def asked(n: int) -> str:
+    return f"Where is my parcel number {n}?"
+
+
+def better(n: int) -> str:
+    return f"It was sent on day {n} and is at your post office now."
+
+
+def worse(n: int) -> str:
+    return f"I cannot tell where number {n} may be."
+
+
+def first_won(n: int) -> bool:
+    return n % 3 == 0
+
+
+def compared(n: int, one: str = "response_a", two: str = "response_b") -> dict[str, Any]:
+    texts = (better(n), worse(n)) if first_won(n) else (worse(n), better(n))
+    return {"prompt": asked(n), **dict(zip((one, two), texts, strict=True))}
+
+
+def write(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
+    return write_jsonl(tmp_path / "x.jsonl", rows)
+
+
+def assert_right(path: Path, said: Said | None = None, rows: int = ROWS) -> None:
+    """Each row is there, and none is turned round."""
+    read, refused = read_file(path, said=said)
+    assert refused.empty
+    assert read[["chosen", "rejected"]].to_numpy().tolist() == [[better(n), worse(n)] for n in range(rows)]
+
+
+def refused(path: Path, said: Said | None = None) -> str:
+    with pytest.raises(DataError) as error:
+        read_file(path, said=said)
+    return str(error.value)
+
+
+NAMES = [
+    ("good", "bad"),
+    ("better_response", "worse_response"),
+    ("winner", "loser"),
+    ("accepted", "declined"),
+    ("accepted", "rejected"),
+    ("preferred", "dispreferred"),
+    ("Preferred Response", "Non-preferred Response"),
+    ("preferred_output", "non_preferred_output"),
+    ("preferred_answer", "unpreferred_answer"),
+    ("chosen", "reject"),
+    ("y_w", "y_l"),
+    ("answer_chosen", "answer_rejected"),
+    ("response", "rejected_response"),
+    ("response_j", "response_k"),
+]
+
+
+@pytest.mark.parametrize(("won", "lost"), NAMES)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_pair_is_told_by_its_names_whichever_stands_first(tmp_path: Path, won: str, lost: str, turned: bool) -> None:
+    def row(n: int) -> dict[str, Any]:
+        answers = [(won, better(n)), (lost, worse(n))]
+        return {"prompt": asked(n), **dict(reversed(answers) if turned else answers)}
+
+    assert_right(write(tmp_path, [row(n) for n in range(ROWS)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("good_response", Verdict(True, ("response",))),
+        ("Non-preferred Response", Verdict(False, ("response",))),
+        ("notChosen", Verdict(False, ())),
+        ("better_or_worse", None),
+        ("goodness", None),
+        ("response", None),
+    ],
+)
+def test_what_a_name_says(name: str, told: Verdict | None) -> None:
+    assert verdict(name) == told
+
+
+def test_remarks_beside_two_answers_and_names_of_models_are_no_pair(tmp_path: Path) -> None:
+    remarks = {"good": "It says where the parcel is", "bad": "It does not say when it will come"}
+    rows = [compared(n) | {"winner": "A" if first_won(n) else "B"} | remarks for n in range(ROWS)]
+    rows[0]["good"] = rows[0]["bad"] = "Nothing to remark on this one"
+    said = Said(ignored=("good", "bad"))
+    assert_right(write(tmp_path, rows), said)
+    assert "'good' holds text that could belong to the prompt" in refused(tmp_path / "x.jsonl")
+    models = [
+        compared(n) | {"winner": ("response_a", "response_b")[not first_won(n)], "loser": "the other model"}
+        for n in range(ROWS)
+    ]
+    assert_right(write(tmp_path, models))
+
+
+def test_two_pairs_of_names_are_refused_with_both(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": asked(n), "good_answer": better(n), "bad_answer": worse(n)}
+        | {"best_response": better(n), "worst_response": worse(n)}
+        for n in range(ROWS)
+    ]
+    assert "'best_response', 'good_answer' could each be chosen" in refused(write(tmp_path, rows))
+
+
+def test_openai_and_ms_swift_files(tmp_path: Path) -> None:
+    """https://developers.openai.com/api/docs/guides/direct-preference-optimization; ms-swift, Custom-dataset.md"""
+
+    def user(n: int) -> dict[str, str]:
+        return {"role": "user", "content": asked(n)}
+
+    def assistant(text: str) -> dict[str, str]:
+        return {"role": "assistant", "content": text}
+
+    openai = [
+        {
+            "input": {"messages": [user(n)], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [assistant(better(n))],
+            "non_preferred_output": [assistant(worse(n))],
+        }
+        for n in range(ROWS)
+    ]
+    swift = [
+        {"messages": [user(n), assistant(better(n))], "rejected_response": worse(n), "margin": 1.5} for n in range(ROWS)
+    ]
+    both = [
+        {
+            "messages": [user(n), assistant(better(n))],
+            "rejected_messages": [user(n), assistant(worse(n))],
+        }
+        for n in range(ROWS)
+    ]
+    for rows in (openai, swift, both):
+        assert_right(write(tmp_path, rows))
+        read, _ = read_file(tmp_path / "x.jsonl")
+        assert read.loc[3, "prompt"] == f'[{{"role": "user", "content": "{asked(3)}"}}]'
+
+
+def test_argilla_as_it_writes_records_and_as_it_did_before(tmp_path: Path) -> None:
+    """Record.to_dict of version 2; FeedbackDataset of version 1, whose judgements have a status."""
+
+    def said(n: int, **more: Any) -> dict[str, Any]:
+        return {"value": "response_a" if first_won(n) else "response_b", "user_id": f"u{n % 2}", **more}
+
+    def records(n: int) -> dict[str, Any]:
+        return {"id": str(n), "fields": compared(n), "metadata": {}, "responses": {"preference": [said(n)]}}
+
+    assert_right(write(tmp_path, [records(n) for n in range(ROWS)]))
+    assert set(read_file(tmp_path / "x.jsonl")[0]["annotator"]) == {"u0", "u1"}
+    old = [compared(n) | {"preference": [said(n, status="submitted")]} for n in range(ROWS)]
+    assert_right(write(tmp_path, old))
+    old[-1]["preference"][0]["status"] = "discarded"
+    read, aside = read_file(write(tmp_path, old))
+    assert (len(read), list(aside["line"])) == (ROWS - 1, [ROWS])
+
+
+@pytest.mark.parametrize("name", ["Which is better?", "Which response do you prefer?", "Overall winner"])
+@pytest.mark.parametrize(("one", "two"), [("Response A", "Response B"), ("A is much better", "B is slightly better")])
+def test_a_question_says_who_won_where_its_values_name_the_answers(
+    tmp_path: Path, name: str, one: str, two: str
+) -> None:
+    rows = [compared(n) | {name: one if first_won(n) else two} for n in range(ROWS)]
+    assert_right(write(tmp_path, rows))
+    for other in ("Which is worse?", "Which is longer?"):
+        turned = [compared(n) | {other: two if first_won(n) else one} for n in range(ROWS)]
+        assert "column 'preferred' is missing" in refused(write(tmp_path, turned))
+
+
+def test_a_column_that_says_who_lost_is_never_read_as_who_won(tmp_path: Path) -> None:
+    path = write(tmp_path, [compared(n) | {"loser": "B" if first_won(n) else "A"} for n in range(ROWS)])
+    told = refused(path, Said({"preferred": "loser"}))
+    assert "'loser' says by its name who lost" in told
+    assert "--map-values b=a,a=b" in told
+    assert_right(path, Said({"preferred": "loser"}, {"a": "b", "b": "a"}))
+
+
+def test_values_that_nobody_understands_are_refused_by_name_before_any_row(tmp_path: Path) -> None:
+    path = write(tmp_path, [compared(n) | {"winner": f"Antwort {'A' if first_won(n) else 'B'}"} for n in range(ROWS)])
+    assert "--map-values 'antwort a=…,antwort b=…'" in refused(path)
+    assert_right(path, Said(preferred_values={"antwort a": "a", "antwort b": "b"}))
+
+
+@pytest.mark.parametrize("missing", ["NaN", "null", "N/A", "#N/A", " "])
+def test_what_programs_write_for_nothing_is_no_judgement(tmp_path: Path, missing: str) -> None:
+    rows = [compared(n) | {"winner": 1 if first_won(n) else 2} for n in range(ROWS)]
+    path = write(tmp_path, [*rows, compared(99) | {"winner": missing}])
+    read, aside = read_file(path)
+    assert list(read["chosen"]) == [better(n) for n in range(ROWS)]
+    assert list(aside["reason"]) == ["nobody judged it: preferred is empty"]
+
+
+@pytest.mark.parametrize("score", ["reward", "rm_score", "score"])
+def test_scores_of_any_name_tell_when_chosen_is_swapped(tmp_path: Path, score: str) -> None:
+    rows = [
+        {"prompt": asked(n), "good_answer": worse(n), "bad_answer": better(n)}
+        | {f"good_{score}": 0.1 * n, f"bad_{score}": 0.1 * n + 1}
+        for n in range(ROWS)
+    ]
+    assert f"'good_answer' contradicts 'good_{score}' and 'bad_{score}'" in refused(write(tmp_path, rows))
+
+
+def test_a_winner_that_is_always_the_same_is_told(tmp_path: Path) -> None:
+    rows = [{"prompt": asked(n), "response_a": better(n), "response_b": worse(n), "winner": "A"} for n in range(ROWS)]
+    form = find_form(write(tmp_path, rows), Said(), 7)
+    assert form is not None
+    assert form.notes == ("'winner' says in all 24 rows that 'response_a' won: was it filled in?",)
+    assert_right(tmp_path / "x.jsonl")
+
+
+def test_a_header_below_a_title_is_named(tmp_path: Path) -> None:
+    lines = ["Study of May,,,", ",,,", "prompt,response A,response B,preferred"]
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join([*lines, *(f"{asked(n)},yes {n},no {n},A" for n in range(ROWS))]), encoding="utf-8")
+    assert "line 3 reads like the header: take out the lines above it" in refused(path)
+
+
+def test_scores_alone_are_asked_about(tmp_path: Path) -> None:
+    path = write(tmp_path, [compared(n) | {"score_a": n, "score_b": 3} for n in range(ROWS)])
+    assert "score_a, score_b alone do not say who won: add a column preferred" in refused(path)
