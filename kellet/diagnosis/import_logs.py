@@ -17,6 +17,7 @@ from kellet.diagnosis.log_account import account_of, health, looks_like_core, ot
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import checked_map, chosen_names
 from kellet.diagnosis.log_order import in_order
+from kellet.diagnosis.log_renamed import accounted, joined, notes_on, renamed
 from kellet.diagnosis.trainers import (
     BETA,
     ESTIMATORS,
@@ -92,14 +93,16 @@ def import_history(
     source = _recognised(keys, trainer, mapped)
     training, others = _split(plain, source, mapped)
     ordered = in_order(training, step)
-    kept = _filled(ordered.rows, others, ordered.step)
+    filled = _filled(ordered.rows, others, ordered.step)
+    other_names = renamed(filled, source, mapped.values())
+    kept = joined(filled, other_names)
     used = chosen_names(kept, source, estimator, mapped)
     history, about_beta = _with_beta(kept, [_translated(row, used) for row in kept])
     found = health(kept, used)
-    account = account_of(plain, kept, used, found, source, ordered.step)
+    account = accounted(account_of(plain, kept, used, found, source, ordered.step), other_names, used)
     notes = [*found.notes, *unused_core(account, used), *other_kls(kept, used, source)]
     notes += [*_units(used, source), about_beta]
-    notes += [*ordered.notes, *_others(others), *_few(history)]
+    notes += [*notes_on(filled, other_names), *ordered.notes, *_others(others), *_few(history)]
     return Imported(
         source,
         [{"iteration": step, **row} for step, row in zip(ordered.steps, history, strict=True)],

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from kellet.data.account import Entry
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import slot, usable
 from kellet.diagnosis.log_order import CLOCKS, STEPS
 from kellet.diagnosis.trainers import APPROXKL, BETA, KL, LENGTH, LOSS_BETA, REWARD, Name, Trainer
+from kellet.evaluation.oddities import code_in
 
 CORE = {REWARD: "reward", KL: "KL", LENGTH: "length", BETA: "β"}
 """What a diagnosis can do little without."""
@@ -58,7 +61,8 @@ def health(rows: Sequence[Row], used: Sequence[Name]) -> Health:
     marks: dict[str, str] = {}
     for name in used:
         values = [number(row.get(name.theirs)) for row in rows]
-        found = [_gaps(values), _impossible(name, values)]
+        texts = [row[name.theirs] for row in rows if isinstance(row.get(name.theirs), str)]
+        found = [_gaps(values), _text([text for text in texts if number(text) is None]), _impossible(name, values)]
         if any(found):
             marks[name.theirs] = "; ".join(text for text in found if text)
     return Health(marks, tuple(f"{theirs!r} is {text}" for theirs, text in marks.items()))
@@ -79,10 +83,18 @@ def _gaps(values: Sequence[float | None]) -> str:
     return " and ".join(texts)
 
 
+def _text(texts: Sequence[str]) -> str:
+    filled = [text for text in texts if text.strip()]
+    return f"text that is no number, as {filled[0]!r:.40}, in {len(filled)} of the rows" if filled else ""
+
+
 def _impossible(name: Name, values: Sequence[float | None]) -> str:
     """Which values the metric cannot have, in words; empty where there are none."""
     finite = [value for value in values if value is not None and math.isfinite(value)]
     negative = [value for value in finite if value < 0]
+    code = code_in(np.array(finite))
+    if code is not None:
+        return f"{code:g} in {finite.count(code)} of {len(values)} rows, far from all others, as a code for no value is"
     wrong = [value for value in finite if not 0 <= value <= 1] if name.ours in SHARES else []
     if wrong:
         return f"no share in {len(wrong)} of {len(values)} rows ({min(wrong):g} to {max(wrong):g})"

@@ -115,7 +115,7 @@ def _rows(path: Path, data: bytes) -> tuple[list[Row], list[str]]:
         raise DataError(f"{path} is a binary file of an unknown kind; {WANTED}")
     text = data.decode("utf-16" if utf_16 else "utf-8-sig", "replace")
     rows, notes = read_lines(text)
-    rows = rows or _array(text)
+    rows = rows or _array(text) or _table(path, text, notes)
     if not rows:
         start = text.lstrip()[:80].split("\n")[0]
         told = "".join(f"; {note}" for note in notes)
@@ -132,6 +132,23 @@ def _array(text: str) -> list[Row]:
     return whole if all(isinstance(row, dict) for row in whole) else []
 
 
+def _table(path: Path, text: str, notes: list[str]) -> list[Row]:
+    """The rows of a CSV whose name does not say that it is one, in which half of the cells or more are numbers."""
+    first = text.lstrip().partition("\n")[0]
+    if max(map(first.count, ",;\t")) < 1:
+        return []
+    more: list[str] = []
+    try:
+        rows = _numbers([*_records(path, more, ".csv")], more)
+    except DataError:
+        return []
+    cells = [value for row in rows for value in row.values()]
+    if not cells or 2 * sum(number(cell) is not None for cell in cells) < len(cells):
+        return []
+    notes += ["the file is read as CSV, although its name does not say so", *more]
+    return rows
+
+
 def _parquet(path: Path, data: bytes) -> list[Row]:
     """Rows of a Parquet file under a name that does not say so, such as one that was packed with gzip."""
     import pyarrow as pa
@@ -143,13 +160,13 @@ def _parquet(path: Path, data: bytes) -> list[Row]:
         raise DataError(f"{path} is not a sound Parquet file: {error}; write it again") from error
 
 
-def _records(path: Path, notes: list[str]) -> Iterator[Row]:
+def _records(path: Path, notes: list[str], suffix: str = "") -> Iterator[Row]:
     """Rows of a file of records. A last line that is cut off, as a training that was killed leaves it, is passed over.
 
     Raises DataError, naming the line, for another that cannot be read.
     """
     waiting: Record | None = None
-    for record in read_records(path, notes):
+    for record in read_records(path, notes, suffix=suffix):
         if waiting is not None:
             raise DataError(f"{path}, line {waiting.line}: {waiting.reason}; mend or remove the line")
         if record.values is None:

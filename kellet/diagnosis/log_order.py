@@ -20,6 +20,10 @@ STEPS = (
 """Metrics that count steps, the trainer's own before those of a logger."""
 CLOCKS = ("_timestamp", "_runtime", "Wall time", "Relative Time (Process)", "Relative Time (Wall)", "epoch")
 """Metrics that only order rows; equal values are no repetition."""
+RANKS = ("rank", "local_rank", "process_index", "gpu", "device")
+"""Which process logged a row; rows that differ in nothing else are one."""
+LARGEST_STEP = 1e9
+"""Larger figures are seconds since 1970, or tokens: they order rows, and are no numbers of updates."""
 MOST_RESUMES = 5
 """More falls of the step than one in this many rows are disorder, not a run that was resumed."""
 
@@ -66,7 +70,13 @@ def in_order(rows: Sequence[Row], step: str | None = None) -> Ordered:
 def _counted(steps: Sequence[float], name: str) -> list[float]:
     """The steps as they were logged; the place of each row where they are no steps."""
     logged = name not in ("", *CLOCKS) and all(one < other for one, other in pairwise(steps))
+    logged = logged and all(is_step(step) for step in steps)
     return [float(step) for step in steps] if logged else [float(place) for place in range(1, len(steps) + 1)]
+
+
+def is_step(step: float) -> bool:
+    """Whether a figure may be the number of a step, and not a time in seconds."""
+    return step.is_integer() and abs(step) < LARGEST_STEP
 
 
 def _step(value: Any) -> float | None:
@@ -118,7 +128,7 @@ def _joined(rows: list[dict[str, Any]], steps: list[float]) -> tuple[list[dict[s
 
 def _contradict(one: Row, other: Row) -> bool:
     a, b = _values(one), _values(other)
-    return any(repr(a[key]) != repr(b[key]) for key in a.keys() & b.keys() if key not in (*STEPS, *CLOCKS))
+    return any(repr(a[key]) != repr(b[key]) for key in a.keys() & b.keys() if key not in (*STEPS, *CLOCKS, *RANKS))
 
 
 def _values(row: Row) -> dict[str, float]:
@@ -130,13 +140,15 @@ def _resumed(
     rows: list[dict[str, Any]], steps: list[float], falls: list[int], name: str
 ) -> tuple[list[dict[str, Any]], list[float], list[str]]:
     """Without the rows that a resumed run replaced. Raises DataError when it is no resumed run."""
-    if len(falls) > 1 + len(rows) / MOST_RESUMES:
+    at_once = sum(steps[fall] == steps[fall - 1] for fall in falls)
+    if len(falls) > 1 + len(rows) / MOST_RESUMES or (at_once > 1 and name not in CLOCKS):
         if name in CLOCKS:
             return rows, steps, []
         twice = sorted({step for step in steps if steps.count(step) > 1})
         raise DataError(
             f"{name!r} repeats {_shown(twice)} with other values, and not as a resumed run does: of which run or "
-            "process the rows are cannot be told; give the log as it was written, with the rows of one run"
+            "process the rows are, or whether of an evaluation, cannot be told; give the log as it was written, with "
+            "the rows of one run's training"
         )
     for fall in falls:
         if steps[fall] <= steps[0]:

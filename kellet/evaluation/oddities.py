@@ -23,7 +23,7 @@ def refuse_codes(rows: pd.DataFrame, at: At) -> None:
     """Raise DataError for a score or a KL that is a code for 'no value'."""
     for name in ("reward", "kl_nats", *(name for name in rows.columns if name.startswith(JUDGE))):
         values = rows[name].to_numpy(np.float64)
-        code = _code(values)
+        code = code_in(values)
         if code is not None:
             why = (
                 "far from every other value of the column, as a code for 'no value' is; leave such cells empty (or the "
@@ -32,7 +32,7 @@ def refuse_codes(rows: pd.DataFrame, at: At) -> None:
             refuse(values == code, name, rows[name], why, at)
 
 
-def _code(values: Floats) -> float | None:
+def code_in(values: Floats) -> float | None:
     """The one of CODES that is in ``values`` and far from all that are none."""
     others = values[~np.isin(values, CODES) & ~np.isnan(values)]
     if not len(others):

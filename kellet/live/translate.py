@@ -14,7 +14,8 @@ from kellet.data.account import Entry
 from kellet.diagnosis.import_logs import CORE, translate
 from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import OURS, chosen_names, slot
-from kellet.diagnosis.log_order import STEPS
+from kellet.diagnosis.log_order import STEPS, is_step
+from kellet.diagnosis.log_renamed import instead
 from kellet.diagnosis.trainers import BETA, ESTIMATORS, LOSS_BETA, MAPPED, TRAINERS, Estimator, Name, Trainer
 from kellet.errors import InputError
 from kellet.live.course import Step
@@ -73,7 +74,9 @@ class Translator:
         self.rows += 1
         self.seen.update({name: int(value is not None and math.isfinite(value)) for name, value in row.items()})
         self._choose(row)
-        logged_at = next((row[name] for name in STEPS if _finite(row.get(name)) is not None), None)
+        steps = (_finite(row.get(name)) for name in STEPS)
+        logged_at = next((step for step in steps if step is not None), None)
+        logged_at = logged_at if logged_at is not None and is_step(logged_at) else None
         at = float(next(value for value in (iteration, logged_at, self.rows) if value is not None))
         read = {name.theirs for name in self.used.values()}
         metrics = translate(row, replace(self.source, names=tuple(self.used.values()))) if self.used else {}
@@ -99,7 +102,14 @@ class Translator:
         return entries
 
     def _choose(self, row: Figures) -> None:
-        """Decide what is read for each slot that has nothing yet; say where two names claim one."""
+        """Decide what is read for each slot that has nothing yet; say where two names claim one.
+
+        A metric that goes on under another of the trainer's names, after an upgrade, is read on under that.
+        """
+        for place, used in self.used.items():
+            if (other := instead(row, used, self.source)) is not None and place not in map(slot, self.mapped):
+                self.used[place] = replace(other, estimator=used.estimator)
+                self._say(f"{used.theirs!r} is called {other.theirs!r} from here on: both are read as one metric")
         mapped = {ours: theirs for ours, theirs in self.mapped.items() if theirs in row and slot(ours) not in self.used}
         try:
             chosen = chosen_names([row], self.source, self.estimator, mapped)

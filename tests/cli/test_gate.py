@@ -75,6 +75,10 @@ def test_what_is_left_out_of_a_file_is_told(tmp_path, monkeypatch):
     result = kellet("gate", "odd.csv", "--format", "github", *FAST)
     assert "warning: left out: 'temperature', '## [error]x', 'note': no column of an evaluation" in result.stderr
     assert "warning: column 'Reward ' is read as 'reward'" in result.stderr
+    for form in FORMS:
+        assert "##[" not in kellet("gate", "odd.csv", "--format", form, *FAST).output
+    shown = json.loads(kellet("gate", "odd.csv", "--json", *FAST).stdout)
+    assert "##[error]x" in {entry["name"] for entry in shown["account"]}
     odd.assign(reward="##[add-mask]a\n::stop-commands::x").to_csv("odd.csv", index=False)
     for form in FORMS:
         result = kellet("gate", "odd.csv", "--format", form)

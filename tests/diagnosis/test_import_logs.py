@@ -11,6 +11,7 @@ from kellet.diagnosis.evidence import Evidence
 from kellet.diagnosis.import_logs import CORE, import_history, translate
 from kellet.diagnosis.trainers import TRAINERS
 from kellet.errors import DataError, InputError
+from kellet.live.translate import Translator
 from tests.helpers.foreign_logs import GRPO_ROW, OPENRLHF_ROW, PPO_ROW, VERL_ROW, write_logs
 from tests.helpers.project import ROOT
 
@@ -363,3 +364,39 @@ def test_the_page_names_every_metric_that_is_read_as_reward_kl_beta_or_length():
     core = {*CORE, "objective/kl_coef"}
     names = {name.theirs for known in TRAINERS.values() for name in known.names if name.ours in core}
     assert [name for name in sorted(names) if f"`{name}`" not in page] == []
+
+
+def test_a_metric_that_changes_its_name_is_one():
+    """verl 0.3 logs critic/kl and critic/kl_coeff, 0.4 actor/reward_kl_penalty and …_coeff."""
+    older = {"actor/reward_kl_penalty": "critic/kl", "actor/reward_kl_penalty_coeff": "critic/kl_coeff"}
+    new = [{**VERL_ROW, "step": n} for n in range(1, 31)]
+    mixed = [{older.get(key, key) if row["step"] <= 12 else key: value for key, value in row.items()} for row in new]
+    imported = import_history(mixed, None, None)
+    assert imported.rows == import_history(new, None, None).rows
+    assert (
+        "'critic/kl' is called 'actor/reward_kl_penalty' from row 13 on: both are read as one metric" in imported.notes
+    )
+    assert entry(imported, "critic/kl").taken_for == "objective/kl_per_token"
+    translator = Translator()
+    assert [translator.step(row).metrics for row in mixed] == imported.rows
+
+
+def test_names_that_only_look_like_one_stay_two():
+    rows = [{**VERL_ROW, "step": n} for n in range(1, 31)]
+    for row in rows[:12]:  # k3 of the loss is no k1 of the reward
+        row["actor/kl_loss"] = row.pop("actor/reward_kl_penalty")
+    imported = import_history(rows, None, None)
+    assert imported.rows[0].get("objective/kl_per_token") is None
+    assert not any("both are read as one" in note for note in imported.notes)
+    mixed = [{**OPENRLHF_ROW, ("response_length" if n % 2 else "x"): 9.0, "step": n} for n in range(1, 31)]
+    assert not any("both are read as one" in note for note in import_history(mixed, None, None).notes)
+
+
+def test_text_and_codes_among_the_numbers_are_told():
+    rows = rows_of(GRPO_ROW)
+    imported = import_history([*rows[:20], *({**row, "reward": "1,020"} for row in rows[20:])], None, None)
+    assert any(
+        "'reward' is missing in 10 of 30 rows; text that is no number, as '1,020', in 10" in n for n in imported.notes
+    )
+    imported = import_history([*rows[:28], *({**row, "reward": -999} for row in rows[28:])], None, None)
+    assert any("'reward' is -999 in 2 of 30 rows, far from all others" in note for note in imported.notes)

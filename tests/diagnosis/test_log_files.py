@@ -360,3 +360,17 @@ def test_a_packed_parquet_file(tmp_path):
     KINDS["log.parquet"](tmp_path / "log.parquet", [{"step": 1, **VERL_ROW}])
     (tmp_path / "log.parquet.gz").write_bytes(gzip.compress((tmp_path / "log.parquet").read_bytes()))
     assert history_of(tmp_path / "log.parquet.gz") == history_of(tmp_path / "log.parquet")
+
+
+def test_a_csv_under_another_name_is_one(tmp_path):
+    text = "step,reward,kl,completions/mean_length\n" + "".join(f"{n},0.{n},0.01,{100 + n}\n" for n in range(1, 10))
+    (tmp_path / "a.csv").write_text(text)
+    wanted = open_log(tmp_path / "a.csv").rows
+    for name in ("a.txt", "a.log", "metrics"):
+        (tmp_path / name).write_text(text)
+        found = open_log(tmp_path / name)
+        assert found.rows == wanted
+        assert "read as CSV, although its name does not say so" in found.notes[0]
+    (tmp_path / "prose.txt").write_text("Dear all,\nsome words, and more\nwords, of 3 lines\n")
+    with pytest.raises(DataError, match="holds no rows of metrics"):
+        open_log(tmp_path / "prose.txt")

@@ -123,3 +123,27 @@ def test_any_point_of_resumption_gives_every_step_once(last, data):
     again = data.draw(st.integers(2, last))
     ordered = in_order(rows(*range(1, last + 1), *range(again, last + 4)))
     assert kls(ordered) == [float(place) for place in (*range(again - 1), *range(last, 2 * last + 4 - again))]
+
+
+def test_rows_that_follow_their_step_at_once_with_other_values_are_of_something_else():
+    """An evaluation under the names of training, at the step where it was made: it must not replace training's rows."""
+    rows = [{"step": n, "reward": 0.1 * n} for n in range(1, 31)]
+    with_evaluations = [
+        row for n in range(30) for row in (rows[n], *([{**rows[n], "reward": 9.0}] if n % 7 == 6 else []))
+    ]
+    with pytest.raises(DataError, match="or whether of an evaluation, cannot be told"):
+        in_order(with_evaluations)
+    resumed = in_order([*rows[:20], {**rows[19], "reward": 9.0}, *rows[20:]])  # it crashed after step 20 was logged
+    assert resumed.rows[19]["reward"] == 9.0
+
+
+def test_rows_of_several_processes_that_say_the_same_are_one():
+    rows = [{"step": n, "reward": 0.1 * n, "rank": rank} for n in range(1, 13) for rank in range(4)]
+    assert [row["reward"] for row in in_order(rows).rows] == [0.1 * n for n in range(1, 13)]
+
+
+def test_seconds_order_rows_and_number_no_steps():
+    for first in (1.7e9, 0.5):
+        ordered = in_order([{"step": first + 13.7 * n, "reward": n} for n in (3, 1, 2)])
+        assert [row["reward"] for row in ordered.rows] == [1, 2, 3]
+        assert ordered.steps == [1.0, 2.0, 3.0]
