@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kellet.cli.options import FILE, path_option, prepared_folder, run_folder, warn, with_params
-from kellet.errors import InputError
+from kellet.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from kellet.config.run import Config
@@ -54,8 +54,15 @@ def diagnose(
         out = out or folder / "diagnosis.json"
     from kellet.diagnosis import diagnose as stage
     from kellet.diagnosis.evidence import read_evidence
+    from kellet.report.pull_request import harmless
 
-    diagnosis = stage.diagnose(read_evidence(config, evaluation, history, preferences, card))
+    notes: list[str] = []
+    try:
+        evidence = read_evidence(config, evaluation, history, preferences, card, notes)
+    except DataError as error:  # a text of the file in it may be a command to the runner of a CI job
+        raise DataError(harmless(str(error))) from error
+    warn([harmless(note) for note in notes])
+    diagnosis = stage.diagnose(evidence)
     if out is not None:
         diagnosis.write(out)
     click.echo(json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(diagnosis))

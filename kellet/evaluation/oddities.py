@@ -7,7 +7,7 @@ import pandas as pd
 
 from kellet.evaluation.cells import At, refuse
 from kellet.evaluation.columns import JUDGE, STD
-from kellet.evaluation.lengths import notes_on_lengths
+from kellet.evaluation.lengths import ENOUGH, notes_on_lengths
 from kellet.stats.bootstrap import Floats
 
 CODES = tuple(sign * (10**digits - 1) for digits in range(2, 7) for sign in (-1, 1))
@@ -16,6 +16,10 @@ FAR = 5
 """A code is one where it is this many times the range of all other values away from them."""
 MOST_ALIKE = 10
 """From so many answers on it is told that all are the same, or all scores."""
+NEARLY_ALL = 0.9
+_SPECIAL = re.compile(
+    r"(?:</s>|<pad>|<eos>|\[PAD\]|\[SEP\]|<\|(?:im_end|endoftext|eot_id|end|end_of_text)\|>|<end_of_turn>)\s*$"
+)
 _RANK = re.compile(r"(?:^|_)(?:rank|ranks|ranking|place|position)(?:_|$)")
 
 
@@ -53,10 +57,32 @@ def unmeasured_kl(rows: pd.DataFrame) -> bool:
     return len(kl) >= MOST_ALIKE and bool((kl == 0).all()) and not answers[0] & answers[1]
 
 
+def repeats_prompt(rows: pd.DataFrame) -> bool:
+    """Whether nearly all answers begin with their prompt, as pipelines write them that return the full text."""
+    prompts = [prompt.strip() for prompt in rows["prompt"]]
+    begins = [
+        bool(prompt) and response.lstrip().startswith(prompt)
+        for prompt, response in zip(prompts, rows["response"], strict=True)
+    ]
+    return len(begins) >= ENOUGH and sum(begins) >= NEARLY_ALL * len(begins)
+
+
+def odd_texts(rows: pd.DataFrame) -> list[str]:
+    """What is odd about the answers of one system or file, as the end of a sentence that names it."""
+    found = []
+    if repeats_prompt(rows):
+        found.append("begin with their prompts, which are then counted and compared as answers; leave the prompts out")
+    ends = [match[0] for response in rows["response"] if (match := _SPECIAL.search(response))]
+    if ends and 2 * len(ends) > len(rows):
+        found.append(f"end with special tokens ({ends[0][:20]!r}); decode them with skip_special_tokens=True")
+    return found
+
+
 def oddities(rows: pd.DataFrame) -> list[str]:
     """A sentence on each thing in checked rows that is probably not meant."""
     notes = notes_on_lengths(rows)
     for system, part in rows.groupby("system", sort=False):
+        notes += [f"answers of the {system} {odd}" for odd in odd_texts(part)]
         texts = set(part["response"])
         if len(part) >= MOST_ALIKE and len(texts) == 1:
             shown = repr(texts.pop()[:40])

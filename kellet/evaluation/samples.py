@@ -23,6 +23,7 @@ from kellet.evaluation.columns import CLUSTER, JUDGE, STD
 from kellet.evaluation.file import checked, place_of, prompt_id, read_table
 from kellet.evaluation.lengths import lengths_of
 from kellet.evaluation.messages import prompt_texts, response_texts
+from kellet.evaluation.oddities import odd_texts, repeats_prompt
 from kellet.evaluation.sample_columns import NAMES as SAMPLES  # noqa: F401 -- the name that import-logs knows
 from kellet.evaluation.sample_columns import check_mapped, choose
 
@@ -73,7 +74,11 @@ def join_samples(candidate: Path, reference: Path, mapped: Mapping[str, str] | N
     )
     both = set(files[0].rows["prompt_id"]) & set(files[1].rows["prompt_id"])
     if not both:
-        raise DataError(f"{candidate} and {reference} share no prompt; let both systems answer the same prompts")
+        first = " and ".join(repr(file.rows["prompt"].iloc[0][:60]) for file in files)
+        raise DataError(
+            f"{candidate} and {reference} share no prompt (the first are {first}); let both systems answer the same "
+            "prompts, and write them alike"
+        )
     _share_clusters(*(file.rows for file in files))
     parts, places = [], []
     for side, file in zip(SIDES, files, strict=True):
@@ -110,6 +115,13 @@ def _read(path: Path, name: str, mapped: Mapping[str, str]) -> _File:
         return f"{path}, {place_of(path)} {lines[row]}, column {names.get(column, column)!r}"
 
     rows, more = _converted({ours: table[theirs] for ours, theirs in names.items()}, at)
+    if repeats_prompt(rows) and "response" not in mapped:
+        raise DataError(
+            f"{path}, column {names['response']!r}: the answers begin with their prompts, which would be counted and "
+            f"compared as answers; leave the prompts out (return_full_text=False), or say --map "
+            f"response={names['response']}"
+        )
+    more += [f"the answers {odd}" for odd in odd_texts(rows)]
     shares = {name: float(rows[name].notna().mean()) for name in rows.columns}
     account = [replace(entry, share=shares.get(entry.taken_for)) for entry in account]
     stated = names.get("length_tokens") in mapped.values() or "token" in names.get("length_tokens", "").lower()

@@ -68,6 +68,15 @@ def test_answers_that_are_missing_are_told(table, tmp_path):
     assert "most lengths of the candidate cannot be numbers of tokens" in notes  # 30 tokens in four bytes
 
 
+def test_answers_that_hold_more_than_the_answer_are_told(table, tmp_path):
+    assert (
+        "answers of the candidate begin with their prompts"
+        in told(table.assign(response=table["prompt"] + table["response"]), tmp_path)[1]
+    )
+    ended = told(table.assign(response=table["response"] + "</s><pad> "), tmp_path)[1]
+    assert "answers of the reference end with special tokens ('<pad> ')" in ended
+
+
 def test_one_length_for_answers_of_every_length_is_padding(table, tmp_path):
     table["response"] = [("word " * (1 + n % 20)).strip() for n in range(len(table))]
     table["length_tokens"] = 20

@@ -352,3 +352,30 @@ def test_one_length_for_all_samples_is_padding(tmp_path):
     with pytest.raises(DataError, match="every length is 16, although the answers differ in length"):
         join_samples(*pair(tmp_path, rows, rows))
     assert join_samples(*pair(tmp_path, rows, rows), {"length_tokens": "length"}).table["length_tokens"].eq(16).all()
+
+
+def test_answers_with_their_prompts_before_them_are_refused(tmp_path):
+    """As transformers' text-generation pipeline returns them without return_full_text=False."""
+    rows = some(8)
+    full = [{**row, "response": f"{row['prompt']} {row['response']}"} for row in rows]
+    with pytest.raises(DataError, match=r"c\.jsonl, column 'response': the answers begin with their prompts"):
+        join_samples(*pair(tmp_path, full, rows))
+    meant = join_samples(*pair(tmp_path, full, rows), {"response": "response"})
+    assert any("c.jsonl: the answers begin with their prompts" in note for note in meant.notes)
+    assert not any("begin with" in note for note in join_samples(*pair(tmp_path, rows, rows)).notes)
+
+
+def test_special_tokens_at_the_end_of_answers_are_told(tmp_path):
+    rows = some(8)
+    ended = [{**row, "response": f"{row['response']}<|im_end|>"} for row in rows]
+    notes = join_samples(*pair(tmp_path, ended, rows)).notes
+    assert (
+        "c.jsonl: the answers end with special tokens ('<|im_end|>'); decode them with skip_special_tokens=True"
+        in notes
+    )
+    assert not any("r.jsonl: the answers" in note for note in notes)
+
+
+def test_prompts_of_which_none_is_shared_are_shown(tmp_path):
+    with pytest.raises(DataError, match=r"share no prompt \(the first are 'Why 0\?' and 'WHY 0\?'\)"):
+        join_samples(*pair(tmp_path, some(3), [{**row, "prompt": row["prompt"].upper()} for row in some(3)]))
