@@ -29,6 +29,12 @@ def german(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, sep=";", decimal=",", lineterminator="\r\n")
 
 
+def padded() -> pd.DataFrame:
+    frame = table().assign(length_tokens=512)
+    frame.loc[frame.index % 3 == 0, "response"] += " It is on its way, and you can follow it in the app at any time."
+    return frame
+
+
 def messages() -> Callable[[Path], object]:
     """Responses as lists of messages in Parquet, of which every eighth of the candidate is empty."""
     return lambda folder: with_empty(as_messages=True).to_parquet(folder / "messages.parquet", index=False)
@@ -69,6 +75,11 @@ def evaluations() -> list[Shape]:
             text_as(text, csv_text.replace("truncated", "reward", 1)),
             f"gate {text}",
         ),
+        judged("999 where there is no reward", good.assign(reward=[999, *good["reward"][1:]])),
+        judged("KL of 0 in every answer", good.assign(kl_nats=0.0)),
+        judged("one length for all answers", padded()),
+        judged("a judge without a figure", good.assign(judge_human=None)),
+        judged("a judge under another name", good.assign(llm_judge=0.5)),
         judged("a system that is missing", good[good["system"] == "candidate"]),
     ]
 

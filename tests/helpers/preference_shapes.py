@@ -9,6 +9,7 @@ from tests.helpers.foreign_files import FORMS, Pair, Writer, answers, argilla, a
 from tests.helpers.shapes import Rows, Shape, pairs, rows_as, separated, standard, text_as
 
 HUB = "https://huggingface.co/datasets/"
+ARGILLA = "argilla-io/argilla: argilla"
 DOCUMENTED = {
     "standard": "https://huggingface.co/docs/trl/dataset_formats",
     "conversational": "https://huggingface.co/docs/trl/dataset_formats",
@@ -22,7 +23,7 @@ DOCUMENTED = {
     "arena": HUB + "lmsys/chatbot_arena_conversations",
     "Kaggle's arena": "https://www.kaggle.com/competitions/lmsys-chatbot-arena/data",
     "TL;DR": HUB + "openai/summarize_from_feedback",
-    "Argilla": "argilla-io/argilla: argilla/src/argilla/records/_io/_generic.py",
+    "Argilla": f"{ARGILLA}/src/argilla/records/_io/_generic.py",
     "Label Studio": "https://labelstud.io/guide/task_format",
     "Prodigy": "https://prodi.gy/docs/api-interfaces#choice",
     "LLaMA-Factory": "hiyouga/LLaMA-Factory: data/README.md",
@@ -51,7 +52,18 @@ def told(name: str) -> str:
 
 def forms() -> list[Shape]:
     """Every form that the property tests go through."""
-    return [preferences(name, made(form.write), told(name), DOCUMENTED.get(name, "")) for name, form in FORMS.items()]
+    known = [preferences(name, made(form.write), told(name), DOCUMENTED.get(name, "")) for name, form in FORMS.items()]
+    task, swift = DOCUMENTED["Label Studio"], "modelscope/ms-swift: docs/source_en/Customization/Custom-dataset.md"
+    return [
+        *known,
+        preferences("Label Studio, CSV", made(label_studio_csv), "", task, "pairs.csv"),
+        preferences("Argilla: to_json", made(argilla_json), "", f"{ARGILLA}/src/argilla/records/_resource.py"),
+        preferences("ms-swift", made(swift_row), "", swift),
+        preferences("y_w, y_l", made(renamed(chosen="y_w", rejected="y_l"))),
+        preferences("names that say won and lost", made(renamed(chosen="Preferred", rejected="Non-preferred"))),
+        scaled("yes and no by its name", "a_is_better", "answer_a", "answer_b", "yes", "no"),
+        scaled("a question as a name", "Which response is better?", "Response A", "Response B", "Response A", "B"),
+    ]
 
 
 # ---- what has two readings, or none
@@ -77,6 +89,20 @@ def tldr_titles(pair: Pair) -> dict[str, Any]:
 
 def kto(pair: Pair) -> dict[str, Any]:
     return {"messages": user(pair.prompt) + assistant(pair.better), "label": pair.first}
+
+
+def argilla_json(pair: Pair) -> dict[str, Any]:
+    fields = {"prompt": pair.prompt, **answers(pair, "response1", "response2")}
+    given = [{"value": code(pair, "response1", "response2"), "user_id": "u1"}]
+    return {"id": "1", "fields": fields, "metadata": {}, "suggestions": {}, "responses": {"pref": given}}
+
+
+def swift_row(pair: Pair) -> dict[str, Any]:
+    return {"messages": user(pair.prompt) + assistant(pair.better), "rejected_response": pair.worse}
+
+
+def renamed(**names: str) -> Writer:
+    return lambda pair: {names.get(name, name): value for name, value in FORMS["standard"].write(pair).items()}
 
 
 def label_studio_csv(pair: Pair) -> dict[str, Any]:
@@ -194,6 +220,7 @@ def kinds() -> list[Shape]:
         ("Latin-1", "pairs.csv", separated(rows).replace("parcel number 7?", "Päckchen?"), "latin-1"),
         ("a quote that is never closed", "pairs.csv", separated(rows)[:-2].replace(",Nobody", ',"Nobody', 1), "utf-8"),
         ("a column twice", "pairs.csv", separated(rows).replace("rejected", "chosen", 1), "utf-8"),
+        ("a title above the header", "pairs.csv", "Export of May,,\r\n" + separated(rows), "utf-8"),
         ("a row of another width", "pairs.csv", separated(rows) + "one,two,three,four\r\n", "utf-8"),
         ("a file that was cut off", "pairs.json", json.dumps(rows)[:-900], "utf-8"),
     ]
