@@ -116,6 +116,7 @@ def import_logs(
     if (candidate is None) != (reference is None):
         raise InputError("--candidate and --reference belong together: answers are compared")
     from kellet.cli.imported import Foreign
+    from kellet.report.pull_request import harmless
 
     foreign = Foreign.read(config, log, trainer, kl_estimator, mapped, run_name, candidate, reference)
     notes = foreign.write(out or run_folder(config, None))
@@ -123,8 +124,8 @@ def import_logs(
         click.echo(json.dumps(foreign.to_dict(), indent=2, ensure_ascii=False))
         return
     click.echo("\n".join(foreign.written))
-    warn([*notes, *foreign.notes])
-    click.echo("\n".join(foreign.text()))
+    warn([harmless(note) for note in (*notes, *foreign.notes)])
+    click.echo("\n".join(map(harmless, foreign.text())))
 
 
 def _text(diagnosis: "Diagnosis") -> str:

@@ -45,6 +45,7 @@ def follow(
     from kellet.data.account import account_text
     from kellet.live.growing_log import follow as stage
     from kellet.live.limits import limits_of
+    from kellet.report.pull_request import harmless
 
     folder = out or run_folder(config, None)
     try:
@@ -64,7 +65,7 @@ def follow(
         click.echo(f"\nno longer following {log}; {folder / 'history.jsonl'} has what was read")
         return
     for line in account_text(followed.account):
-        click.echo(line)
+        click.echo(harmless(line))
     if followed.stopped:
         click.echo(followed.stopped, err=True)
         click.get_current_context().exit(TrainingStopped.exit_code)

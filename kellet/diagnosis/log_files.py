@@ -57,7 +57,7 @@ def open_log(path: Path, run_name: str | None = None) -> Log:
     if not data.strip():
         raise DataError(f"{path} is empty and holds no rows of metrics; {WANTED}")
     rows, notes = _rows(path, data)
-    rows = [_flat(row) for row in rows]
+    rows = [flat(row) for row in rows]
     rows, more = _one_run(path, rows, run_name)
     rows, beside = _of_training(rows)
     if not rows:
@@ -201,7 +201,7 @@ def _folder(path: Path, run_name: str | None) -> Log:
         raise DataError(f"{path} is a folder without scalars in event files (*tfevents*) or a .wandb file; {WANTED}")
     parts = runs[_chosen(path, list(runs), run_name)]
     notes = (f"{len(parts)} event files, read in the order of their names",) if len(parts) > 1 else ()
-    return Log([_flat(row) for rows in parts for row in rows], notes)
+    return Log([flat(row) for rows in parts for row in rows], notes)
 
 
 def _chosen(path: Path, runs: Sequence[str], run_name: str | None) -> str:
@@ -240,6 +240,11 @@ def _one_run(path: Path, rows: list[Row], run_name: str | None) -> tuple[list[Ro
     return rows, []
 
 
+def of_evaluation(row: Mapping[str, Any]) -> str:
+    """The column that says that a row is of an evaluation; empty where none does."""
+    return next((column for column in SPLIT_COLUMNS if _EVALUATION.match(str(row.get(column)))), "")
+
+
 def _of_training(rows: list[Row]) -> tuple[list[Row], list[str]]:
     """Rows without those that a column says are of an evaluation; their metrics have the same names."""
     for column in SPLIT_COLUMNS:
@@ -249,17 +254,17 @@ def _of_training(rows: list[Row]) -> tuple[list[Row], list[str]]:
     return rows, []
 
 
-def _flat(row: Row, levels: int = 8) -> Row:
+def flat(row: Row, levels: int = 8) -> Row:
     """``{"step", "data"}`` of verl's file logger and nested dictionaries as one level, joined by a slash."""
-    flat: Row = {}
+    level: Row = {}
     for key, value in row.items():
         if isinstance(value, Mapping) and levels:
-            inner = _flat(dict(value), levels - 1)
+            inner = flat(dict(value), levels - 1)
             prefix = "" if key == "data" and set(row) <= {"step", "data"} else f"{key}/"
-            flat |= {f"{prefix}{name}": item for name, item in inner.items() if f"{prefix}{name}" not in row}
+            level |= {f"{prefix}{name}": item for name, item in inner.items() if f"{prefix}{name}" not in row}
         else:
-            flat[str(key)] = value
-    return flat
+            level[str(key)] = value
+    return level
 
 
 def _numbers(rows: list[Row], notes: list[str]) -> list[Row]:

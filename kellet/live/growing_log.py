@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from kellet.data.account import Entry
+from kellet.diagnosis.log_files import flat, of_evaluation
 from kellet.diagnosis.log_lines import read_lines
 from kellet.diagnosis.trainers import Estimator
 from kellet.errors import DataError, InputError
@@ -109,17 +110,23 @@ class Rows:
     def new(self, tail: Tail, last: bool) -> list[dict[str, Any]]:
         """The rows of the lines that are new."""
         rows = []
-        for row in self._read(tail.lines(last)):  # verl's file logger puts metrics below "data"
-            data = row.get("data")
-            rows.append({**data, "step": row.get("step")} if isinstance(data, dict) else row)
+        for row in map(flat, self._read(tail.lines(last))):
+            if column := of_evaluation(row):
+                self._note(f"rows that column {column!r} says are of an evaluation are left out")
+            else:
+                rows.append(row)
         return rows
+
+    def _note(self, note: str) -> None:
+        if note not in self._said:
+            self._said.add(note)
+            self.notes.append(note)
 
     def _printed(self, lines: list[tuple[int, str]]) -> list[dict[str, Any]]:
         rows, notes = read_lines("\n".join(text for _, text in lines))
         for note in notes:
-            if "no metrics" not in note and note not in self._said:
-                self._said.add(note)
-                self.notes.append(note)
+            if "no metrics" not in note:
+                self._note(note)
         return rows
 
     def _objects(self, lines: list[tuple[int, str]]) -> list[dict[str, Any]]:

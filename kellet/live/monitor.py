@@ -26,6 +26,8 @@ from kellet.live.limits import Limits
 from kellet.live.lines_file import LinesFile
 from kellet.live.translate import Translator
 
+OFTEN_AGAIN = 2
+"""Steps logged again at once, with other figures: a run that was resumed does so once."""
 ROWS_TO_SEE_ALL = 3
 """After this many rows it is said which alarms cannot ring for want of a metric."""
 
@@ -54,6 +56,7 @@ class Monitor:
         self._say = say
         self._trouble: str | None = None
         self._unsorted = False
+        self._again = 0
 
     def go_on(self, until: float | None = None) -> None:
         """Take up the files that are there, as far as step ``until``. DataError when they are something else."""
@@ -148,7 +151,13 @@ class Monitor:
             )
             self._begin_again()
         elif at == len(steps) - 1:
+            self._again += 1
             self.note(f"step {step.iteration:g} is logged again with other figures, which count")
+            if self._again == OFTEN_AGAIN:
+                self.note(
+                    "WARNING: step after step is logged again with other figures: these are rows of several processes "
+                    "or of an evaluation under the names of training; figures and alarms here cannot be relied on"
+                )
         else:
             self.note(
                 f"step {step.iteration:g} is logged again with other figures: the training went back, and "

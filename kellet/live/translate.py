@@ -16,12 +16,26 @@ from kellet.diagnosis.log_lines import number
 from kellet.diagnosis.log_names import OURS, chosen_names, slot
 from kellet.diagnosis.log_order import STEPS, is_step
 from kellet.diagnosis.log_renamed import instead
-from kellet.diagnosis.trainers import BETA, ESTIMATORS, LOSS_BETA, MAPPED, TRAINERS, Estimator, Name, Trainer
+from kellet.diagnosis.trainers import (
+    BETA,
+    ESTIMATORS,
+    LOSS_BETA,
+    MAPPED,
+    PER_TOKEN,
+    TRAINERS,
+    Estimator,
+    Name,
+    Trainer,
+    kl_metric,
+)
 from kellet.errors import InputError
 from kellet.live.course import Step
 
 UNRECOGNISED_ROWS = 3
 """Rows without a known trainer after which this is said."""
+KLS = (PER_TOKEN, *map(kl_metric, ESTIMATORS))
+UNMEASURED_ROWS = 10
+"""Rows with a KL of exactly 0 after which this is said; in the first few the policy is the reference."""
 LOSSES = ("loss", "grad_norm")
 """A name with one of these in its last part is watched for figures that are not finite, whoever logs it."""
 Figures = dict[str, float | None]
@@ -54,6 +68,10 @@ class Translator:
         """What is read, one for each slot of a history."""
         self._said: set[str] = set()
         self._strange = 0
+        self._stepped = False
+        """Whether the rows have a step."""
+        self._zeros: int | None = 0
+        """Rows in which KL was exactly 0; None after one in which it was not."""
 
     @property
     def source(self) -> Trainer:
@@ -64,22 +82,25 @@ class Translator:
         """The row as a Step; None for one that is of no training step (an evaluation, a summary)."""
         row = numeric(logged)
         if self.trainer is None:
-            self.trainer = next((name for name, known in TRAINERS.items() if known.recognised(row)), None)
+            self.trainer = self._recognised(row)
         core = {name.theirs for name in self.source.names if name.ours in CORE} | set(self.mapped.values())
         if not core & set(row) and not (self.trainer is None and "loss" in row):
             self._strange += int(self.trainer is None and bool(row))
             if self._strange == UNRECOGNISED_ROWS:
                 self._say_what_is_missing(row)
             return None
+        logged_at = _step(row)
+        self._stepped = self._stepped or logged_at is not None
+        if self._stepped and logged_at is None and iteration is None:
+            self._say("WARNING: rows without a step, in a log whose rows have one, are left out")
+            return None
         self.rows += 1
         self.seen.update({name: int(value is not None and math.isfinite(value)) for name, value in row.items()})
         self._choose(row)
-        steps = (_finite(row.get(name)) for name in STEPS)
-        logged_at = next((step for step in steps if step is not None), None)
-        logged_at = logged_at if logged_at is not None and is_step(logged_at) else None
         at = float(next(value for value in (iteration, logged_at, self.rows) if value is not None))
         read = {name.theirs for name in self.used.values()}
         metrics = translate(row, replace(self.source, names=tuple(self.used.values()))) if self.used else {}
+        self._watch_kl(metrics)
         broken = tuple(name for name, value in row.items() if _is_broken(name, value, name in read))
         if self.rows == UNRECOGNISED_ROWS:
             self._say_what_is_missing(row)
@@ -100,6 +121,25 @@ class Translator:
                 instead = f": {rival.theirs} is read instead" if rival else ""
                 entries.append(Entry(theirs, "", f"{known.why}{instead}" if known else "not read"))
         return entries
+
+    def _recognised(self, row: Figures) -> str | None:
+        """The trainer whose names these are; None where there is none, or several."""
+        found = [name for name, known in TRAINERS.items() if known.recognised(row)]
+        if len(found) > 1:
+            titles = " and of ".join(TRAINERS[name].title for name in found)
+            self._say(f"WARNING: the metrics are those of {titles}, so none is read; name the trainer")
+        return found[0] if len(found) == 1 else None
+
+    def _watch_kl(self, metrics: Figures) -> None:
+        """Say it when KL is exactly 0 in row after row, which is no measurement."""
+        kl = [value for name, value in metrics.items() if name in KLS]
+        if kl and self._zeros is not None:
+            self._zeros = None if any(kl) else self._zeros + 1
+            if self._zeros == UNMEASURED_ROWS:
+                self._say(
+                    f"WARNING: KL is exactly 0 in {UNMEASURED_ROWS} rows: not measured (no reference model, or no "
+                    "penalty), and no alarm about KL can ring"
+                )
 
     def _choose(self, row: Figures) -> None:
         """Decide what is read for each slot that has nothing yet; say where two names claim one.
@@ -164,11 +204,18 @@ def numeric(logged: Mapping[str, Any]) -> Figures:
     figures: Figures = {}
     for key, value in logged.items():
         plain = value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
-        found = number(plain)
+        # LLaMA-Factory counts '5/3766'
+        found = number(plain.partition("/")[0] if key in STEPS and isinstance(plain, str) else plain)
         name = str(key) if str(key).removeprefix("train/") in logged else str(key).removeprefix("train/")
         if plain is None or found is not None:
             figures[name] = found
     return figures
+
+
+def _step(row: Figures) -> float | None:
+    """The step that a row has; None where it has none, or a time in seconds."""
+    found = next((step for name in STEPS if (step := _finite(row.get(name))) is not None), None)
+    return found if found is not None and is_step(found) else None
 
 
 def _finite(value: float | None) -> float | None:

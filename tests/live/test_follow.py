@@ -272,3 +272,72 @@ def test_a_log_imported_and_followed_is_the_same_history(tmp_path, first):
     imported = import_history(open_log(path).rows, None, None).rows
     assert read_history(tmp_path / "run" / "history.jsonl") == imported
     assert [row["iteration"] for row in imported] == list(range(first, first + 120, 10))
+
+
+def followed(tmp_path, lines, name="log.jsonl", **settings):
+    said = []
+    (tmp_path / name).write_text("".join(line + "\n" for line in lines))
+    follow(tmp_path / name, tmp_path / "run", once=True, say=said.append, **settings)
+    return read_history(tmp_path / "run" / "history.jsonl"), " | ".join(said)
+
+
+def test_rows_of_an_evaluation_never_replace_those_of_training(tmp_path):
+    rows = [{"step": step, **verl(step)} for step in range(1, 13)]
+    evaluations = [{**row, "critic/score/mean": 9.0, "split": "eval"} for row in rows[3::4]]
+    both = sorted([*rows, *evaluations], key=lambda row: row["step"])
+    history, said = followed(tmp_path, map(json.dumps, both))
+    assert max(row["objective/reward"] for row in history) < 1
+    assert "rows that column 'split' says are of an evaluation are left out" in said
+
+
+def test_rows_of_several_processes_are_told(tmp_path):
+    rows = [
+        json.dumps({"step": step, **verl(step), "critic/score/mean": rank}) for step in range(9) for rank in range(2)
+    ]
+    assert followed(tmp_path, rows)[1].count("rows of several processes") == 1
+    once = [*(file_logger(step) for step in range(9)), json.dumps({"step": 8, "data": verl(8, kl=0.02)})]
+    (tmp_path / "again").mkdir()
+    assert "several processes" not in followed(tmp_path / "again", once)[1]
+
+
+def test_the_names_of_two_trainers_in_one_row_are_not_guessed(tmp_path):
+    rows = [json.dumps({"step": step, **verl(step), "ppo_clip_ratio": 0.1}) for step in range(9)]
+    with pytest.raises(DataError, match="no rows of a trainer"):
+        followed(tmp_path, rows)
+    assert len(followed(tmp_path, rows, trainer="verl")[0]) == 9
+
+
+def test_a_row_without_a_step_is_not_numbered_among_those_with_one(tmp_path):
+    rows = [{"step": 10 * step, **verl(step)} for step in range(1, 13)]
+    del rows[6]["step"]
+    history, said = followed(tmp_path, map(json.dumps, rows))
+    assert [row["iteration"] for row in history] == [10.0 * n for n in range(1, 13) if n != 7]
+    assert "rows without a step" in said
+
+
+def test_a_kl_that_is_not_measured_is_told(tmp_path):
+    rows = [json.dumps({"step": step, "data": verl(step, kl=0.0)}) for step in range(12)]
+    assert "KL is exactly 0 in 10 rows: not measured" in followed(tmp_path, rows)[1]
+    (tmp_path / "b").mkdir()
+    rows[2] = file_logger(2)
+    assert "not measured" not in followed(tmp_path / "b", rows)[1]
+
+
+def test_steps_with_their_last_and_rows_in_levels_are_read(tmp_path):
+    counts = ({"global_step/max_steps": f"{step}/90", **verl(step)} for step in range(5, 50, 5))
+    levels = ({"step": step, "train": verl(step)} for step in range(5, 50, 5))
+    for name, rows in (("counts", counts), ("levels", levels)):
+        (tmp_path / name).mkdir()
+        history = followed(tmp_path / name, map(json.dumps, rows))[0]
+        assert [row["iteration"] for row in history] == list(range(5, 50, 5))
+
+
+def test_no_name_of_a_log_is_a_command_or_a_colour(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"step": step, **verl(step), "\x1b[31m::error::x\n##[add-mask]y": 1} for step in range(1, 12)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for verb in (("follow", "a.jsonl", "--once"), ("import-logs", "a.jsonl")):
+        result = kellet(*verb, "--out", verb[0])
+        assert result.exit_code == 0
+        assert "add-mask" in result.output
+        assert not re.search("\x1b|##\\[|(?m:^\\s*::)", result.output)
