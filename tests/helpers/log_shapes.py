@@ -191,6 +191,13 @@ def processes(rows: Rows) -> Rows:
     return [row | {"critic/score/mean": row["critic/score/mean"] + n} for row in rows for n in range(2)]
 
 
+def upgraded() -> Rows:
+    """TRL 0.17 renamed completion_length."""
+    new = {"completion_length": "completions/mean_length"}
+    rows = course(GRPO_OLD)
+    return [*rows[:15], *({new.get(name, name): value for name, value in row.items()} for row in rows[15:])]
+
+
 def table_of_runs(path: Path, rows: Rows) -> None:
     """A row for each run, with its summary."""
     comma(path, [{"Name": f"run-{n}", "State": "finished", **VERL_ROW} for n in range(3)])
@@ -237,6 +244,9 @@ def odd() -> list[Shape]:
         ),
         log("several rows of each step", jsonl, [row for row in good for _ in range(2)], file),
         log("the same with other values", jsonl, processes(good), file),
+        log("the same row from two processes", jsonl, [row | {"rank": n} for row in good for n in range(2)], file),
+        log("newer names from a row on (an upgrade)", jsonl, upgraded(), file),
+        log("CSV under another name", comma, good, "metrics.log"),
         log("W&B's table of runs", table_of_runs, good, "runs.csv"),
         log("one scalar of TensorBoard as CSV", scalar, good, "scalar.csv"),
         Shape("a figure twice in one line", text_as(file, twice(lines)), f"import-logs {file} --out theirs"),
