@@ -41,8 +41,12 @@ class Tail:
             found += self._flush()
             self.notes.append(f"{self.path} was replaced by another file: that one is read from its beginning")
             self._close()
-            if self._open():
-                found += self._read()
+            try:
+                found += self._read() if self._open() else []
+            except DataError:
+                if last or not found:
+                    raise
+                return found  # the end of the old file first; the next call opens the new one again and raises
         if last:
             found += self._flush()
         return found

@@ -88,6 +88,18 @@ def test_what_is_left_out_of_a_file_is_told(tmp_path, monkeypatch):
         assert not [line for line in result.output.splitlines() if line.lstrip().startswith("::")]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_the_name_of_a_judge_is_no_command_in_any_form(tmp_path, monkeypatch, form):
+    """GitHub's runner takes ##[error] anywhere in a line for a command (actions/runner, ActionCommand.cs)."""
+    monkeypatch.chdir(tmp_path)
+    name = "judge_##[error]::error::x"
+    evaluation(12, judged=12).rename(columns={"judge_human": name}).to_csv("e.csv", index=False)
+    result = kellet("gate", "e.csv", "--format", form, "--set", f"gate.judge={json.dumps(name)}", *FAST)
+    assert result.exit_code == 3
+    assert result.stdout
+    assert "##[" not in result.output
+
+
 # ---- the jobs that the documentation shows
 
 PAGE = (ROOT / "docs/use/elsewhere.md").read_text(encoding="utf-8")

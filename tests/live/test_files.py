@@ -156,3 +156,17 @@ def test_a_file_that_does_not_grow_by_lines_is_refused(tmp_path, head, kind):
     (tmp_path / "log").write_bytes(head)
     with pytest.raises(DataError, match=f"is {kind}.*import-logs"):
         Tail(tmp_path / "log").lines()
+
+
+def test_the_end_of_a_file_is_returned_before_the_next_is_refused(tmp_path, follow):
+    path = tmp_path / "log"
+    path.write_text("1\n")
+    log = follow(path)
+    assert log.lines() == [(1, "1")]
+    with path.open("a") as file:
+        file.write("2\n")
+    path.rename(tmp_path / "old")
+    path.write_bytes(b"\x1f\x8b packed")
+    assert log.lines() == [(2, "2")]
+    with pytest.raises(DataError, match="is gzip"):
+        log.lines()
