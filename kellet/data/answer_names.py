@@ -14,7 +14,8 @@ ANSWER_STEMS = {
     for stem in re.findall(
         r"\w+",
         "answer response completion text output generation reply candidate conversation summary option options "
-        "assistant human_ref summaries_text message model_output model_response answer_text response_text continuation",
+        "assistant human_ref summaries_text message model_output model_response answer_text response_text continuation "
+        "responses responses_text answers answers_text completions completions_text outputs candidates",
     )
 } | {()}
 """What is left of an answer's name without a or b, 1 or 2."""

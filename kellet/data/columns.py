@@ -6,6 +6,7 @@ A role with several candidates is refused, with their names; what is left over i
 kellet/data/leftovers.py. Names are compared by their words: ``Response A`` is ``response_a``.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from kellet.data.answer_names import ANSWER_STEMS, PAIRS, Answers, names_an_answer, normal, tokens, word_side
@@ -77,7 +78,7 @@ class _Finder:
         """The only candidate. Raises DataError when there are several."""
         if len(candidates) > 1:
             named = ", ".join(map(repr, sorted(candidates)))
-            ways = " or ".join(f"--map {ours}={name}" for name in sorted(candidates))
+            ways = " or ".join(f"--map {shlex.quote(f'{ours}={name}')}" for name in sorted(candidates))
             raise DataError(f"{self.seen.path}: {named} could each be {ours}; say which one: {ways} (data.columns)")
         return candidates[0]
 

@@ -6,6 +6,7 @@ only where a person has confirmed it (``data.prompt_from``, --accept), and no ot
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def no_prompt(
     columns = seen.names()
     texts = [name for name in free if name not in names.values() and seen.columns[name].prose]
     if texts:
-        ways = " or ".join(f"--map prompt={name}" for name in sorted(texts))
+        ways = " or ".join(f"--map {shlex.quote(f'prompt={name}')}" for name in sorted(texts))
         raise DataError(
             f"{seen.path}: column 'prompt' is missing; found {columns}; say which it is: {ways} (data.columns)"
         )

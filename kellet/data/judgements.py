@@ -15,6 +15,7 @@ from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
 from kellet.data.pair_names import LOST, verdict
 from kellet.data.scales import Reading, readings, suggestion, told_reading
 from kellet.data.survey import Survey, code_of, is_missing, number_of, read_values, shown
+from kellet.data.tool_calls import short
 from kellet.errors import DataError
 
 UNJUDGED, NO_JUDGEMENTS = NOBODY
@@ -69,7 +70,9 @@ class Scale(NamedTuple):
             return None
         for columns in (self.answers, self.models):
             if columns:
-                same = [row.get(column) == value for column in columns]
+                same = [
+                    isinstance(named := row.get(column), str) and named.strip() == value.strip() for column in columns
+                ]
                 if sum(same) == 1:
                     return "ab"[same.index(True)]
         return None
@@ -144,7 +147,7 @@ def find_scale(
 
 def _no_scale(seen: Survey, name: str) -> str:
     codes = list(seen.columns[name].codes.items())
-    values = ", ".join(repr(code.value) for _, code in codes[:8]) + (", …" if len(codes) > 8 else "")
+    values = ", ".join(short(code.value) for _, code in codes[:8]) + (", …" if len(codes) > 8 else "")
     known = len(codes) <= 8 and not any(mark in code for code, _ in codes for mark in ",=<>")
     way = shlex.quote(shown(",".join(f"{code}=…" for code, _ in codes))) if known else "VALUE=…"
     return (
@@ -181,7 +184,7 @@ def contradiction(
     return (
         f"{seen.path}: {name!r} contradicts {scores[0]!r} and {scores[1]!r}: the better one has the higher score in "
         f"only {100 * scored.share:.0f}% of {sum(scored.rows)} rows; {way} or leave the scores out with "
-        f"--ignore {scores[0]}"
+        f"--ignore {shlex.quote(scores[0])}"
     )
 
 

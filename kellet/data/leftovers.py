@@ -5,6 +5,7 @@ times, scores, and what annotation tools and data sets write beside (METADATA, D
 somebody says what it is.
 """
 
+import re
 import shlex
 from collections.abc import Sequence
 
@@ -33,6 +34,11 @@ DOCUMENTED = {
 KINDS = {"category", "categories", "type", "topic", "domain", "genre", "subset", "dataset", "split", "tags"}
 ASKED = set(PROMPTS) - {"text", "user", "request", "problem"}
 """Names of a prompt: beside one, a column called so is asked about even where it holds single words."""
+MARKS = re.compile(
+    r"<\|(?:im_start|im_end|start_header_id|eot_id|user|assistant|system|end|endoftext|eom_id)\|>|\[/?INST\]"
+    r"|<(?:start|end)_of_turn>|<[｜|](?:User|Assistant)[｜|]>"
+)
+"""What chat templates write around messages."""
 FEW = 64
 """So many values or fewer sort rows into kinds."""
 PARTS = {"images", "image", "video", "videos", "audio", "documents", "tools", "functions", "passages", "files"}
@@ -69,6 +75,18 @@ def account_of(seen: Survey, form: Form, ignored: Sequence[str], scores: str) ->
     if unknown:
         raise DataError(_ask(seen, unknown))
     return tuple(_together(entries))
+
+
+def marks_of_templates(seen: Survey, form: Form) -> list[str]:
+    """A note where texts hold the marks of a chat template, which are no conversation here."""
+    for name in (form.names[ours] for ours in ("prompt", *PAIR, "answer_a", "answer_b") if ours in form.names):
+        for line, values in seen.sample:
+            if isinstance(text := values.get(name), str) and (mark := MARKS.search(text)):
+                return [
+                    f"{name!r} holds marks of a chat template (line {line}: {mark[0]}), which stay in its text; write "
+                    "the conversation as a list of messages"
+                ]
+    return []
 
 
 def _together(entries: list[Entry]) -> list[Entry]:

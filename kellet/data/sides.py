@@ -82,6 +82,7 @@ def _prompt(values: Mapping[str, Any], form: Form) -> str | None:
     """The prompt of text answers: a text, or a conversation where it is one or has parts that only one can hold."""
     messages, tools = _with_parts(values, conversation_of(values.get("prompt"), values.get("tools")))
     if messages is not None:
+        _refuse_answer(messages[-1], values)
         return to_prompt(messages, tools)
     text = _text_with_input(values)
     if text is not None and form.history_is_text and _said(values.get("history")):
@@ -92,6 +93,12 @@ def _prompt(values: Mapping[str, Any], form: Form) -> str | None:
     values = {**values, "history": None} if form.history_is_text else values
     found, tools = _with_parts(values, ([{"role": "user", "content": text}], as_tools(values.get("tools"))))
     return to_prompt(found or [], tools)
+
+
+def _refuse_answer(last: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    answers = [values.get(name) for name in ("chosen", "rejected", "answer_a", "answer_b")]
+    if last["role"] == "assistant" and last["content"].strip() in [each.strip() for each in answers if each]:
+        raise ValueError("the conversation before the answers ends with one of them: take its last message out")
 
 
 def _text_with_input(values: Mapping[str, Any]) -> str | None:

@@ -180,7 +180,7 @@ REFUSED: dict[str, tuple[Make, str]] = {
     ),
     "a text beside answers that begin alike": (
         lambda n: {"subject matter": asked(n)} | pair(n, chosen=f"Thank you. Yes {n}", rejected=f"Thank you. No {n}"),
-        r"column 'prompt' is missing.*--map prompt=subject matter",
+        r"column 'prompt' is missing.*--map 'prompt=subject matter'",
     ),
     "answers that do not begin alike": (pair, "nor begin alike in 90% of the rows"),
     "lists of texts": (

@@ -233,3 +233,59 @@ def test_a_header_below_a_title_is_named(tmp_path: Path) -> None:
 def test_scores_alone_are_asked_about(tmp_path: Path) -> None:
     path = write(tmp_path, [compared(n) | {"score_a": n, "score_b": 3} for n in range(ROWS)])
     assert "score_a, score_b alone do not say who won: add a column preferred" in refused(path)
+
+
+def test_margins_that_are_negative_tell_when_chosen_is_swapped(tmp_path: Path) -> None:
+    def rows(margins: list[float]) -> list[dict[str, Any]]:
+        return [
+            {"prompt": asked(n), "chosen": better(n), "rejected": worse(n), "margin": margin}
+            for n, margin in enumerate(margins)
+        ]
+
+    told = refused(write(tmp_path, rows([-1.0] * 23 + [0.5])))
+    assert "'margin' is positive in only 4% of 24 rows" in told
+    assert "--ignore margin" in told
+    assert_right(tmp_path / "x.jsonl", Said(ignored=("margin",)))
+    assert_right(write(tmp_path, rows([-1.0, 1.0] * 12)))
+    assert_right(write(tmp_path, rows([0.0] * 24)))
+
+
+def test_a_conversation_that_ends_with_the_answer_is_no_prompt(tmp_path: Path) -> None:
+    """Else the reward model would be asked with the answer before its eyes."""
+    rows = [
+        {
+            "conversations": [{"from": "User", "value": asked(n)}, {"from": "Assistant", "value": better(n)}],
+            "chosen": better(n),
+            "rejected": worse(n),
+        }
+        for n in range(ROWS)
+    ]
+    assert "ends with one of them: take its last message out" in refused(write(tmp_path, rows))
+
+
+def test_marks_of_a_chat_template_are_told(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"<|im_start|>user\n{asked(n)}<|im_end|>\n", "chosen": better(n), "rejected": worse(n)}
+        for n in range(ROWS)
+    ]
+    form = find_form(write(tmp_path, rows), Said(), 100)
+    assert form is not None
+    assert [note.split(";")[0] for note in form.notes] == [
+        "'prompt' holds marks of a chat template (line 1: <|im_start|>), which stay in its text"
+    ]
+    plain = find_form(write(tmp_path, [row | {"prompt": "a < b | c > d"} for row in rows]), Said(), 100)
+    assert plain is not None
+    assert plain.notes == ()
+
+
+@pytest.mark.parametrize("named", ["responses.A", "responses.0.text"])
+def test_answers_inside_an_object_or_a_list_of_two(tmp_path: Path, named: str) -> None:
+    def row(n: int) -> dict[str, Any]:
+        _, one, two = compared(n).values()
+        responses: Any = {"A": one, "B": two} if named.endswith("A") else [{"text": one}, {"text": two}]
+        return {"prompt": asked(n), "responses": responses, "winner": "AB"[not first_won(n)]}
+
+    assert_right(write(tmp_path, [row(n) for n in range(ROWS)]))
+    form = find_form(tmp_path / "x.jsonl", Said(), 100)
+    assert form is not None
+    assert form.names["answer_a"] == named
