@@ -167,6 +167,14 @@ def mixed(found: Rows) -> Rows:
     return [row | {"response": str(n)} if n % 5 == 0 else row for n, row in enumerate(found)]
 
 
+def full_text(found: Rows) -> Rows:
+    return [row | {"response": f"{row['prompt']} {row['response']}"} for row in found]
+
+
+def ended(found: Rows) -> Rows:
+    return [row | {"response": f"{row['response']}<|im_end|>"} for row in found]
+
+
 def dumps() -> list[Shape]:
     """Samples as trainers dump them, and what two files must agree in."""
     one, other = better(answers()), answers(ahead=5)
@@ -185,6 +193,8 @@ def dumps() -> list[Shape]:
         samples("two columns that fit the reward", *two),
         samples("a column kl, whose unit nobody said", [row | {"kl": 0.1} for row in answers()], other),
         samples("lengths in one file only", long, other),
+        samples("answers that begin with their prompts", full_text(one), full_text(other)),
+        samples("answers that end with special tokens", ended(one), ended(other)),
         samples("rows in another order", one[::-1], other),
         samples("another set of prompts", one, [row | {"prompt": row["prompt"] + " Now?"} for row in other]),
         samples("answers of several steps", [row | {"step": n % 2} for n, row in enumerate(one)], other),
