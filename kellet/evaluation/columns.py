@@ -25,7 +25,10 @@ _BESIDE_A_JUDGE = {
     *("reasoning", "reasons", "response", "seconds", "template", "text", "time", "tokens", "url", "version"),
 }
 """A column about a judge that has one of these words in its name holds no scores: llm_judge_reasoning."""
-_OF_A_JUDGE = {"winrate", "win", "winner", "preference", "preferred", "rating", "elo", "verdict", "human", "score"}
+_OF_A_JUDGE = {
+    *("judged", "judgement", "judgment", "judgements", "judgments", "ratings", "votes", "evaluator", "annotator"),
+    *("winrate", "win", "winner", "preference", "preferred", "rating", "elo", "verdict", "human", "score"),
+}
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 
 

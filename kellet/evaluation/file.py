@@ -38,7 +38,7 @@ from kellet.evaluation.columns import CLUSTER as CLUSTER
 from kellet.evaluation.columns import DRAW as DRAW
 from kellet.evaluation.columns import JUDGE, OPTIONAL, STD, TEXTS, ours_to_theirs
 from kellet.evaluation.messages import prompt_texts, response_texts
-from kellet.evaluation.oddities import oddities, refuse_codes, unmeasured_kl
+from kellet.evaluation.oddities import oddities, refuse_codes, refuse_lost_answers, unmeasured_kl
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
 KL_NOISE = 1e-6
@@ -142,6 +142,7 @@ def _checked(table: pd.DataFrame, names: dict[str, str], at: At) -> pd.DataFrame
         rows[name] = read.get(name, np.full(len(table), np.nan))
     _check_values(rows, extra, at)
     refuse_codes(rows, at)
+    refuse_lost_answers(rows, at)
     _check_keys(rows, at)
     if unmeasured_kl(rows):
         rows["kl_nats"] = np.nan

@@ -7,7 +7,7 @@ import pandas as pd
 
 from kellet.evaluation.cells import At, refuse
 from kellet.evaluation.columns import JUDGE, STD
-from kellet.evaluation.lengths import ENOUGH, notes_on_lengths
+from kellet.evaluation.lengths import ENOUGH, SPECIAL, notes_on_lengths
 from kellet.stats.bootstrap import Floats
 
 CODES = tuple(sign * (10**digits - 1) for digits in range(2, 7) for sign in (-1, 1))
@@ -34,6 +34,17 @@ def refuse_codes(rows: pd.DataFrame, at: At) -> None:
                 "rows out, where it is the reward), or clip the figure if it is one"
             )
             refuse(values == code, name, rows[name], why, at)
+
+
+def refuse_lost_answers(rows: pd.DataFrame, at: At) -> None:
+    """Raise DataError where all answers of one system are empty but most have a length, and another's are not empty."""
+    empty = rows["response"].str.strip().eq("")
+    for system, part in empty.groupby(rows["system"], sort=False):
+        own = (rows["system"] == system).to_numpy()
+        lost = own & empty.to_numpy() & (rows["length_tokens"] > SPECIAL).to_numpy()
+        if len(part) >= MOST_ALIKE and part.all() and not empty.all() and 2 * lost.sum() > own.sum():
+            why = f"empty, as every answer of the {system}, although it has a length; write the answers, or no length"
+            refuse(lost, "response", rows["response"], why, at)
 
 
 def code_in(values: Floats) -> float | None:

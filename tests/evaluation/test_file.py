@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kellet.config.judgement import Gate
 from kellet.errors import DataError
+from kellet.evaluation.columns import left_out
 from kellet.evaluation.file import check_evaluation, evaluation_hash, read_accounted, read_evaluation
 from kellet.gate.verdict import decide
 from tests.helpers.evaluations import evaluation
@@ -163,6 +164,8 @@ def test_every_column_is_accounted_for(table, tmp_path):
     assert list(account) == [*table.columns, "temperature", "gpt4_score"]
     assert (account["temperature"].taken_for, account["temperature"].why) == ("", "no column of an evaluation")
     assert "judge_NAME" in account["gpt4_score"].why
+    assert "judge_NAME" in left_out("gpt4_judgement", {})
+    assert "judge_NAME" not in left_out("note", {})
     assert account["kl_nats"].share == 0.5
     assert account["judge_human"].share == 8 / 48
 

@@ -57,12 +57,16 @@ def test_a_judge_that_says_nothing_is_told(table, tmp_path):
     assert "of ranks the lowest is best" in told(table.assign(judge_rank=table["judge_human"]), tmp_path)[1]
 
 
-def test_answers_that_are_missing_are_told(table, tmp_path):
+def test_answers_that_are_missing_are_told_or_refused(table, tmp_path):
     reference = table["system"] == "reference"
+    lost = table.assign(response=table["response"].mask(reference, ""))
+    with pytest.raises(DataError, match="row 31, column 'response': '': empty, as every answer of the reference"):
+        check_evaluation(lost)
+    collapsed = lost.assign(length_tokens=table["length_tokens"].mask(reference, 1))  # a policy that answers nothing
+    assert "all 30 answers of the reference are empty" in told(collapsed, tmp_path)[1]
     assert (
-        "all 30 answers of the reference are empty"
-        in told(table.assign(response=table["response"].mask(reference)), tmp_path)[1]
-    )
+        "all 30 answers of the candidate are empty" in told(table.assign(response=""), tmp_path)[1]
+    )  # texts left away
     _, notes = told(table.assign(response="None"), tmp_path)
     assert "all 30 answers of the candidate are 'None'" in notes
     assert "most lengths of the candidate cannot be numbers of tokens" in notes  # 30 tokens in four bytes
