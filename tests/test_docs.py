@@ -261,6 +261,13 @@ def test_the_site_and_the_index_have_every_page():
     assert pages_of_docs - index == {"README.md"}
 
 
+def test_the_site_leaves_formulas_as_they_are():
+    """By default σ(r) becomes σ® and T^(2/3) a fraction; nothing is left on by default once extensions are named."""
+    extensions = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["markdown_extensions"]
+    assert "superfences" in extensions["pymdownx"]
+    assert not {"smartsymbols", "caret", "tilde", "arithmatex"} & set(extensions["pymdownx"])
+
+
 def navigation(entries):
     for entry in entries:
         for place in entry.values():
