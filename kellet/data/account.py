@@ -4,11 +4,8 @@ Every reader of files from elsewhere (preferences, evaluations, samples, trainin
 that the file holds, so that nothing of it is dropped in silence.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from kellet.stats.format import aligned
 
 
 @dataclass(frozen=True)
@@ -27,17 +24,3 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"name": self.name, "taken_for": self.taken_for or None, "why": self.why, "share": self.share}
-
-
-def account_text(entries: Sequence[Entry]) -> list[str]:
-    """The entries as lines of a table, used ones first; names are quoted, so that control characters do no harm."""
-    rows = [
-        [
-            repr(entry.name),
-            entry.taken_for or "left out",
-            "" if entry.share is None else f"{100 * entry.share:.0f}% of rows",
-            entry.why,
-        ]
-        for entry in sorted(entries, key=lambda entry: not entry.taken_for)
-    ]
-    return aligned([["in the file", "taken for", "usable", "why"], *rows])

@@ -94,9 +94,12 @@ def word_side(value: Any, answers: Answers) -> str | None:
     """
     if not isinstance(value, str):
         return None
-    if compared := re.fullmatch(r"\W*([ab])\s*(>+|<+|=+)\s*([ab])\W*", value.casefold()):
+    if compared := re.fullmatch(r"\W*([ab]|[012])\s*(>+|<+|=+)\s*([ab]|[012])\W*", value.casefold()):
         one, sign, two = compared.groups()
-        return None if one == two else "tie" if sign[0] == "=" else answers.side(one if sign[0] == ">" else two)
+        if one == two or one.isdigit() != two.isdigit():
+            return None
+        better = one if sign[0] == ">" else two
+        return "tie" if sign[0] == "=" else better if better.isdigit() else answers.side(better)
     text = " ".join(re.findall(r"\w+", _LEVEL.sub("", value.casefold().replace("_", " "))))
     if text in TIES:
         return "tie"

@@ -145,7 +145,7 @@ class _Finder:
             return {}
         taken = {theirs for ours, theirs in names.items() if ours != "margin"}
         words = [*PREFERRED, "chosen"] if "answer_a" in names else PREFERRED
-        named = [name for name in self.filled(words) if name not in taken]
+        named = self._about_who([name for name in self.filled(words) if name not in taken], names)
         about = Answers(names["answer_a"], names["answer_b"]) if {"answer_a", "answer_b"} <= set(names) else None
         others = {name: self.seen.columns[name] for name in self.free if about and name not in (*taken, *named)}
         asks = [name for name, column in others.items() if about and says_who(column, about)]
@@ -155,8 +155,21 @@ class _Finder:
             candidates = better  # PKU-SafeRLHF, beside safer_response_id
         if len(candidates) > 1 and "answer_a" not in names:
             return {}
-        candidates = candidates or [name for name, column in others.items() if about and asks_who(column, about)]
+        if all("strength" in tokens(name) for name in candidates):
+            asked = [name for name, column in others.items() if about and asks_who(column, about)]
+            candidates = asked or candidates
         return {"preferred": self.one("preferred", candidates)} if candidates else {}
+
+    def _about_who(self, named: list[str], names: Mapping[str, str]) -> list[str]:
+        """Of several, without strengths and the words of judges, which say how much and why."""
+        answers = [names[side] for side in ("answer_a", "answer_b") if side in names]
+        told = [
+            name
+            for name in named
+            if "strength" not in tokens(name)
+            and not (self.seen.columns[name].prose and not self.seen.repeats(name, (), answers))
+        ]
+        return told if len(named) > 1 and told else named
 
     def _says_why(self, name: str) -> bool:
         """Whether annotators wrote texts here, beside their judgement."""

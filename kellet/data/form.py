@@ -35,7 +35,8 @@ METADATA = set(
     re.findall(
         r"\w+",
         "comment comments rationale rationales feedback explanation explanations critique critiques note notes reason "
-        "reasons reasoning justification justifications labelling labeling metadata meta moderation suggestion",
+        "reasons reasoning justification justifications labelling labeling metadata meta moderation suggestion "
+        "judgment judgement judge",
     )
 )
 """Words of a name that says text beside the pair, such as why somebody judged so."""

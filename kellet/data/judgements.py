@@ -128,6 +128,11 @@ def find_scale(
     found = readings(seen.columns[name], answers, name)
     if not found or not _understood(seen, names, [Scale(each, answers, models) for each in found]):
         raise DataError(_no_scale(seen, name))
+    if (line := _ranked(seen, names)) is not None:
+        raise DataError(
+            f"{seen.path}: {name!r} holds both answers in every row (line {line}), as a ranking does, or two who "
+            "never agree; write the better answer alone"
+        )
     if set(tokens(name)) & LOST:
         raise DataError(_who_lost(seen, name, found))
     scores = _columns_like(seen, answers, SCORES)
@@ -147,6 +152,12 @@ def find_scale(
 
 def _no_scale(seen: Survey, name: str) -> str:
     codes = list(seen.columns[name].codes.items())
+    if not codes:
+        line, value = next((line, values[name]) for line, values in seen.sample if not is_missing(values.get(name)))
+        return (
+            f"{seen.path}: {name!r} says who won by {short(value)} (line {line}), which is not understood; write the "
+            "better answer alone, as a or b"
+        )
     values = ", ".join(short(code.value) for _, code in codes[:8]) + (", …" if len(codes) > 8 else "")
     known = len(codes) <= 8 and not any(mark in code for code, _ in codes for mark in ",=<>")
     way = shlex.quote(shown(",".join(f"{code}=…" for code, _ in codes))) if known else "VALUE=…"
@@ -165,6 +176,14 @@ def _who_lost(seen: Survey, name: str, found: Sequence[Reading]) -> str:
         f"{seen.path}: {name!r} says by its name who lost; say who wins by each of its values{way} "
         "(data.preferred_values)"
     )
+
+
+def _ranked(seen: Survey, names: Mapping[str, str]) -> int | None:
+    """The first line of a column whose lists all have two judgements that differ, without who made them."""
+    cells = [(line, several(values.get(names["preferred"]))) for line, values in seen.sample]
+    cells = [(line, cell) for line, cell in cells if cell]
+    two = [cell for _, cell in cells if cell is not None and len(cell) == 2 and code_of(cell[0]) != code_of(cell[1])]
+    return cells[0][0] if "annotator" not in names and cells and len(two) == len(cells) else None
 
 
 def _understood(seen: Survey, names: Mapping[str, str], scales: Sequence[Scale]) -> bool:

@@ -96,6 +96,8 @@ def _numbers(values: Set[float], answers: Answers, name: str) -> list[Reading]:
     asks_which = bool(words & (WHICH | INDEX | {"id"}))
     if (documented := _documented(values, answers, name)) is not None:
         return [documented]
+    if "strength" in words and values <= {0, 1, 2, 3}:
+        return []  # how much better, and not which
     told = _truth(name, answers, ("1", "0")) if values <= {0, 1} else []
     if len(told) == 1:
         return told

@@ -289,3 +289,39 @@ def test_answers_inside_an_object_or_a_list_of_two(tmp_path: Path, named: str) -
     form = find_form(tmp_path / "x.jsonl", Said(), 100)
     assert form is not None
     assert form.names["answer_a"] == named
+
+
+def test_a_strength_without_a_sign_does_not_say_who_won(tmp_path: Path) -> None:
+    """1 and 2 are the first and the second answer in any other column."""
+    rows = [compared(n) | {"preference_strength": 1 + n % 2} for n in range(ROWS)]
+    assert "'preference_strength' says who won by 1, 2, which is no scale" in refused(write(tmp_path, rows))
+    for name in ("winner", "Which is better?", "preference.winner"):
+        asked_too = [row | {name: "AB"[not first_won(n)]} for n, row in enumerate(rows)]
+        assert_right(write(tmp_path, asked_too))
+    words = [
+        row | {"preference_strength": "slight", "preference": "AB"[not first_won(n)]} for n, row in enumerate(rows)
+    ]
+    assert_right(write(tmp_path, words))
+
+
+def test_what_a_judge_wrote_beside_the_verdict_is_left_out(tmp_path: Path) -> None:
+    rows = [
+        compared(n)
+        | {"judgment": f"Answer {n} is better than the other one", "verdict": f"[[{'AB'[not first_won(n)]}]]"}
+        for n in range(ROWS)
+    ]
+    assert_right(write(tmp_path, rows))
+
+
+def test_a_ranking_is_not_two_people_who_disagree(tmp_path: Path) -> None:
+    """Read as two judgements, each pair would be there both ways round."""
+    ranked = [compared(n) | {"preference": ["A", "B"] if first_won(n) else ["B", "A"]} for n in range(ROWS)]
+    assert "'preference' holds both answers in every row (line 1), as a ranking does" in refused(
+        write(tmp_path, ranked)
+    )
+    people = [row | {"annotator": ["x", "y"]} for row in ranked]
+    read, _ = read_file(write(tmp_path, people))
+    assert len(read) == 2 * ROWS
+    voted = [compared(n) | {"preference": ["AB"[not first_won(n)]] * 2} for n in range(ROWS)]
+    read, _ = read_file(write(tmp_path, voted))
+    assert list(read["chosen"]) == [better(n) for n in range(ROWS) for _ in range(2)]

@@ -97,6 +97,9 @@ def test_a_mixed_or_strange_scale_has_no_reading(values: tuple[Any, ...]) -> Non
 WORDS = {
     "B gave a better answer": None,
     "I prefer B": "b",
+    "2 > 1": "2",
+    "1<2": "2",
+    "A > 1": None,
     "2 - A is marginally better": "a",
     "A is slightly better": "a",
     "Response B": "b",
