@@ -96,7 +96,7 @@ def validate(
     import tempfile
 
     from kellet.data import prepare as stage
-    from kellet.data.account import account_text
+    from kellet.data.account_table import account_text
 
     try:
         if docs:

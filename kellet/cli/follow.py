@@ -42,7 +42,7 @@ def follow(
     Ends by itself only when an alarm of --stop-on rings (exit code 3), so that a script can end the training; otherwise
     Ctrl-C ends it. Alarms and limits: docs/use/live.md.
     """
-    from kellet.data.account import account_text
+    from kellet.data.account_table import account_text
     from kellet.live.growing_log import follow as stage
     from kellet.live.limits import limits_of
     from kellet.report.pull_request import harmless

@@ -91,7 +91,7 @@ class Foreign:
 
     def text(self) -> list[str]:
         """The hypotheses, and the account of the log."""
-        from kellet.data.account import account_text
+        from kellet.data.account_table import account_text
         from kellet.diagnosis.log_account import shortened
 
         lines = []

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[^\W_][\w.-]*$", max_length=100)]
+Name = Annotated[str, Field(pattern=r"^[^\W_][\w.-]*$", max_length=200)]
 """Names a folder: letters, figures, ``_``, ``.``, ``-``; the first a letter or figure, so it is no path elsewhere."""
 Column = Literal[
     "prompt",

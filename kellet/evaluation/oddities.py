@@ -3,12 +3,12 @@
 import re
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from kellet.evaluation.cells import At, refuse
 from kellet.evaluation.columns import JUDGE, STD
 from kellet.evaluation.lengths import ENOUGH, SPECIAL, notes_on_lengths
-from kellet.stats.bootstrap import Floats
 
 CODES = tuple(sign * (10**digits - 1) for digits in range(2, 7) for sign in (-1, 1))
 """-99, 999, -9999, …: what tables have where there is no value."""
@@ -47,7 +47,7 @@ def refuse_lost_answers(rows: pd.DataFrame, at: At) -> None:
             refuse(lost, "response", rows["response"], why, at)
 
 
-def code_in(values: Floats) -> float | None:
+def code_in(values: npt.NDArray[np.float64]) -> float | None:
     """The one of CODES that is in ``values`` and far from all that are none."""
     others = values[~np.isin(values, CODES) & ~np.isnan(values)]
     if not len(others):

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from kellet.data.account import account_text
+from kellet.data.account_table import account_text
 from kellet.diagnosis.trainers import Estimator
 from kellet.errors import DataError
 from kellet.live.limits import Limits

@@ -89,6 +89,7 @@ USED_BY = {
     "data/conversation.py": {
         *("base_model", "reward_model", "policy", "judge", "evaluation", "rescoring"),  # render prompts for the model
         *("diagnosis", "report", "verdicts"),  # read or show prompts as text
+        *("answers", "gate"),  # read evaluations, whose answers may be messages
     },
     "models/sampling.py": {"policy", "evaluation"},
     "models/base_model.py": {"base_model"},
