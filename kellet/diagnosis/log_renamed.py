@@ -25,7 +25,7 @@ def renamed(rows: Sequence[Row], source: Trainer, mapped: Collection[str]) -> di
         for other in names[place + 1 :]:
             same = (name.ours, name.estimator, name.fixed) == (other.ours, other.estimator, other.fixed)
             one, two = where[name.theirs], where[other.theirs]
-            if same and one and two and not one & two and (max(one) < min(two) or max(two) < min(one)):
+            if same and one and two and (max(one) < min(two) or max(two) < min(one)):
                 found.setdefault(other.theirs, name.theirs)
     return {other: name for other, name in found.items() if name not in found}
 

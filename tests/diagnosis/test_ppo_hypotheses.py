@@ -34,6 +34,15 @@ def test_a_kl_of_updates_with_some_below_zero_is_no_kl():
     assert b2_path(Evidence(history=signs)).verdict == "cannot tell"
 
 
+def test_updates_are_counted_by_steps_and_not_by_episodes():
+    """30 rows, 0.001 nats an update: 10·30²·0.001 = 9 nats at most, of 20; every tenth step logged: 10·300²·0.001."""
+    rows = constant_history(30, objective__kl=20.0, ppo__policy__approxkl=2e-5, tokens__response_mean=50.0)
+    episodes = [row | {"iteration": 64.0 * n, "episodes": 64.0 * n} for n, row in enumerate(rows, 1)]
+    assert b2_path(Evidence(history=episodes)).verdict == "cannot tell"
+    tenth = [row | {"iteration": 10.0 * n} for n, row in enumerate(rows, 1)]
+    assert b2_path(Evidence(history=tenth)).verdict == "supported"
+
+
 def test_an_update_measured_as_zero_is_no_small_step():
     rows = constant_history(objective__kl=20.0, ppo__policy__kl_update=0.0, tokens__response_mean=50.0)
     assert b2_path(Evidence(history=rows)).verdict == "cannot tell"
