@@ -79,7 +79,7 @@ def too_small(evidence: Evidence, step: Floats, path: Floats) -> bool:
     """
     # Where iterations are counted in episodes, as TRL's PPO prints them, their number is no number of updates.
     counted = (row.get("iteration") or 0 for row in evidence.history if row.get("iteration") != row.get("episodes"))
-    updates = max(len(step), *counted)
+    updates = max([len(step), *counted])
     return bool((step < 0).any()) or 10 * updates**2 * float(step.mean()) < float(path.max())
 
 
