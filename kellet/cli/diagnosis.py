@@ -1,6 +1,5 @@
 """The verbs that read what training left behind, here or elsewhere: ``kellet diagnose`` and ``kellet import-logs``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +53,7 @@ def diagnose(
         out = out or folder / "diagnosis.json"
     from kellet.diagnosis import diagnose as stage
     from kellet.diagnosis.evidence import read_evidence
-    from kellet.report.pull_request import harmless
+    from kellet.report.pull_request import harmless, harmless_json
 
     notes: list[str] = []
     try:
@@ -65,7 +64,7 @@ def diagnose(
     diagnosis = stage.diagnose(evidence)
     if out is not None:
         diagnosis.write(out)
-    click.echo(json.dumps(diagnosis.to_dict(), indent=2, ensure_ascii=False) if as_json else _text(diagnosis))
+    click.echo(harmless_json(diagnosis.to_dict()) if as_json else _text(diagnosis))
 
 
 @click.command(epilog="Example: kellet import-logs trainer_state.json --out runs/theirs")
@@ -116,12 +115,12 @@ def import_logs(
     if (candidate is None) != (reference is None):
         raise InputError("--candidate and --reference belong together: answers are compared")
     from kellet.cli.imported import Foreign
-    from kellet.report.pull_request import harmless
+    from kellet.report.pull_request import harmless, harmless_json
 
     foreign = Foreign.read(config, log, trainer, kl_estimator, mapped, run_name, candidate, reference)
     notes = foreign.write(out or run_folder(config, None))
     if as_json:
-        click.echo(json.dumps(foreign.to_dict(), indent=2, ensure_ascii=False))
+        click.echo(harmless_json(foreign.to_dict()))
         return
     click.echo("\n".join(foreign.written))
     warn([harmless(note) for note in (*notes, *foreign.notes)])

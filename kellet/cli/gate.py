@@ -180,7 +180,7 @@ def _show(decision: "GateDecision", form: str, account: list["Entry"], evaluatio
         click.echo("\n".join(map(pull_request.harmless, _lines(decision))))
     elif form == "json":
         found["account"] = [entry.to_dict() for entry in account]
-        click.echo(json.dumps(found, indent=2, ensure_ascii=False).replace("##[", "\\u0023#["))
+        click.echo(pull_request.harmless_json(found))
     elif form == "markdown":
         click.echo(pull_request.markdown(found, evaluation.name), nl=False)
     elif form == "junit":

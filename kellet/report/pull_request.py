@@ -7,6 +7,7 @@ actions/toolkit does. JUnit has no schema of its own; what is written here is wh
 testsuite, testcase with name and classname, failure, skipped.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -121,6 +122,11 @@ def junit(decision: Mapping[str, Any], name: str) -> str:
 def harmless(text: str) -> str:
     """``text`` on one line, without what GitHub's runner takes for a command or a terminal for a control sequence."""
     return _CONTROL.sub(" ", text).replace("##[", "## [")
+
+
+def harmless_json(value: Any) -> str:
+    """``value`` as JSON of which no text is a command of GitHub's runner; what it says is the same."""
+    return json.dumps(value, indent=2, ensure_ascii=False).replace("##[", "\\u0023#[")
 
 
 def _state(passed: bool | None, counted: bool) -> State:

@@ -336,7 +336,7 @@ def test_no_name_of_a_log_is_a_command_or_a_colour(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = [{"step": step, **verl(step), "\x1b[31m::error::x\n##[add-mask]y": 1} for step in range(1, 12)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for verb in (("follow", "a.jsonl", "--once"), ("import-logs", "a.jsonl")):
+    for verb in (("follow", "a.jsonl", "--once"), ("import-logs", "a.jsonl"), ("import-logs", "a.jsonl", "--json")):
         result = kellet(*verb, "--out", verb[0])
         assert result.exit_code == 0
         assert "add-mask" in result.output
