@@ -117,7 +117,10 @@ def import_logs(
     from kellet.cli.imported import Foreign
     from kellet.report.pull_request import harmless, harmless_json
 
-    foreign = Foreign.read(config, log, trainer, kl_estimator, mapped, run_name, candidate, reference)
+    try:
+        foreign = Foreign.read(config, log, trainer, kl_estimator, mapped, run_name, candidate, reference)
+    except DataError as error:  # as above
+        raise DataError(harmless(str(error))) from error
     notes = foreign.write(out or run_folder(config, None))
     if as_json:
         click.echo(harmless_json(foreign.to_dict()))

@@ -341,3 +341,8 @@ def test_no_name_of_a_log_is_a_command_or_a_colour(tmp_path, monkeypatch):
         assert result.exit_code == 0
         assert "add-mask" in result.output
         assert not re.search("\x1b|##\\[|(?m:^\\s*::)", result.output)
+    (tmp_path / "a.log").write_text("##[add-mask]y and no metrics\n")
+    result = kellet("import-logs", "a.log")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "add-mask" in result.stderr
+    assert "##[" not in result.stderr
