@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from kellet.data.agreement import Agreement, agreement
 from kellet.data.annotators import NOBODY, NOT_SUBMITTED
-from kellet.data.answer_names import PAIRS, Answers, other, tokens, word_side
+from kellet.data.answer_names import ANSWER_STEMS, PAIRS, Answers, other, tokens, word_side
 from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
-from kellet.data.pair_names import LOST, verdict
+from kellet.data.pair_names import says_lost, verdict
 from kellet.data.scales import Reading, readings, suggestion, told_reading
 from kellet.data.survey import Survey, code_of, is_missing, number_of, read_values, shown
 from kellet.data.tool_calls import short
@@ -133,7 +133,7 @@ def find_scale(
             f"{seen.path}: {name!r} holds both answers in every row (line {line}), as a ranking does, or two who "
             "never agree; write the better answer alone"
         )
-    if set(tokens(name)) & LOST:
+    if says_lost(name):
         raise DataError(_who_lost(seen, name, found))
     scores = _columns_like(seen, answers, SCORES)
     scores = None if scores and set(scores) & set(ignored) else scores
@@ -210,12 +210,16 @@ def contradiction(
 def chosen_scores(seen: Survey, ignored: Sequence[str]) -> tuple[str, str] | None:
     """Columns with the scores of chosen and rejected answers, such as score_chosen and score_rejected."""
     said = {name: found for name in sorted(set(seen.columns) - set(ignored)) if (found := verdict(name))}
-    scores = {name: found for name, found in said.items() if found.rest in SCORES and seen.columns[name].all_numbers}
+    scores = {name: found for name, found in said.items() if _is_score(found.rest) and seen.columns[name].all_numbers}
     for name, better in scores.items():
         for twin, worse in scores.items():
             if better.won and not worse.won and better.rest == worse.rest:
                 return name, twin
     return None
+
+
+def _is_score(words: tuple[str, ...]) -> bool:
+    return tuple(word for word in words if (word,) not in ANSWER_STEMS) in SCORES
 
 
 def agreement_of_pairs(seen: Survey, scores: tuple[str, str], size: int) -> Agreement:

@@ -29,7 +29,7 @@ LOST |= {
     "disliked",
     "downvoted",
 }
-NEGATIONS = {"non", "not", "un", "dis"}
+NEGATIONS = {"non", "not", "un", "dis", "less", "least"}
 STEMS = ANSWER_STEMS | {("content",), ("messages",), ("outputs",), ("responses",)}
 KNOWN = (
     # TRL's stack_llama_2 script for lvwerra/stack-exchange-paired: j was preferred
@@ -64,6 +64,12 @@ def verdict(name: str) -> Verdict | None:
     if len(said) != 1:
         return None
     return Verdict(said[0] in WON, tuple(word for word in words if word != said[0]))
+
+
+def says_lost(name: str) -> bool:
+    """Whether a name has a word for who lost, or denies one for who won."""
+    words = set(tokens(name))
+    return bool(words & LOST or (words & NEGATIONS and words & WON))
 
 
 def pairs_by_name(seen: Survey, free: Sequence[str]) -> list[tuple[str, str]]:

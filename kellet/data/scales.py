@@ -13,7 +13,24 @@ from kellet.data.answer_names import PAIRS, Answers, other, tokens, word_side
 from kellet.data.survey import Column, code_of, number_of, shown
 
 YES = {"better", "best", "preferred", "prefer", "prefers", "wins", "win", "won", "winner", "chosen", "favoured"}
-NO = {"not", "worse", "worst", "loses", "loser", "lost", "rejected", "safe", "id", "index", "idx", "score", "rating"}
+NO = {
+    "not",
+    "non",
+    "less",
+    "least",
+    "worse",
+    "worst",
+    "loses",
+    "loser",
+    "lost",
+    "rejected",
+    "safe",
+    "id",
+    "index",
+    "idx",
+    "score",
+    "rating",
+}
 WHICH = {"choice", "winner", "preferred", "better", "best", "selected", "chosen", "vote", "pick", "accept", "verdict"}
 TRUTH, YES_NO = ("true", "false"), ("yes", "no")
 INDEX = {"index", "idx"}

@@ -5,8 +5,36 @@ from kellet.data.pair_names import LOST
 from kellet.data.scales import NO, WHICH, YES
 from kellet.data.survey import Column
 
-ASKED = WHICH | YES | {"preference", "prefer", "preferred"}
-NOT_ASKED = LOST | NO - {"id", "index", "idx"}
+ASKED = (WHICH | YES | {"preference", "prefer", "preferred"}) - LOST
+BESIDE = {"which", "one", "of", "the", "these", "two", "is", "was", "are", "do", "did", "does", "would", "you", "your"}
+BESIDE |= {
+    "response",
+    "responses",
+    "answer",
+    "answers",
+    "reply",
+    "completion",
+    "output",
+    "option",
+    "model",
+    "assistant",
+}
+BESIDE |= {
+    "summary",
+    "overall",
+    "human",
+    "annotator",
+    "rater",
+    "user",
+    "final",
+    "question",
+    "q",
+    "in",
+    "general",
+    "a",
+    "b",
+}
+"""Words of a question that do not change what it asks; with others, such as 'at deceiving', somebody has to say."""
 TRUTHS = {"0", "1", "true", "false", "yes", "no"}
 
 
@@ -23,7 +51,8 @@ def says_who(column: Column, about: Answers) -> bool:
 def asks_who(column: Column, about: Answers) -> bool:
     """Whether it is a question such as 'Which response is better?', and its values name the answers in words."""
     words = set(tokens(column.name))
-    if not words & ASKED or words & NOT_ASKED or column.many:
+    words = {word for word in words if not word.isdigit()}
+    if not words & ASKED or words - ASKED - BESIDE or column.many:
         return False
     sides = [word_side(code.value, about) for code in column.codes.values()]
     understood = [side for side in sides if side in ("a", "b", "tie")]

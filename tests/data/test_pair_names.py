@@ -63,6 +63,7 @@ NAMES = [
     ("Preferred Response", "Non-preferred Response"),
     ("preferred_output", "non_preferred_output"),
     ("preferred_answer", "unpreferred_answer"),
+    ("preferred_answer", "less_preferred_answer"),
     ("chosen", "reject"),
     ("y_w", "y_l"),
     ("answer_chosen", "answer_rejected"),
@@ -170,6 +171,9 @@ def test_argilla_as_it_writes_records_and_as_it_did_before(tmp_path: Path) -> No
     assert (len(read), list(aside["line"])) == (ROWS - 1, [ROWS])
 
 
+TRAPS = ("Which is better at deceiving?", "Which one would you not choose?", "Which has the better spelling?")
+
+
 @pytest.mark.parametrize("name", ["Which is better?", "Which response do you prefer?", "Overall winner"])
 @pytest.mark.parametrize(("one", "two"), [("Response A", "Response B"), ("A is much better", "B is slightly better")])
 def test_a_question_says_who_won_where_its_values_name_the_answers(
@@ -177,17 +181,18 @@ def test_a_question_says_who_won_where_its_values_name_the_answers(
 ) -> None:
     rows = [compared(n) | {name: one if first_won(n) else two} for n in range(ROWS)]
     assert_right(write(tmp_path, rows))
-    for other in ("Which is worse?", "Which is longer?"):
+    for other in ("Which is worse?", "Which is longer?", "Which is least preferred?", "less_preferred", *TRAPS):
         turned = [compared(n) | {other: two if first_won(n) else one} for n in range(ROWS)]
         assert "column 'preferred' is missing" in refused(write(tmp_path, turned))
 
 
-def test_a_column_that_says_who_lost_is_never_read_as_who_won(tmp_path: Path) -> None:
-    path = write(tmp_path, [compared(n) | {"loser": "B" if first_won(n) else "A"} for n in range(ROWS)])
-    told = refused(path, Said({"preferred": "loser"}))
-    assert "'loser' says by its name who lost" in told
+@pytest.mark.parametrize("name", ["loser", "worse", "less_preferred", "not_chosen"])
+def test_a_column_that_says_who_lost_is_never_read_as_who_won(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, [compared(n) | {name: "B" if first_won(n) else "A"} for n in range(ROWS)])
+    told = refused(path, Said({"preferred": name}))
+    assert f"'{name}' says by its name who lost" in told
     assert "--map-values b=a,a=b" in told
-    assert_right(path, Said({"preferred": "loser"}, {"a": "b", "b": "a"}))
+    assert_right(path, Said({"preferred": name}, {"a": "b", "b": "a"}))
 
 
 def test_values_that_nobody_understands_are_refused_by_name_before_any_row(tmp_path: Path) -> None:
@@ -205,7 +210,7 @@ def test_what_programs_write_for_nothing_is_no_judgement(tmp_path: Path, missing
     assert list(aside["reason"]) == ["nobody judged it: preferred is empty"]
 
 
-@pytest.mark.parametrize("score", ["reward", "rm_score", "score"])
+@pytest.mark.parametrize("score", ["reward", "rm_score", "score", "answer_score"])
 def test_scores_of_any_name_tell_when_chosen_is_swapped(tmp_path: Path, score: str) -> None:
     rows = [
         {"prompt": asked(n), "good_answer": worse(n), "bad_answer": better(n)}

@@ -69,6 +69,7 @@ SEVERAL = {
     "labels beside other names than SHP's": ("labels", LETTERS, (0, 1), ["a b", "b a"]),
     "true": ("label", LETTERS, (True, False), ["a b", "b a"]),
     "yes": ("winner", LETTERS, ("yes", "no"), ["a b", "b a"]),
+    "true of the worse": ("a_is_less_preferred", LETTERS, (True, False), ["a b", "b a"]),
     "0, 1, 2": ("winner", LETTERS, (0, 1, 2), ["tie a b", "a b tie", "a tie b"]),
     "1, 2, 3": ("winner", LETTERS, (1, 2, 3), ["a b tie", "a tie b"]),
     "-1, 0, 1": ("score", LETTERS, (-1, 0, 1), ["a tie b", "b tie a"]),
