@@ -66,6 +66,9 @@ def test_only_a_promoted_version_becomes_champion(config, client, add, aliases, 
     assert aliases() == {}
 
 
+WARM = Config().text.model_dump()
+
+
 def test_the_champion_before_becomes_previous(config, client, add, aliases):
     registry.promote(config.tracking, add("a"))
     assert aliases() == {"champion": "1", "anchor": "1"}
@@ -308,7 +311,7 @@ def test_a_rollback_takes_the_anchor_of_that_time_back(config, client, add, alia
 
 
 def rivals(config, monkeypatch, key="z", base="b"):
-    monkeypatch.setattr(compared, "fetch", lambda _name, number, _uri: {"policy": f"folder-{number}"})
+    monkeypatch.setattr(compared, "fetch", lambda _name, number, _uri: {"policy": f"folder-{number}", "text": WARM})
     found = compared.find_rivals(config, {"retraining_key": key}, Artefact(stage="base_model", path="x", hash=base))
     return {alias: (artefact.stage, str(artefact.path), artefact.hash) for alias, artefact in found.items()}
 
@@ -320,6 +323,8 @@ def test_the_anchor_is_compared_with_where_it_is_not_the_champion(config, client
     expected = {"champion": ("champion", "folder-2", "b"), "anchor": ("anchor", "folder-1", "a")}
     assert rivals(config, monkeypatch) == expected
     assert rivals(config, monkeypatch, base="other") == {}
+    colder = Config.model_validate(config.model_dump() | {"text": {"temperature": 0.5}})
+    assert rivals(colder, monkeypatch) == {}  # another policy of the same weights
 
 
 def test_a_retraining_is_always_compared_with_the_same_anchor(config, client, add, monkeypatch):
