@@ -38,7 +38,13 @@ from kellet.evaluation.columns import CLUSTER as CLUSTER
 from kellet.evaluation.columns import DRAW as DRAW
 from kellet.evaluation.columns import JUDGE, OPTIONAL, STD, TEXTS, ours_to_theirs
 from kellet.evaluation.messages import prompt_texts, response_texts
-from kellet.evaluation.oddities import oddities, refuse_codes, refuse_lost_answers, unmeasured_kl
+from kellet.evaluation.oddities import (
+    oddities,
+    refuse_codes,
+    refuse_lost_answers,
+    refuse_padded_lengths,
+    unmeasured_kl,
+)
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
 KL_NOISE = 1e-6
@@ -143,6 +149,7 @@ def _checked(table: pd.DataFrame, names: dict[str, str], at: At) -> pd.DataFrame
     _check_values(rows, extra, at)
     refuse_codes(rows, at)
     refuse_lost_answers(rows, at)
+    refuse_padded_lengths(rows, at)
     _check_keys(rows, at)
     if unmeasured_kl(rows):
         rows["kl_nats"] = np.nan

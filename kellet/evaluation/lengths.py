@@ -39,15 +39,16 @@ def lengths_of(files: Sequence[tuple[str, pd.DataFrame, bool]]) -> list[str]:
                 f"{name}: most lengths are more than the bytes of their response, or fewer than a third of its words; "
                 f"do they count the prompt or padding, or something else? {_ADVICE}"
             )
-        if unit == "constant" and not stated:
-            raise DataError(f"{name}: every length is {rows[LENGTH].iloc[0]:g}, {_PADDED}; {_ADVICE}")
         if unit == "constant":
-            notes.append(f"{name}: every length is {rows[LENGTH].iloc[0]:g}, {_PADDED}")
+            raise DataError(
+                f"{name}: every length is {rows[LENGTH].iloc[0]:g}, {_PADDED}; give each answer's own tokens, or leave "
+                "the lengths out and words are counted"
+            )
         if unit in ("characters", "bytes", "words"):
             notes.append(f"{name}: the lengths are the number of {unit} of each response")
         if unit == "impossible":
             notes.append(f"{name}: most lengths cannot be numbers of tokens of their responses")
-        units.append("" if unit in ("impossible", "constant") else unit)
+        units.append("" if unit == "impossible" else unit)
     if units[0] != units[1] and all(units) and not all(stated for _, _, stated in files):
         named = " and ".join(f"{name} in {unit}" for (name, _, _), unit in zip(files, units, strict=True))
         raise DataError(f"the lengths are in different units: {named}; {_ADVICE}")

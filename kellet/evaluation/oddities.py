@@ -9,6 +9,7 @@ import pandas as pd
 from kellet.evaluation.cells import At, refuse
 from kellet.evaluation.columns import JUDGE, STD
 from kellet.evaluation.lengths import ENOUGH, SPECIAL, notes_on_lengths
+from kellet.stats.words import word_count
 
 CODES = tuple(sign * (10**digits - 1) for digits in range(2, 7) for sign in (-1, 1))
 """-99, 999, -9999, …: what tables have where there is no value."""
@@ -17,6 +18,8 @@ FAR = 5
 MOST_ALIKE = 10
 """From so many answers on it is told that all are the same, or all scores."""
 NEARLY_ALL = 0.9
+WIDER = 1.25
+"""Answers of which the longest has this many times the words of the shortest do not all have one length in tokens."""
 _SPECIAL = re.compile(
     r"(?:</s>|<pad>|<eos>|\[PAD\]|\[SEP\]|<\|(?:im_end|endoftext|eot_id|end|end_of_text)\|>|<end_of_turn>)\s*$"
 )
@@ -47,6 +50,23 @@ def refuse_lost_answers(rows: pd.DataFrame, at: At) -> None:
             refuse(lost, "response", rows["response"], why, at)
 
 
+def refuse_padded_lengths(rows: pd.DataFrame, at: At) -> None:
+    """Raise DataError where one length stands in every row although the answers differ in words and were not all cut.
+
+    It is the width that a batch was padded to. A longer policy would pass as one that kept its length.
+    """
+    if rows["length_tokens"].nunique() != 1:
+        return
+    words = np.array([word_count(text) for text in rows["response"]], float)
+    cut = (rows["truncated"] == 1).to_numpy()
+    if len(set(words)) >= ENOUGH and words.max() >= WIDER * max(1.0, words.min()) and not cut.all():
+        why = (
+            f"the same in every row, although the answers have {words.min():g} to {words.max():g} words: the width of "
+            "a padded batch; give the tokens of each answer without padding (samples may leave it out: words are counted)"
+        )
+        refuse(~cut, "length_tokens", rows["length_tokens"], why, at)
+
+
 def code_in(values: npt.NDArray[np.float64]) -> float | None:
     """The one of CODES that is in ``values`` and far from all that are none."""
     others = values[~np.isin(values, CODES) & ~np.isnan(values)]
@@ -55,6 +75,25 @@ def code_in(values: npt.NDArray[np.float64]) -> float | None:
     low, high = float(others.min()), float(others.max())
     far = FAR * max(high - low, 1e-12 + abs(high) / FAR)
     return next((code for code in CODES if (values == code).any() and not low - far <= code <= high + far), None)
+
+
+def longer_by_words(rows: pd.DataFrame) -> list[str]:
+    """A sentence where the candidate's answers are longer by their words and not by ``length_tokens``."""
+    sides = [rows[rows["system"] == name] for name in ("candidate", "reference")]
+    words, tokens = (
+        [float(np.mean(values)) for values in both]
+        for both in (
+            [[word_count(text) for text in side["response"]] for side in sides],
+            [side["length_tokens"] for side in sides],
+        )
+    )
+    if min(*words, *tokens) <= 0 or words[0] / words[1] < WIDER * tokens[0] / tokens[1] or words[0] < WIDER * words[1]:
+        return []
+    by_words, by_tokens = (100 * (both[0] / both[1] - 1) for both in (words, tokens))
+    return [
+        f"by their words the candidate's answers are {by_words:.0f}% longer than the reference's, by length_tokens "
+        f"{by_tokens:+.0f}%: are both counted alike, without padding and prompt?"
+    ]
 
 
 def unmeasured_kl(rows: pd.DataFrame) -> bool:
@@ -91,7 +130,7 @@ def odd_texts(rows: pd.DataFrame) -> list[str]:
 
 def oddities(rows: pd.DataFrame) -> list[str]:
     """A sentence on each thing in checked rows that is probably not meant."""
-    notes = notes_on_lengths(rows)
+    notes = notes_on_lengths(rows) + longer_by_words(rows)
     for system, part in rows.groupby("system", sort=False):
         notes += [f"answers of the {system} {odd}" for odd in odd_texts(part)]
         texts = set(part["response"])

@@ -84,10 +84,24 @@ def test_answers_that_hold_more_than_the_answer_are_told(table, tmp_path):
 def test_one_length_for_answers_of_every_length_is_padding(table, tmp_path):
     table["response"] = [("word " * (1 + n % 20)).strip() for n in range(len(table))]
     table["length_tokens"] = 20
-    assert "every length of the candidate is 20" in told(table, tmp_path)[1]
-    assert "every length" not in told(table.assign(truncated=True), tmp_path)[1]
+    with pytest.raises(DataError, match=r"'length_tokens': .*although the answers have 1 to 20 words: the width of a"):
+        check_evaluation(table)
+    assert "padding" not in told(table.assign(truncated=True), tmp_path)[1]  # all were cut at 20 tokens
     table["response"] = "word " * 16 + table["response"].str[:20]  # 17 to 20 words: 20 tokens each, perhaps
-    assert "every length" not in told(table, tmp_path)[1]
+    assert "padding" not in told(table, tmp_path)[1]
+
+
+def test_a_longer_policy_does_not_pass_by_the_width_of_its_batches(table, tmp_path):
+    """Within a system words differ little, between the systems by half: one width for both hides it."""
+    longer = table["system"].eq("candidate")
+    words = [(30 if candidate else 20) + n % 4 for n, candidate in enumerate(longer)]
+    table["response"] = ["word " * count for count in words]
+    with pytest.raises(DataError, match="although the answers have 20 to 33 words"):
+        check_evaluation(table.assign(length_tokens=60))
+    widths = table.assign(length_tokens=[60 + n % 3 for n in range(len(table))])  # padded batch by batch
+    assert "by their words the candidate's answers are 4" in told(widths, tmp_path)[1]
+    honest = table.assign(length_tokens=words)
+    assert "by their words" not in told(honest, tmp_path)[1]
 
 
 def test_systems_under_other_names_and_prompts_apart_by_white_space_say_what_to_do(table):
