@@ -62,7 +62,7 @@ def refuse_padded_lengths(rows: pd.DataFrame, at: At) -> None:
     if len(set(words)) >= ENOUGH and words.max() >= WIDER * max(1.0, words.min()) and not cut.all():
         why = (
             f"the same in every row, although the answers have {words.min():g} to {words.max():g} words: the width of "
-            "a padded batch; give the tokens of each answer without padding (samples may leave it out: words are counted)"
+            "a padded batch; give the tokens of each answer without padding (samples may leave it out and count words)"
         )
         refuse(~cut, "length_tokens", rows["length_tokens"], why, at)
 
