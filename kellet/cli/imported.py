@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from kellet.errors import InputError
+from kellet.errors import DataError, InputError
 
 if TYPE_CHECKING:
     from kellet.config.run import Config
@@ -53,7 +53,10 @@ class Foreign:
         imported = answers = None
         if logs:
             found = open_logs(logs, run_name)
-            imported = import_history(found.rows, trainer, estimator, of_log)
+            try:
+                imported = import_history(found.rows, trainer, estimator, of_log)
+            except DataError as error:
+                raise DataError(f"{', '.join(map(str, logs))}: {error}") from error
             imported = replace(imported, notes=(*imported.notes, *found.notes))
             notes += imported.notes
         if candidate is not None and reference is not None:
