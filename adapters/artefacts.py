@@ -29,8 +29,9 @@ from kellet.policy.score_function import function_hash
 CACHE_RECORD = "prefect.json"
 """Prefect's record of the task run that made a folder."""
 
-TIMED = {CACHE_RECORD, "history.jsonl"}
-"""Files that say how long things took: two runs that end in the same weights differ in them."""
+TIMED = {CACHE_RECORD, "history.jsonl", "manifest.json"}
+"""Files that say how long things took, and the one that has their hashes: two runs that end in the same weights differ
+in them."""
 
 SECTIONS = {
     "base_model": ("seed", "text", "base_model"),
