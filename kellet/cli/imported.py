@@ -1,6 +1,5 @@
 """What ``kellet import-logs`` reads, checks, writes and says."""
 
-import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -84,12 +83,13 @@ class Foreign:
         return notes
 
     def _write(self, temporary: Path, path: Path) -> None:
+        from kellet.files import write_json_lines
+
         if path.suffix == ".parquet" and self.answers is not None:
             self.answers.table.to_parquet(temporary, index=False)
             self.written.append(f"{len(self.answers.table):,} answers in {path}")
         elif self.imported is not None:
-            lines = (json.dumps(row, allow_nan=False) + "\n" for row in self.imported.rows)
-            temporary.write_text("".join(lines), encoding="utf-8")
+            write_json_lines(temporary, self.imported.rows)
             self.written.append(f"{self.imported.trainer.title}: {len(self.imported.rows)} iterations in {path}")
 
     def text(self) -> list[str]:

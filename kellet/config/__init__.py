@@ -5,19 +5,15 @@ Open first: run.py (the sections), then the section's file: data.py, training.py
 Public: ``Config``, ``Gate``, ``Tracking``.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kellet.public import lazily
 
 if TYPE_CHECKING:
     from kellet.config.judgement import Gate as Gate
     from kellet.config.run import Config as Config
     from kellet.config.run import Tracking as Tracking
 
-_HOME = {"Config": "kellet.config.run", "Gate": "kellet.config.judgement", "Tracking": "kellet.config.run"}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is asked for: importing the room loads nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(
+    __name__, {"Config": "kellet.config.run", "Gate": "kellet.config.judgement", "Tracking": "kellet.config.run"}
+)

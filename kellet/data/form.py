@@ -9,7 +9,7 @@ from kellet.config.data import Data
 from kellet.data.account import Entry
 from kellet.data.answer_names import other
 from kellet.data.judgements import Scale
-from kellet.data.survey import shown
+from kellet.data.survey import escaped
 
 PAIR, COMPARISON = ("chosen", "rejected"), ("answer_a", "answer_b", "preferred")
 OPTIONAL = ("annotator", "created_at", "margin")
@@ -111,4 +111,4 @@ class Form(NamedTuple):
         elif values:
             maps.append(f"--map-values {shlex.quote(','.join(values))}")
         maps += [f"--ignore {shlex.quote(name)}" for name in self.ignored]
-        return shown(" ".join([*maps, *(["--set data.prompt_from=beginning"] if "prompt_from" in told else [])]))
+        return escaped(" ".join([*maps, *(["--set data.prompt_from=beginning"] if "prompt_from" in told else [])]))

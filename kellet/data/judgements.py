@@ -14,7 +14,7 @@ from kellet.data.answer_names import ANSWER_STEMS, PAIRS, Answers, other, tokens
 from kellet.data.exports import COUNTED, UNFINISHED, one_vote, parsed, several
 from kellet.data.pair_names import says_lost, verdict
 from kellet.data.scales import Reading, readings, suggestion, told_reading
-from kellet.data.survey import Survey, code_of, is_missing, number_of, read_values, shown
+from kellet.data.survey import Survey, code_of, escaped, is_missing, number_of, read_values
 from kellet.data.tool_calls import short
 from kellet.errors import DataError
 
@@ -62,7 +62,7 @@ class Scale(NamedTuple):
             raise ValueError(f"preferred is {value!r}, which says {found}, and is also the name or text of {named}")
         if side := found or named:
             return side
-        known = ", ".join(map(shown, list(self.reading.sides)[:8])) or "a, b or tie"
+        known = ", ".join(map(escaped, list(self.reading.sides)[:8])) or "a, b or tie"
         raise ValueError(f"preferred is {value!r}, wanted {known} (or a column's name; the answer)")
 
     def _named(self, value: Any, row: Mapping[str, Any]) -> str | None:
@@ -160,7 +160,7 @@ def _no_scale(seen: Survey, name: str) -> str:
         )
     values = ", ".join(short(code.value) for _, code in codes[:8]) + (", …" if len(codes) > 8 else "")
     known = len(codes) <= 8 and not any(mark in code for code, _ in codes for mark in ",=<>")
-    way = shlex.quote(shown(",".join(f"{code}=…" for code, _ in codes))) if known else "VALUE=…"
+    way = shlex.quote(escaped(",".join(f"{code}=…" for code, _ in codes))) if known else "VALUE=…"
     return (
         f"{seen.path}: {name!r} says who won by {values}, which is no scale that "
         f"is understood; say for each who wins, a, b or tie: --map-values {way} (data.preferred_values)"
@@ -170,7 +170,7 @@ def _no_scale(seen: Survey, name: str) -> str:
 def _who_lost(seen: Survey, name: str, found: Sequence[Reading]) -> str:
     codes = seen.columns[name].codes
     sides = {code: other(found[0].side(entry.value) or "") for code, entry in codes.items()}
-    told = shlex.quote(shown(",".join(f"{code}={side}" for code, side in sides.items() if side)))
+    told = shlex.quote(escaped(",".join(f"{code}={side}" for code, side in sides.items() if side)))
     way = f": --map-values {told}" if len(found) == 1 and any(sides.values()) else " with --map-values"
     return (
         f"{seen.path}: {name!r} says by its name who lost; say who wins by each of its values{way} "
@@ -285,13 +285,13 @@ def _two_readings(seen: Survey, names: Mapping[str, str], found: Sequence[Readin
     codes = sorted(seen.columns[name].codes.items(), key=lambda item: item[1].line)
     differ = [code for _, code in codes if len({reading.side(code.value) for reading in found}) > 1]
     first = (differ or [codes[0][1]])[0]
-    ways, code = [], shown(code_of(first.value))
+    ways, code = [], escaped(code_of(first.value))
     for reading in found:
         side = reading.side(first.value)
         wins = {"tie": "is a tie"}.get(side or "", f"is won by {names.get(f'answer_{side}', '')!r}")
         says = suggestion(reading, [code for code, _ in codes])
         ways.append(f"{reading.why}: line {first.line} ({code}) {wins if side else 'is not read'}; {says}")
-    values = ", ".join(sorted(shown(code) for code, _ in codes[:8])) + (", …" if len(codes) > 8 else "")
+    values = ", ".join(sorted(escaped(code) for code, _ in codes[:8])) + (", …" if len(codes) > 8 else "")
     return (
         f"{seen.path}: {name!r} holds {values}, which has {len(found)} readings. "
         + ". Or ".join(ways)

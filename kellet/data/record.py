@@ -3,6 +3,9 @@
 from collections import Counter
 from typing import Any, NamedTuple
 
+MISSING = {"", "nan", "null", "n/a", "na", "#n/a", "<na>", "nat"}
+"""What pandas, SQL, R and spreadsheets write for a value that is not there, in small letters."""
+
 
 class Record(NamedTuple):
     """One row of a raw file."""

@@ -6,7 +6,7 @@ from itertools import product
 
 from kellet.data.answer_names import ANSWER_STEMS, PAIRS, normal, tokens
 from kellet.data.form import COMPARISON, PAIR, PREFERRED, PROMPTS
-from kellet.data.survey import Survey, shown
+from kellet.data.survey import Survey, escaped
 from kellet.errors import DataError
 
 JUDGED = {"score", "scores", "rating", "ratings", "rank", "reward"}
@@ -56,8 +56,8 @@ def _hint(seen: Survey, compared: bool, missing: Sequence[str]) -> str:
     scores = [name for name in seen.columns if set(tokens(name)) & JUDGED and seen.columns[name].all_numbers]
     if list(missing) == ["preferred"] and len(scores) > 1:
         return (
-            f"{', '.join(map(shown, scores[:2]))} alone do not say who won: add a column preferred, with a or b, where "
-            "one is better"
+            f"{', '.join(map(escaped, scores[:2]))} alone do not say who won: add a column preferred, with a or b, "
+            "where one is better"
         )
     lists = [name for name, column in seen.columns.items() if column.kinds["list"] and column.prose]
     return f"{', '.join(map(repr, lists))} holds lists of answers: make pairs of them" if lists else ""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 from kellet.data.answer_names import PAIRS, Answers, other, tokens, word_side
-from kellet.data.survey import Column, code_of, number_of, shown
+from kellet.data.survey import Column, code_of, escaped, number_of
 
 YES = {"better", "best", "preferred", "prefer", "prefers", "wins", "win", "won", "winner", "chosen", "favoured"}
 NO = {
@@ -208,7 +208,7 @@ def suggestion(reading: Reading, codes: Sequence[str]) -> str:
         middle = f"{reading.middle:g}"
         return f"--map-values '<{middle}={reading.low},>{middle}={other(reading.low)}'"
     sides = {code: reading.side(code) for code in codes}
-    told = shown(",".join(f"{code}={side}" for code, side in sorted(sides.items()) if side))
+    told = escaped(",".join(f"{code}={side}" for code, side in sorted(sides.items()) if side))
     return f"--map-values {shlex.quote(told)}"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from kellet.data.conversation import as_messages
 from kellet.data.exports import unfolded, votes
 from kellet.data.raw_files import Record, read_chunks
+from kellet.data.record import MISSING
 
 CODES = 64
 """Distinct values of a column that are kept, each with its count and first line."""
@@ -23,10 +24,6 @@ COUNTED = 2000
 SAMPLE = 1000
 """Rows that are kept, to see whether one column repeats another."""
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-
-
-MISSING = {"", "nan", "null", "n/a", "na", "#n/a", "<na>", "nat"}
-"""What programs write for a value that is not there."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +118,7 @@ class Survey:
 
     def names(self) -> str:
         """Its columns for a message, in the order of their names."""
-        return ", ".join(map(shown, sorted(self.columns)))
+        return ", ".join(map(escaped, sorted(self.columns)))
 
     def share(self, name: str) -> float:
         """Share of the rows in which a column has a value."""
@@ -220,7 +217,7 @@ def number_of(value: Any) -> float | None:
     return number if abs(number) < 1e300 else None
 
 
-def shown(text: str) -> str:
+def escaped(text: str) -> str:
     """A name or value of the file for a message: control characters as escapes."""
     return text if text.isprintable() else repr(text)[1:-1]
 

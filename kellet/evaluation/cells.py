@@ -14,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from kellet.data.record import MISSING
 from kellet.errors import DataError
 
 At = Callable[[int, str], str]
 """Row (from 0) and column of the contract -> where that is in the user's file."""
 Mask = npt.NDArray[np.bool_]
 
-UNKNOWN = {"", "nan", "none", "null", "<na>", "na", "n/a", "#n/a", "nat"}
-"""Texts in a number cell that say 'no value' (pandas, Python, SQL, R and spreadsheets write them)."""
+UNKNOWN = MISSING | {"none"}
+"""Texts in a number cell that say 'no value'."""
 NO_LABEL = {"", "nan", "none", "null", "<na>"}
 YES, NO = {"true", "t", "yes", "y", "1", "1.0"}, {"false", "f", "no", "n", "0", "0.0"}
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf(inity)?", re.ASCII | re.IGNORECASE)

@@ -6,10 +6,10 @@ Open first: monitor.py (one logged row in order), alarms.py (what rings), then c
 Public: ``KelletCallback``, ``Limits``, ``Monitor``, ``follow``.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kellet.extras import require
+from kellet.public import lazily
 
 if TYPE_CHECKING:
     from kellet.live.callback import KelletCallback as KelletCallback
@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from kellet.live.limits import Limits as Limits
     from kellet.live.monitor import Monitor as Monitor
 
-_HOME = {
-    "KelletCallback": "kellet.live.callback",
-    "Limits": "kellet.live.limits",
-    "Monitor": "kellet.live.monitor",
-    "follow": "kellet.live.growing_log",
-}
+_load = lazily(
+    __name__,
+    {
+        "KelletCallback": "kellet.live.callback",
+        "Limits": "kellet.live.limits",
+        "Monitor": "kellet.live.monitor",
+        "follow": "kellet.live.growing_log",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is asked for: importing the room loads nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """A public name; for the callback, first what to install where transformers is missing."""
     if name == "KelletCallback":
         require("KelletCallback", "transformers")
-    return getattr(import_module(_HOME[name]), name)
+    return _load(name)

@@ -16,6 +16,7 @@ from torch import nn
 
 from kellet.errors import ConfigError
 from kellet.models.bounded_template import require_bounded
+from kellet.models.chat_template import REFUSALS
 
 MARKER = "Kellet"
 """An answer that no chat template contains, so that it can be found in the rendered text."""
@@ -62,14 +63,12 @@ def end_of_turn(tokenizer: Any) -> str | None:
 
     Gemma's chat models end a turn with <end_of_turn>; they never generate <eos>, their end of sequence.
     """
-    from jinja2 import TemplateError
-
     if not getattr(tokenizer, "chat_template", None):
         return None
     conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARKER}]
     try:
         rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, MemoryError):
+    except REFUSALS:
         return None
     special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     after = tokenizer(rendered.rpartition(MARKER)[2], add_special_tokens=False)["input_ids"]

@@ -14,9 +14,16 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
+from jinja2 import TemplateError
+
 from kellet.data.conversation import Messages, messages_of, tools_of
 from kellet.errors import DataError
 
+REFUSALS = (
+    *(TemplateError, TypeError, ValueError, LookupError, AttributeError),
+    *(ArithmeticError, MemoryError, RecursionError),
+)
+"""What a template raises that cannot write a conversation, on purpose or not."""
 WAYS_OUT = "use a template that writes it, put it into a message that the template writes, or take such rows out"
 Tools = list[dict[str, Any]]
 Piece = tuple[str, str]
@@ -59,15 +66,10 @@ def render(tokenizer: Any, prompt: str, whole: bool = True) -> str:
 
 def _apply(tokenizer: Any, messages: Messages, tools: Tools, refused: dict[str, None]) -> str | None:
     """The rendered text; None when the template refuses, with its reason added to ``refused``."""
-    from jinja2 import TemplateError
-
     given = {"tools": tools} if tools else {}
     try:
         return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **given))
-    except (
-        *(TemplateError, TypeError, ValueError, LookupError, AttributeError),
-        *(ArithmeticError, MemoryError, RecursionError),
-    ) as error:
+    except REFUSALS as error:
         refused[str(error)] = None
         return None
 

@@ -5,8 +5,9 @@ Open first: train.py (one iteration in order), ppo.py (the equations), controlle
 Public: ``AdaptiveKLController``, ``DualKLController``, ``FixedKLController``, ``gae``.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kellet.public import lazily
 
 if TYPE_CHECKING:
     from kellet.policy.controller import AdaptiveKLController as AdaptiveKLController
@@ -14,16 +15,12 @@ if TYPE_CHECKING:
     from kellet.policy.controller import FixedKLController as FixedKLController
     from kellet.policy.ppo import gae as gae
 
-_HOME = {
-    "AdaptiveKLController": "kellet.policy.controller",
-    "DualKLController": "kellet.policy.controller",
-    "FixedKLController": "kellet.policy.controller",
-    "gae": "kellet.policy.ppo",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is asked for: importing the room loads nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "AdaptiveKLController": "kellet.policy.controller",
+        "DualKLController": "kellet.policy.controller",
+        "FixedKLController": "kellet.policy.controller",
+        "gae": "kellet.policy.ppo",
+    },
+)

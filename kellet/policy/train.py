@@ -86,14 +86,7 @@ def train_policy(
     OUT.checkpoints beside it. Raises DataError when the training split has fewer prompts than one batch, InputError
     when the checkpoints are of another training.
     """
-    settings = config.policy
-    factor = reach(settings.kl, settings.batch_size, settings.iterations - settings.critic_warmup)
-    if settings.kl.controller != "fixed" and factor < SHORT_REACH:
-        logger.warning(
-            "β can rise to at most %.1f times policy.kl.init_coef in %d iterations: policy.kl.horizon %g is long for "
-            "batches of %d (eight batches would be %g)",
-            *(factor, settings.iterations, settings.kl.horizon, settings.batch_size, 8.0 * settings.batch_size),
-        )
+    _warn_of_short_reach(config)
     prompts = prompts_of(preferences, "train")
     if len(prompts) < config.policy.batch_size:
         raise DataError(
@@ -131,6 +124,18 @@ def train_policy(
         write_json_lines(folder / "samples.jsonl", samples)
         write_manifest(folder, "policy", base=base, reward_model=reward_model)
     checkpoints.remove()
+
+
+def _warn_of_short_reach(config: Config) -> None:
+    """Say it where the controller can hardly raise β in the iterations that it has."""
+    settings = config.policy
+    factor = reach(settings.kl, settings.batch_size, settings.iterations - settings.critic_warmup)
+    if settings.kl.controller != "fixed" and factor < SHORT_REACH:
+        logger.warning(
+            "β can rise to at most %.1f times policy.kl.init_coef in %d iterations: policy.kl.horizon %g is long for "
+            "batches of %d (eight batches would be %g)",
+            *(factor, settings.iterations, settings.kl.horizon, settings.batch_size, 8.0 * settings.batch_size),
+        )
 
 
 def ppo(

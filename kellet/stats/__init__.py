@@ -6,23 +6,20 @@ Open first: bootstrap.py (the interval that all others use), then win_rate.py.
 Public: ``Estimate``, ``length_controlled``, ``win_rate``.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kellet.public import lazily
 
 if TYPE_CHECKING:
     from kellet.stats.bootstrap import Estimate as Estimate
     from kellet.stats.win_rate import length_controlled as length_controlled
     from kellet.stats.win_rate import win_rate as win_rate
 
-_HOME = {
-    "Estimate": "kellet.stats.bootstrap",
-    "length_controlled": "kellet.stats.win_rate",
-    "win_rate": "kellet.stats.win_rate",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is asked for: importing the room loads nothing."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "Estimate": "kellet.stats.bootstrap",
+        "length_controlled": "kellet.stats.win_rate",
+        "win_rate": "kellet.stats.win_rate",
+    },
+)

@@ -15,12 +15,14 @@ def test_without_lift_the_run_stops_with_its_card(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     share = {"value": 0.6, "interval": [0.5, 0.7]}
     card = {"pairs": 90, "accuracy": share, "length_baseline": share, "lift": {"value": 0.0, "interval": [-0.1, 0.1]}}
+    (tmp_path / "runs/n/policy").mkdir(parents=True)  # of a verb
     (tmp_path / "reward").mkdir()
     (tmp_path / "reward/card.json").write_text(json.dumps(card))
     reward = Artefact(stage="reward_model", path=tmp_path / "reward", hash="r")
     with pytest.raises(NoLift, match="always the longer one"):
         require_lift(Config(name="n"), reward)
     assert {file.name for file in (tmp_path / "runs/n").iterdir()} == {"card.json", "params.yaml"}
+    assert (tmp_path / "runs/n.1/policy").is_dir()
     require_lift(Config.model_validate({"reward_model": {"require_lift": False}}), reward)
 
 

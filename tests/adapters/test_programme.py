@@ -18,12 +18,6 @@ from kellet.gate.programme import lord_level
 from tests.helpers.evaluations import evaluation
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """One database for all tests, each with a model of its own: creating it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
 @pytest.fixture
 def config(uri, request, tmp_path, monkeypatch):
     monkeypatch.setattr(artefacts, "ARTIFACTS", tmp_path / "artifacts")

@@ -15,12 +15,6 @@ from kellet.config.run import Config
 from kellet.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """One database for all tests, each with a model of its own: creating it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
 @pytest.fixture
 def config(uri, request):
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)

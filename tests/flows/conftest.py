@@ -17,4 +17,6 @@ class Smoke(NamedTuple):
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Smoke:
     root = project.copy_project(tmp_path_factory.mktemp("smoke") / "kellet")
+    (root / "runs/smoke").mkdir(parents=True)
+    (root / "runs/smoke/notes.txt").write_text("mine")  # what a run may not take with it
     return Smoke(root, project.run(root, *project.SMOKE))

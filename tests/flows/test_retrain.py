@@ -35,6 +35,7 @@ def test_a_verdict_with_its_files(smoke):
         "report.html",
         "token_kl.json",
     }
+    assert (smoke.root / "runs/smoke.1/notes.txt").read_text() == "mine"
     page = (smoke.root / "runs/smoke/report.html").read_text()
     assert decision["verdict"] in page
     for section in ("What changed", "Why it came out so", "Where the KL is", "The reward model's card"):

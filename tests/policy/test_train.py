@@ -125,6 +125,13 @@ def test_the_policy_is_trained_at_its_temperature(trained, reward_model, tmp_pat
     assert cold[0]["objective/entropy"] < 0.5 * trained[1][0]["objective/entropy"]
 
 
+@pytest.mark.parametrize(("horizon", "warned"), [(1e6, True), (16.0, False)])
+def test_a_controller_that_can_hardly_move_is_told(reward_model, tmp_path, caplog, horizon, warned):
+    kl = {"controller": "dual", "horizon": horizon}  # two iterations of 16 responses: β may rise to e^(32/horizon)
+    train(reward_model, tmp_path / "out", policy={"kl": kl})
+    assert ("β can rise to at most 1.0 times policy.kl.init_coef in 2 iterations" in caplog.text) == warned
+
+
 def test_too_few_prompts_are_refused_and_nothing_is_written(reward_model, tmp_path):
     with pytest.raises(DataError, match=r"64 training prompts, policy\.batch_size is 80"):
         train(reward_model, tmp_path / "out", policy={"batch_size": 80, "minibatch_size": 8})
