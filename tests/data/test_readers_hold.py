@@ -192,7 +192,7 @@ SAMPLE = [{"prompt": "p, q\nr", "chosen": 'say "a"', "rejected": "é"}, {"prompt
 SEEDS = [
     *(write(SAMPLE).encode() for write in JSON.values()),
     *(as_csv(SAMPLE, separator).encode(encoding) for separator in ",;\t|" for encoding in ENCODINGS),
-    gzip.compress(JSON["lines"](SAMPLE).encode()),
+    gzip.compress(JSON["lines"](SAMPLE).encode(), mtime=0),
 ]
 CHANGES = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 12), st.binary(max_size=4) | st.sampled_from([b'"', b"\n", b"{", b"]"])),

@@ -47,4 +47,6 @@ def words(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
 def _with(environment: dict[str, str], work: Callable[..., object], *arguments: Any) -> None:
     os.environ.update(environment)
+    if "STDERR_IN" in environment:  # a forked process has the stderr of the first test that forked, not this one's
+        os.dup2(os.open(environment["STDERR_IN"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     work(*arguments)

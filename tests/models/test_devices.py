@@ -80,17 +80,17 @@ def test_launched_on_two_processes_it_is_the_training_on_one_and_one_process_rep
     same(tmp_path / "out", alone, 5)
 
 
-def test_when_one_process_dies_the_other_reports_it_and_both_resume_from_the_checkpoint(inputs, alone, tmp_path, capfd):
-    out = tmp_path / "policy"
+def test_when_one_process_dies_the_other_reports_it_and_both_resume_from_the_checkpoint(inputs, alone, tmp_path):
+    out, said = tmp_path / "policy", tmp_path / "stderr"
     # a score of the policy's answers and one of the reference's in each iteration: the seventh is in the fourth
-    ended = processes.run(killed.train, SETTINGS, *inputs, out, DIES_IN_CALL="7")
+    ended = processes.run(killed.train, SETTINGS, *inputs, out, DIES_IN_CALL="7", STDERR_IN=str(said))
     assert ended == [1, -9]
-    assert "KelletError: another process of this training is gone" in capfd.readouterr().err
+    assert "KelletError: another process of this training is gone" in said.read_text()
     assert [path.name for path in sorted(out.with_name("policy.checkpoints").glob("0*"))] == ["00000002"]
     assert not out.exists()
     assert processes.run(killed.train, SETTINGS, *inputs, out) == [0, 0]
     same(out, alone, 5)
-    assert [path.name for path in tmp_path.iterdir()] == ["policy"]
+    assert {path.name for path in tmp_path.iterdir()} == {"policy", "stderr"}
 
 
 def test_a_reward_model_of_two_processes_is_that_of_one(inputs, tmp_path):
