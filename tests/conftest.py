@@ -5,6 +5,11 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import settings
+
+# Each run tries the same examples, however slow the machine; --hypothesis-profile=default tries others.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # Started in the background a shell has Ctrl-C ignored, and Python then installs no handler for it.
 signal.signal(signal.SIGINT, signal.default_int_handler)

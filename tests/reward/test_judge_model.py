@@ -63,7 +63,7 @@ def test_it_prefers_what_the_labels_prefer_whatever_the_batch(judge, trunk):
     good = table["response"].str.startswith("yes").to_numpy()
     assert scores[good].mean() > scores[~good].mean() + 1  # logits; 32 pairs do not teach every prompt
     alone = judge_scores(*trunk, table, judge, tiny.config(evaluation={"batch_size": 1}))
-    np.testing.assert_allclose(alone, scores, rtol=1e-5, atol=1e-5)  # float32, of up to several logits
+    np.testing.assert_allclose(alone, scores, rtol=0, atol=1e-4)  # several logits in float32: 3e-5 was seen
 
 
 def test_without_lift_over_length_it_gives_no_scores(judge, trunk, tmp_path):
