@@ -84,6 +84,8 @@ class Artefact(BaseModel):
     """Time that making it took."""
     cpu_seconds: float | None = None
     """Processor time of this process while it was made; None where it was there already."""
+    version: str = ""
+    """The registered version that it was downloaded from."""
 
 
 def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:

@@ -93,9 +93,7 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
         shutil.copytree(report.path, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CACHE_RECORD))
     outcome = Outcome(
         name=config.name,
-        verdict=version.tags["verdict"],
-        headline=version.tags["headline"],
-        reasons=version.tags["reasons"],
+        **verdict_of(report.path),
         programme=read_json(report.path / "gate.json").get("programme", {}).get("sentence", ""),
         model=f"{version.name}/{version.version}",
         folder=folder,
@@ -104,6 +102,16 @@ def publish(config: Config, version: "ModelVersion", report: Artefact, reused: b
     _show(outcome)
     logger().info("verdict %s: %s", outcome.verdict, outcome.folder / "report.html")
     return outcome
+
+
+def verdict_of(report: Path) -> dict[str, str]:
+    """Verdict, reasons and headline in the gate.json of a report."""
+    decision = read_json(report / "gate.json")
+    return {
+        "verdict": decision["verdict"],
+        "reasons": ", ".join(row["name"] for row in decision["criteria"] if not row["passed"]) or "none",
+        "headline": decision["headline"],
+    }
 
 
 def set_aside(folder: Path) -> None:

@@ -1,8 +1,6 @@
-"""The MLflow model registry: every candidate becomes a version, and only a promoted one gets the alias ``champion``.
+"""The MLflow model registry: every candidate becomes a version. Which one is champion: adapters/promotion.py.
 
-The alias ``anchor`` is on the champion that was last shown better than the anchor before it (kellet/gate/anchor.py).
-Everything here may be repeated after a kill at any moment: a version is found again by its ``retraining_key``, and the
-alias ``champion`` moves last.
+Everything here may be repeated after a kill at any moment: a version is found again by its ``retraining_key``.
 """
 
 import warnings
@@ -16,17 +14,18 @@ import adapters
 from adapters.artefacts import Artefact
 from adapters.log import logger
 from adapters.mlflow_client import aliases, client
+from adapters.outcome import verdict_of
 from adapters.programme import Taken, keep_look, looks_of
-from adapters.registered import CHAMPION, IDENTITY, find_version, require_tags
-from adapters.rivals import ANCHOR, COMPARED, FOREIGN
+from adapters.promotion import has_verdict, keep_verdict
+from adapters.registered import CHAMPION, find_version
+from adapters.rivals import COMPARED, passed_over
 from kellet.config.run import Config, Tracking
-from kellet.errors import InputError, KelletError
+from kellet.errors import KelletError
 from kellet.files import read_json
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-PREVIOUS = "previous"
 SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
 """What the registered model needs to run, at the installed versions."""
 
@@ -47,71 +46,26 @@ def register(
     taken: Taken,
 ) -> "ModelVersion":
     """Register the candidate with its verdict, reasons, lineage and look as tags, once for each retraining."""
+    champion = rivals[CHAMPION].version if CHAMPION in rivals else passed_over(config, origin, base)
     if version := find_version(config.tracking, origin["retraining_key"]):
+        if not has_verdict(config.tracking, version):  # a kill between version and row; else people may have judged it
+            keep_verdict(config.tracking, version, report, champion)
         return version
-    current, hashes = aliases(config.tracking), {alias: rival.hash for alias, rival in rivals.items()}
+    hashes = {alias: rival.hash for alias, rival in rivals.items()}
     tags = {
         **origin,
         **_verdict(report),
         "base_hash": base.hash,
         "policy_hash": policy.hash,
-        **{tag: current.get(alias, "none") if alias in rivals else "none" for alias, tag in COMPARED.items()},
+        **{tag: rivals[alias].version if alias in rivals else "none" for alias, tag in COMPARED.items()},
         **keep_look(config.tracking, run_id, [], taken, report.path, hashes),
     }
     version = _create_version(config, run_id, base, policy, tags)
+    keep_verdict(config.tracking, version, report, champion)
     for name in ("verdict", "reasons", "headline"):
         client(config.tracking.uri).set_tag(run_id, name, tags[name])
     logger().info("registered %s version %s, verdict %s", version.name, version.version, tags["verdict"])
     return version
-
-
-def promote(tracking: Tracking, version: "ModelVersion") -> None:
-    """Give a version that the gate promotes the alias ``champion``, and the champion before it ``previous``.
-
-    It gets ``anchor`` too when it was shown better than the anchor so far; else that stays where it is, or, where no
-    version has it yet, goes to the champion before. The tag ``anchor`` of a version names the anchor of its time. Other
-    versions stay without an alias. A version that was champion once (tag ``promoted_at``) does not become champion
-    again: what replaced it came later.
-    """
-    if version.tags["verdict"] != "promote" or "promoted_at" in version.tags:
-        return
-    registry, name, number = client(tracking.uri), version.name, str(version.version)
-    current = aliases(tracking)
-    champion = current.get(CHAMPION)
-    if champion not in (None, number):
-        registry.set_registered_model_alias(name, PREVIOUS, champion)
-    better = version.tags.get("becomes_anchor") == "true"
-    anchor = number if better else current.get(ANCHOR, champion or number)
-    registry.set_registered_model_alias(name, ANCHOR, anchor)
-    registry.set_model_version_tag(name, number, ANCHOR, anchor)
-    registry.set_registered_model_alias(name, CHAMPION, number)
-    registry.set_model_version_tag(name, number, "promoted_at", _now())
-    logger().info("%s version %s is now %s", name, number, CHAMPION)
-
-
-def require_current(tracking: Tracking, version: "ModelVersion") -> None:
-    """Raise InputError when a promotion of ``version`` would replace a champion that it was not compared with."""
-    name, number = version.name, str(version.version)
-    champion, compared = aliases(tracking).get(CHAMPION, "none"), version.tags["compared_with"]
-    if champion == number:
-        return
-    if "promoted_at" in version.tags:
-        raise InputError(
-            f"{name}/{number} became champion at {version.tags['promoted_at']}, and version {champion} is it now; "
-            f"python -m flows.rollback --to {number} brings it back"
-        )
-    if champion == compared:
-        return
-    if compared == "none" and champion != "none":
-        rival = client(tracking.uri).get_model_version(name, champion)
-        require_tags(rival, FOREIGN, *IDENTITY, role=f"alias {CHAMPION}")
-        if rival.tags["base_hash"] != version.tags["base_hash"]:  # policies on two bases are never compared
-            return
-    raise InputError(
-        f"{name}/{number} was compared with champion {compared}, and the champion is {champion} now: the comparison is "
-        "out of date. Retrain with the same parameters and --set gate.seed=1 (another number if that was used): "
-        "nothing is trained again, and its answers beside those of the champion of now are a new version to judge"
-    )
 
 
 def judge_anew(
@@ -127,6 +81,7 @@ def judge_anew(
         registry.log_artifact(run_id, str(report.path / file))
     verdict, looks = _verdict(report), looks_of(version)
     look = keep_look(tracking, run_id, looks, taken, report.path, looks[-1].rivals if looks else {})
+    keep_verdict(tracking, version, report, version.tags["compared_with"])
     for key, value in {**look, "regate_run": run_id, "regated_at": _now(), **verdict}.items():
         registry.set_model_version_tag(name, number, key, value)
     for key in ("verdict", "reasons", "headline"):
@@ -137,62 +92,10 @@ def judge_anew(
     return registry.get_model_version(name, number)
 
 
-def roll_back(tracking: Tracking, reason: str, number: int | None = None, force: bool = False) -> str:
-    """Give ``champion`` to the version that has ``previous``, or to ``number``, and say what was done.
-
-    ``anchor`` goes back to the version that had it while that one was champion: were it to stay on the version that is
-    taken back, every later candidate would be held to one that proved bad. A version that never was champion by the
-    gate is its own anchor. Both versions keep the reason as a tag. Raises InputError for a version that is not
-    registered, and unless ``force`` for one that the gate did not promote or Kellet did not register.
-    """
-    from mlflow.exceptions import MlflowException
-
-    registry, name, current = client(tracking.uri), tracking.registered_model, aliases(tracking)
-    champion, target = current.get(CHAMPION), str(number or current.get(PREVIOUS, ""))
-    if not target:
-        raise InputError(f"no version of {name!r} has the alias {PREVIOUS!r}; name the version with --to")
-    try:
-        version = registry.get_model_version(name, target)
-    except MlflowException as error:
-        raise InputError(f"{name}/{target} is not registered; name another version with --to") from error
-    if champion == target:
-        return f"{name}/{target} is {CHAMPION} already; nothing was changed"
-    verdict = version.tags.get("verdict")
-    if not force:
-        require_tags(version, "so no gate has judged it: name another with --to, or insist with --force", *IDENTITY)
-    if verdict != "promote" and not force:
-        raise InputError(f"the gate said {verdict} of {name}/{target}; name another with --to, or insist with --force")
-    now, before = _now(), champion or "none"
-    registry.set_model_version_tag(name, target, "rolled_back_to", f"{now}, from version {before}: {reason}")
-    if champion:
-        registry.set_model_version_tag(name, champion, "rolled_back", f"{now}, to version {target}: {reason}")
-    registry.set_registered_model_alias(name, ANCHOR, _anchor_of(tracking, version))
-    registry.set_registered_model_alias(name, CHAMPION, target)
-    logger().info("%s version %s is %s again: %s", name, target, CHAMPION, reason)
-    return f"{name}/{target} is {CHAMPION} in place of version {before}: {reason}"
-
-
-def _anchor_of(tracking: Tracking, version: "ModelVersion") -> str:
-    """The anchor of the time when a version was champion; itself where none is known or that was deleted."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        number = version.tags.get(ANCHOR, str(version.version))
-        return str(client(tracking.uri).get_model_version(version.name, number).version)
-    except MlflowException:
-        return str(version.version)
-
-
 def _verdict(report: Artefact) -> dict[str, str]:
     """The tags of a version that hold its verdict."""
-    decision = read_json(report.path / "gate.json")
-    return {
-        "verdict": decision["verdict"],
-        "reasons": ", ".join(row["name"] for row in decision["criteria"] if not row["passed"]) or "none",
-        "headline": decision["headline"],
-        "becomes_anchor": str(decision.get("becomes_anchor", False)).lower(),
-        "report": str(report.path),
-    }
+    becomes = bool(read_json(report.path / "gate.json").get("becomes_anchor", False))
+    return {**verdict_of(report.path), "becomes_anchor": str(becomes).lower(), "report": str(report.path)}
 
 
 def _create_version(

@@ -39,20 +39,33 @@ def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[
     """
     rivals = {}
     for alias, version in _rivals(config, origin).items():
-        if version.tags["base_hash"] != base.hash:
-            logger().warning(
-                "the %s (version %s) has another base model; it is not compared with", alias, version.version
-            )
+        if why := _not_comparable(config, base, version):
+            logger().warning("the %s (version %s) %s; it is not compared with", alias, version.version, why)
             continue
         files = fetch(version.name, str(version.version), config.tracking.uri)
-        if files["text"]["temperature"] != config.text.temperature:
-            logger().warning(
-                "the %s (version %s) answers at temperature %g, this candidate at %g; it is not compared with",
-                *(alias, version.version, files["text"]["temperature"], config.text.temperature),
-            )
-            continue
-        rivals[alias] = Artefact(stage=alias, path=Path(files["policy"]), hash=version.tags["policy_hash"])
+        rivals[alias] = Artefact(
+            stage=alias,
+            path=Path(files["policy"]),
+            hash=version.tags["policy_hash"],
+            version=str(version.version),
+        )
     return rivals
+
+
+def passed_over(config: Config, origin: dict[str, str], base: Artefact) -> str:
+    """The champion that a candidate replaces although it cannot be compared with it; ``none`` where there is none."""
+    version = _rivals(config, origin).get(CHAMPION)
+    return str(version.version) if version and _not_comparable(config, base, version) else "none"
+
+
+def _not_comparable(config: Config, base: Artefact, version: "ModelVersion") -> str:
+    """Why a candidate on ``base`` cannot be compared with a version; empty where it can."""
+    if version.tags["base_hash"] != base.hash:
+        return "has another base model"
+    temperature = layout(version.name, str(version.version), config.tracking.uri).text.temperature
+    if temperature != config.text.temperature:
+        return f"answers at temperature {temperature:g}, this candidate at {config.text.temperature:g}"
+    return ""
 
 
 def require_rivals(config: Config, origin: dict[str, str]) -> None:

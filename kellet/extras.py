@@ -10,7 +10,8 @@ from kellet.errors import MissingExtra
 
 TRAINING = ("torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers")
 DATA_DOCS = ("great_expectations",)
-FLOWS = ("prefect", "mlflow", "dvc", "psutil")
+LEDGER = ("sqlalchemy", "alembic")
+FLOWS = ("prefect", "mlflow", "dvc", "psutil", *LEDGER)
 EXTRAS = {"train": (*TRAINING, *DATA_DOCS), "flows": FLOWS}
 """Extra -> the names by which its packages are imported."""
 

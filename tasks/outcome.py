@@ -10,9 +10,10 @@ from adapters.artefacts import Artefact
 from adapters.candidate import JUDGED
 from adapters.log import logger
 from adapters.outcome import Outcome
+from adapters.promotion import has_verdict
 from adapters.registered import require_tags
 from kellet.config.run import Config
-from tasks.registry import find_version, promote, require_current
+from tasks.registry import find_version, promote
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -31,6 +32,8 @@ def earlier_outcome(config: Config, origin: dict[str, str]) -> Outcome | None:
         require_tags(version, "restore it, or delete the version and give the command again", *JUDGED)
     if version is None or not (Path(version.tags["report"]) / "report.html").is_file():
         return None
+    if not has_verdict(config.tracking, version):  # a kill before it was written down
+        return None
     logger().info("data, parameters and code are those of %s version %s", version.name, version.version)
     return standing(config, version)
 
@@ -41,7 +44,5 @@ def standing(config: Config, version: "ModelVersion") -> Outcome:
     What a kill after the verdict left undone (alias, runs/NAME) is done here. Raises InputError when another version
     has become champion since.
     """
-    if version.tags["verdict"] == "promote" and "promoted_at" not in version.tags:
-        require_current(config.tracking, version)
     promote(config.tracking, version)
     return publish(config, version, Artefact(stage="report", path=Path(version.tags["report"]), hash=""), reused=True)

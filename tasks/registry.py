@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
-from adapters import registered, registry, rivals
+from adapters import promotion, registered, registry, rivals
 from adapters.artefacts import Artefact
 from adapters.programme import Taken
 from adapters.registry import is_fault
@@ -56,13 +56,13 @@ def register(
 @task(name="promote", retries=3, retry_delay_seconds=2)
 def promote(tracking: Tracking, version: "ModelVersion") -> None:
     """Make a version champion if its verdict says so and it was not champion before."""
-    registry.promote(tracking, version)
+    promotion.promote(tracking, version)
 
 
 @task(name="require-current", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
 def require_current(tracking: Tracking, version: "ModelVersion") -> None:
     """Raise InputError when a promotion would replace a champion that the version was not compared with."""
-    registry.require_current(tracking, version)
+    promotion.require_current(tracking, version)
 
 
 @task(name="judge-anew", retries=3, retry_delay_seconds=2)
@@ -76,4 +76,4 @@ def judge_anew(
 @task(name="roll-back", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
 def roll_back(tracking: Tracking, reason: str, number: int | None = None, force: bool = False) -> str:
     """Give ``champion`` back to an earlier version, and say what was done."""
-    return registry.roll_back(tracking, reason, number, force)
+    return promotion.roll_back(tracking, reason, number, force)

@@ -17,7 +17,7 @@ FORBIDDEN = {
 FOUNDATION = ("errors", "extras", "files", "progress", "interrupt", "public")
 """Files outside the rooms; each may import those before it."""
 ROOMS = (
-    ("config", "stats"),
+    ("config", "stats", "ledger"),
     ("data",),
     ("models",),
     ("reward",),

@@ -20,7 +20,7 @@ from tests.helpers.project import ROOT
 from tests.helpers.rows import row, write_jsonl
 from tests.test_imports import imported
 
-PINS = {"fastapi", "sqlalchemy"}
+PINS = {"fastapi"}
 """Packages of the extra flows that only Prefect imports."""
 LIGHT = ROOT / "tests/helpers/light.py"
 REPORT = "runs/run/report.html"
@@ -147,7 +147,12 @@ def test_kellet_imports_nothing_that_neither_the_package_nor_an_extra_brings() -
     """What a library brings by chance, for itself, is not ours to import; markupsafe is half of jinja2."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     brought = {canonical(NAME.match(line)[0]) for line in project["dependencies"]}
-    ours = {{"pyyaml": "yaml"}.get(name, name) for name in brought} | {"markupsafe", "kellet", *extras.EXTRAS["train"]}
+    ours = {{"pyyaml": "yaml"}.get(name, name) for name in brought} | {
+        "markupsafe",
+        "kellet",
+        *extras.EXTRAS["train"],
+        *extras.LEDGER,
+    }
     used = {
         name.partition(".")[0] for file in (ROOT / "kellet").rglob("*.py") for name in imported(file.read_text())
     } - sys.stdlib_module_names

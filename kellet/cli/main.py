@@ -9,7 +9,7 @@ import os
 import click
 
 from kellet import __version__
-from kellet.cli import data, diagnosis, follow, gate, models, report, review
+from kellet.cli import data, diagnosis, follow, gate, ledger, models, report, review
 from kellet.cli.options import Verbs
 
 
@@ -45,6 +45,7 @@ for verb in (
     models.export,
     review.chat,
     review.spot_check,
+    ledger.ledger,
     models.estimate,
     models.import_gguf,
     data.data,

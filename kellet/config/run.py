@@ -18,6 +18,9 @@ class Tracking(Section):
     """The MLflow experiment that runs are gathered in."""
     registered_model: Name = "kellet-support"
     """Candidates are registered under this name; ``champion`` is an alias of one version."""
+    ledger: str = "sqlite:///ledger.db"
+    """Where verdicts, promotions and rollbacks are written down: an address of SQLAlchemy, ``postgresql+psycopg://…``
+    for several hosts."""
 
 
 class Config(Section):

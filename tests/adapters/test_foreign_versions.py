@@ -6,9 +6,9 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from mlflow import MlflowClient
 
-from adapters import candidate, data_history, registered, registry, rivals, tracking
+from adapters import candidate, data_history, promotion, registered, rivals
+from adapters import tracking as runs
 from adapters.artefacts import Artefact
 from adapters.candidate import JUDGED, LINEAGE
 from adapters.dvc import Dataset
@@ -23,16 +23,9 @@ OURS = dict.fromkeys((*LINEAGE, *JUDGED), "x") | {"base_hash": "b", "verdict": "
 
 
 @pytest.fixture
-def config(uri, request):
-    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
-    tracking = {"uri": uri, "registered_model": name, "experiment": name}
-    MlflowClient(uri).create_registered_model(name)
+def config(client, tracking):
+    client.create_registered_model(tracking["registered_model"])
     return Config.model_validate({"tracking": tracking})
-
-
-@pytest.fixture
-def client(config):
-    return MlflowClient(config.tracking.uri)
 
 
 @pytest.fixture
@@ -139,18 +132,18 @@ def test_an_earlier_outcome_whose_tags_are_half_there_is_refused(config, add, mo
 def test_people_do_not_promote_over_a_champion_of_somebody_elses(config, add):
     ours = add(**OURS)
     add(alias="champion")
-    message = refusal(registry.require_current, config.tracking, ours)
+    message = refusal(promotion.require_current, config.tracking, ours)
     assert "/2 (alias champion) was not registered by Kellet" in message
 
 
 def test_a_rollback_to_a_foreign_version_asks_for_force(config, client, add):
     add(**OURS, alias="champion")
     add(verdict="promote", alias="previous")
-    message = refusal(registry.roll_back, config.tracking, "bad")
+    message = refusal(promotion.roll_back, config.tracking, "bad")
     assert "/2 was not registered by Kellet" in message
     assert "--force" in message
     assert client.get_model_version_by_alias(config.tracking.registered_model, "champion").version == 1
-    assert registry.roll_back(config.tracking, "bad", force=True).endswith("/2 is champion in place of version 1: bad")
+    assert promotion.roll_back(config.tracking, "bad", force=True).endswith("/2 is champion in place of version 1: bad")
     assert "(alias champion) was not registered by Kellet" in refusal(rivals.require_rivals, config, ORIGIN)
 
 
@@ -248,7 +241,7 @@ def test_a_model_that_lost_a_folder_is_refused(config, add, tmp_path):
 def test_an_experiment_that_was_deleted_is_refused_with_how_to_restore_it(config, client, experiment, tmp_path):
     data = Dataset(name="d", folder=tmp_path, hash="h", summary={})
     client.delete_experiment(experiment)
-    message = refusal(tracking.start_run, config, data, ORIGIN, "retrain")
+    message = refusal(runs.start_run, config, data, ORIGIN, "retrain")
     assert f"restore --experiment-id {experiment}" in message
     client.restore_experiment(experiment)
-    assert tracking.start_run(config, data, ORIGIN, "retrain")
+    assert runs.start_run(config, data, ORIGIN, "retrain")

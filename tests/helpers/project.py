@@ -16,6 +16,7 @@ LEFT_OUT = (
     "runs",
     "mlruns",
     "mlflow.db",
+    "ledger.db",
     "cache",
     "tmp",
     "__pycache__",

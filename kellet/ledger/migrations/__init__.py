@@ -1,0 +1,1 @@
+"""The shapes that the ledger's table has had, for Alembic."""
