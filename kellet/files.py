@@ -1,9 +1,11 @@
 """Atomic writing, so that a kill at any moment leaves either the old state or the new one, and content hashes."""
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kellet.errors import InputError
+from kellet.errors import InputError, KelletError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""A write that the disk, a quota, the process's limit of a file's size or a mount does not take."""
+_RUST = re.compile(r"os error (\d+)")
+"""How libraries in Rust, such as safetensors, end the message of an error that is no OSError."""
 
 
 def content_hash(path: Path) -> str:
@@ -31,7 +38,7 @@ def value_hash(value: Any) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed over ``path``.
 
-    Raises InputError when the folder cannot be written.
+    Raises InputError when the folder cannot be written, KelletError when the disk is full; the old file is kept then.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +53,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
         _flush(path.parent)
+    except Exception as error:  # noqa: BLE001  # raised again, as what it means
+        raise _no_room(path, error) or error from error.__cause__
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -56,7 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
     On Linux the two are exchanged in one step, so that a kill at any moment leaves one of them at ``path``. Elsewhere
     there is a moment between two renames; an interrupt in it puts the old folder back. Raises InputError when the
-    parent folder cannot be written.
+    parent folder cannot be written, KelletError when the disk is full; the old folder is kept then.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +83,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 path.replace(old)
             temporary.replace(path)
         _flush(path.parent)
+    except Exception as error:  # noqa: BLE001  # raised again, as what it means
+        raise _no_room(path, error) or error from error.__cause__
     finally:
         if old.exists() and not path.exists():
             old.replace(path)
@@ -124,6 +135,15 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _no_room(path: Path, error: Exception) -> KelletError | None:
+    """The error to raise in place of one that says that the disk is full; None for any other."""
+    told = _RUST.search(str(error))
+    number = getattr(error, "errno", None) or (int(told[1]) if told else None)
+    if number not in NO_ROOM:
+        return None
+    return KelletError(f"cannot write {path}: {os.strerror(number)}; what was there is kept; make room and start again")
 
 
 def _not_writable(path: Path, error: OSError) -> InputError:

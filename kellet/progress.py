@@ -41,6 +41,7 @@ def lines(title: str, shown: tuple[str, ...] = (), every: float = 2.0) -> Progre
 
 
 def _print(text: str, finished: bool) -> None:
-    terminal = sys.stderr.isatty()
+    out = getattr(sys.stderr, "below", sys.stderr)  # past kellet/terminal.py: the sequence is ours
+    terminal = out.isatty()
     before, after = ("\r\x1b[K", "\n" if finished else "") if terminal else ("", "\n")
-    print(f"{before}{text}", end=after, file=sys.stderr, flush=True)  # noqa: T201
+    print(f"{before}{text}", end=after, file=out, flush=True)

@@ -17,6 +17,8 @@ import click
 
 from kellet.errors import InputError, KelletError, NotPromoted
 from kellet.extras import require
+from kellet.files import NO_ROOM
+from kellet.terminal import harmless_output
 
 if TYPE_CHECKING:
     from kellet.config.data import Data
@@ -33,6 +35,11 @@ class Verbs(click.Group):
         """The verbs in the order of the pipeline, in which main.py adds them."""
         return list(self.commands)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line; text of files and models is escaped on its way to the terminal."""
+        with harmless_output():
+            return super().main(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb. An OSError is bad input: a path that cannot be used, a model that a library does not find."""
         try:
@@ -45,6 +52,9 @@ class Verbs(click.Group):
             click.echo("stopped by Ctrl-C; a training goes on from its checkpoint by the same command", err=True)
             ctx.exit(128 + signal.SIGINT)
         except OSError as error:
+            if error.errno in NO_ROOM and error.filename is None:
+                click.echo(f"error: cannot write: {error.strerror}; make room and start again", err=True)
+                ctx.exit(1)
             if error.errno is not None and (error.errno == errno.EPIPE or error.filename is None):
                 raise
             message = f"{error.filename}: {error.strerror}; give a path that exists and is yours"

@@ -22,9 +22,9 @@ import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TextIO
 
 from kellet.data.csv_dialect import find_dialect
+from kellet.data.limits import BoundedText, refuse_long, refuse_wide
 from kellet.data.raw_text import MARK
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
@@ -33,7 +33,7 @@ PIECE = 1 << 18
 """Characters by which the dialect is decided."""
 
 
-def csv_records(path: Path, text: TextIO, notes: list[str], short_rows: bool) -> Iterator[Record]:
+def csv_records(path: Path, text: BoundedText, notes: list[str], short_rows: bool) -> Iterator[Record]:
     """Each row of the file, read piece by piece; ``notes`` gets what is not usual in it.
 
     ``short_rows``: a row with fewer fields than the header gets empty ones, as spreadsheet programs leave them out.
@@ -43,7 +43,7 @@ def csv_records(path: Path, text: TextIO, notes: list[str], short_rows: bool) ->
     head += text.readline()
     more = text.readline()
     dialect = find_dialect(path, head, not more, notes)
-    lines = _Lines(chain(io.StringIO(head, newline=""), [more] if more else [], text))
+    lines = _Lines(path, chain(io.StringIO(head, newline=""), [more] if more else [], text))
     if dialect.hint:
         next(lines)
         lines.start_row()
@@ -71,6 +71,7 @@ def csv_records(path: Path, text: TextIO, notes: list[str], short_rows: bool) ->
 
 
 def _header(path: Path, names: list[str]) -> list[str]:
+    refuse_wide(path, len(names), "the header")
     if names.count("") > 1:  # as spreadsheet programs write columns beside the table
         names = [name or f"column {number}" for number, name in enumerate(names, 1)]
     if (twice := repeated(names)) is not None:
@@ -148,8 +149,8 @@ class _Quoting:
 class _Lines:
     """Lines on their way to the csv module, with those of the row at hand and their numbers in the file."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines, self._old_mac = iter(lines), False
+    def __init__(self, path: Path, lines: Iterable[str]) -> None:
+        self._path, self._lines, self._old_mac, self._length = path, iter(lines), False, 0
         self.row: list[str] = []
         self.first = 1
 
@@ -161,12 +162,14 @@ class _Lines:
         if self.first == 1 and not self.row:
             self._old_mac = line.endswith("\r")
         self.row.append(line)
+        self._length += len(line)
+        refuse_long(self._path, self._length, f"the row that starts on line {self.first}")
         return line
 
     def start_row(self) -> None:
         """What comes next is the next row."""
         self.first += sum(map(self._ends, self.row))
-        self.row = []
+        self.row, self._length = [], 0
 
     @property
     def last(self) -> int:

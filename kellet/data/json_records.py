@@ -16,9 +16,10 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from kellet.data.json_stream import PIECE, SPACE, Decoder, JsonError, JsonStream, Value, why_not
+from kellet.data.limits import BoundedText
 from kellet.data.raw_text import MARK
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
@@ -32,7 +33,7 @@ INSIDE_A_ROW = ("annotations", "predictions", "responses", "messages", "conversa
 _ARRAY = re.compile(r'[ \t\r\n]*\[[ \t\r\n]*[]{["0-9tfn-]')
 
 
-def json_records(path: Path, text: TextIO, notes: list[str]) -> Iterator[Record]:
+def json_records(path: Path, text: BoundedText, notes: list[str]) -> Iterator[Record]:
     """Each row of the file; ``notes`` gets what was found beside the rows. Raises DataError for broken JSON."""
     head = text.read(PIECE).lstrip(MARK)
     try:
@@ -49,7 +50,7 @@ def json_records(path: Path, text: TextIO, notes: list[str]) -> Iterator[Record]
         raise DataError(f"{path}: {error}; wanted JSON lines or one array of objects") from error
 
 
-def _first_lines(head: str, text: TextIO) -> list[str]:
+def _first_lines(head: str, text: BoundedText) -> list[str]:
     """The lines of ``head``, to the end of the last, and more until two are not blank."""
     lines = (head + text.readline()).split("\n")
     lines = [line + "\n" for line in lines[:-1]] + [line for line in lines[-1:] if line]

@@ -6,8 +6,9 @@ NaN, Infinity and -Infinity, which Python and many trainers write, are read as f
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
+from kellet.data.limits import LONGEST_RECORD, BoundedText
 from kellet.data.record import Record, repeated
 
 PIECE = 1 << 16
@@ -79,7 +80,7 @@ class Decoder:
 class JsonStream:
     """Values out of a text that is read piece by piece: no more than a piece and one value are in memory."""
 
-    def __init__(self, head: str, rest: TextIO | None = None, line: int = 1) -> None:
+    def __init__(self, head: str, rest: BoundedText | None = None, line: int = 1) -> None:
         """``head`` is the beginning of the text and starts on ``line``; ``rest`` gives what follows."""
         self._buffer, self._rest, self._at = head, rest, 0
         self._decoder = Decoder()
@@ -149,6 +150,8 @@ class JsonStream:
     def _read(self) -> bool:
         """Read on, at least as much as is not used yet, so that a long value is not decoded many times."""
         left = self._buffer[self._at :]
+        if len(left) > LONGEST_RECORD:
+            raise JsonError(self.line, f"a value has more than {LONGEST_RECORD:,} characters, the most that is read")
         piece = self._rest.read(max(PIECE, len(left))) if self._rest else ""
         self._buffer, self._at = left + piece, 0
         return bool(piece)

@@ -11,10 +11,11 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from kellet.data.csv_records import csv_records
 from kellet.data.json_records import json_records
+from kellet.data.limits import LONGEST_RECORD, refuse_expanded, refuse_long, refuse_wide
 from kellet.data.raw_text import PARQUET, first_bytes, open_text
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
@@ -41,7 +42,7 @@ def read_chunks(
 
     Raises DataError, with what was got and what to do, when the file does not exist, is a folder, is empty, is of an
     unknown kind, is a broken gzip, JSON, CSV or Parquet file, is not UTF-8 (or UTF-16 with a byte order mark), names a
-    column twice, or has no rows; a fault inside the file is raised when reading reaches it.
+    column twice, goes beyond limits.py, or has no rows; a fault inside the file is raised when reading reaches it.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; give a file ({', '.join(SUFFIXES)})")
@@ -88,21 +89,43 @@ def _records(
         as_json = True
         notes.append(f"the file holds JSON, although it is called {suffix}")
     with open_text(path, file, head, "\n" if as_json else "") as text:
-        yield from json_records(path, text, notes) if as_json else csv_records(path, text, notes, short_rows)
+        records = json_records(path, text, notes) if as_json else csv_records(path, text, notes, short_rows)
+        for record in records:
+            refuse_wide(path, len(record.values or ()), f"the row on line {record.line}")
+            yield record
 
 
 def _parquet(path: Path, file: BinaryIO) -> Iterator[Record]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    number = 0
+    number = unpacked = 0
     try:
         table = pq.ParquetFile(file)
         if (twice := repeated(table.schema_arrow.names)) is not None:
             raise DataError(f"{path}: column {twice!r} appears twice; remove one or rename it")
-        for batch in table.iter_batches(batch_size=10_000):
+        size = os.fstat(file.fileno()).st_size
+        for batch in table.iter_batches(batch_size=_batch(path, table.metadata, size)):
             for values in batch.to_pylist():
                 number += 1
-                yield Record(number, json.dumps(values, ensure_ascii=False, default=str), values)
+                refuse_wide(path, len(values), "the table")
+                text = json.dumps(values, ensure_ascii=False, default=str)
+                unpacked += len(text)
+                refuse_long(path, len(text), f"row {number}")
+                refuse_expanded(path, size, unpacked)
+                yield Record(number, text, values)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path} is not a sound Parquet file: {shown(str(error))}; write it again") from error
+
+
+def _batch(path: Path, metadata: Any, size: int) -> int:
+    """Rows to be read at a time. Raises DataError where the file says that it expands beyond the limits.
+
+    A dictionary holds a cell once for many rows, so that a batch may be as long as its rows times a column's bytes.
+    """
+    refuse_wide(path, metadata.num_columns, "the table")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+    refuse_expanded(path, size, sum(chunk.total_uncompressed_size for chunk in chunks))
+    repeating = [int(chunk.total_uncompressed_size) for chunk in chunks if chunk.has_dictionary_page]
+    return max(1, min(10_000, 10 * LONGEST_RECORD // max([1, *repeating])))

@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
+from kellet.data.limits import BoundedText, refuse_expanded
 from kellet.errors import DataError
 
 GZIP = b"\x1f\x8b"
@@ -70,22 +71,42 @@ def encoding_of(path: Path, head: bytes) -> str:
     return "utf-8"
 
 
+class Unpacked(io.RawIOBase):
+    """The bytes that a gzip holds. Raises DataError where they are too many for those on disk."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path, self._gzip, self._unpacked = path, gzip.GzipFile(fileobj=file), 0
+        self._size = os.fstat(file.fileno()).st_size
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill ``buffer`` with what comes next; 0 at the end."""
+        count = self._gzip.readinto(buffer)
+        self._unpacked += count
+        refuse_expanded(self._path, self._size, self._unpacked)
+        return count
+
+
 @contextmanager
-def open_text(path: Path, file: BinaryIO, head: bytes, newline: str) -> Iterator[TextIO]:
+def open_text(path: Path, file: BinaryIO, head: bytes, newline: str) -> Iterator[BoundedText]:
     r"""The decoded text of ``file``, whose first unpacked bytes are ``head``.
 
     ``newline`` is ``"\n"`` (only it ends a line) or ``""`` (as the csv module wants it); neither changes the text.
-    Raises DataError when, while it is read, the gzip turns out broken or the text not to be in its encoding.
+    Raises DataError when, while it is read, the gzip turns out broken or expands too much, a line is too long
+    (limits.py) or the text is not in its encoding.
     """
     packed = file.read(2) == GZIP
     file.seek(0)
     encoding = encoding_of(path, head)
     if path.name.lower().endswith(".gz") and not packed:
         raise DataError(f"{path} is not a sound gzip file: it is not packed; rename it to {path.name[:-3]!r}")
-    binary: Any = gzip.GzipFile(fileobj=file) if packed else file
+    binary: Any = io.BufferedReader(Unpacked(path, file)) if packed else file
     text = io.TextIOWrapper(binary, encoding=encoding, newline=newline)
     try:
-        yield text
+        yield BoundedText(path, text)
     except UnicodeDecodeError as error:
         raise _not_decoded(path, packed, encoding, error) from error
     except EOFError as error:
