@@ -30,12 +30,12 @@ PARAM_LENGTH = 6000
 
 def lineage(config: Config, data: Dataset) -> dict[str, str]:
     """Where a retraining comes from; ``retraining_key`` changes exactly when something that decides it does."""
-    path = config.base_model.path
-    base = content_hash(Path(path)) if path and Path(path).is_dir() else str(path)
+    paths = (config.base_model.path, config.reward_model.base)
+    bases = [content_hash(Path(path)) if path and Path(path).is_dir() else str(path) for path in paths]
     configuration = value_hash(config.model_dump(mode="json"))
     code = code_version(*(MODULES[stage] for stage in RETRAINING))
     return {
-        "retraining_key": value_hash([data.hash, base, configuration, code])[:16],
+        "retraining_key": value_hash([data.hash, *bases, configuration, code])[:16],
         "data": data.name,
         "data_md5": data.hash,
         "config_hash": configuration[:16],

@@ -14,7 +14,17 @@ from tasks.data import prepare_data
 from tasks.outcome import earlier_outcome, publish
 from tasks.programme import begin_look, take_look
 from tasks.registry import describe_champion, find_rivals, promote, register, require_rivals
-from tasks.stages import base_model, decide, diagnose, evaluate, train_judge, train_policy, train_reward, write_report
+from tasks.stages import (
+    base_model,
+    decide,
+    diagnose,
+    evaluate,
+    reward_base,
+    train_judge,
+    train_policy,
+    train_reward,
+    write_report,
+)
 from tasks.tracking import track, tracked
 
 
@@ -40,14 +50,15 @@ def retrain(params: str = "params.yaml", overrides: tuple[str, ...] = ()) -> Out
         asked = begin_look(config, origin)
         with tracked(config, data, origin) as run_id:
             base = track(config.tracking, run_id, base_model(config, data))
-            reward = track(config.tracking, run_id, train_reward(config, data, base))
+            scored_on = reward_base(config, base)
+            reward = track(config.tracking, run_id, train_reward(config, data, scored_on))
             require_lift(config, reward)
-            policy = track(config.tracking, run_id, train_policy(config, data, base, reward))
+            policy = track(config.tracking, run_id, train_policy(config, data, base, reward, scored_on))
             rivals = find_rivals(config, origin, base)
-            judge = train_judge(config, data, base) if config.evaluation.judge else None
+            judge = train_judge(config, data, scored_on) if config.evaluation.judge else None
             if judge:
                 track(config.tracking, run_id, judge)
-            drawn = evaluate(config, data, base, reward, policy, rivals, judge, asked)
+            drawn = evaluate(config, data, base, reward, policy, rivals, scored_on, judge, asked)
             evaluation, look = taken = take_look(config, origin, policy, drawn, rivals)
             track(config.tracking, run_id, evaluation)
             gate = track(config.tracking, run_id, decide(config, reward, evaluation, origin, look))

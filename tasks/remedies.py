@@ -17,7 +17,7 @@ from kellet.errors import NotPromoted
 from kellet.files import read_json
 from kellet.remedies import measure
 from kellet.remedies.measure import Remedies
-from tasks.stages import decide, diagnose, evaluate, train_judge, train_policy, train_reward
+from tasks.stages import decide, diagnose, evaluate, reward_base, train_judge, train_policy, train_reward
 
 
 @task(name="arm", task_run_name="arm-{plan.name}")
@@ -34,12 +34,14 @@ def run_arm(plan: Plan, data: Dataset, base: Artefact, rivals: dict[str, Artefac
     origin = lineage(config, data)
     with alone():
         try:
-            reward = stages["reward_model"] = train_reward(config, data, base)
+            scored_on = reward_base(config, base)
+            reward = stages["reward_model"] = train_reward(config, data, scored_on)
             if config.reward_model.require_lift:
                 require_lift(read_json(reward.path / "card.json"))
-            policy = stages["policy"] = train_policy(config, data, base, reward)
-            judge = train_judge(config, data, base) if config.evaluation.judge else None
-            evaluation = stages["evaluation"] = evaluate(config, data, base, reward, policy, rivals, judge, look)
+            policy = stages["policy"] = train_policy(config, data, base, reward, scored_on)
+            judge = train_judge(config, data, scored_on) if config.evaluation.judge else None
+            drawn = evaluate(config, data, base, reward, policy, rivals, scored_on, judge, look)
+            evaluation = stages["evaluation"] = drawn
             stages["gate"] = decide(config, reward, evaluation, origin)
             stages["diagnosis"] = diagnose(config, data, reward, policy, evaluation, origin)
         except NotPromoted as error:
@@ -68,7 +70,8 @@ def rescore_all(config: Config, base: Artefact, runs: Sequence[ArmRun]) -> dict[
     """Score every answer of every arm by each distinct reward model: reward model's hash -> scores."""
     evaluations = {run.plan.name: run.stages["evaluation"] for run in runs if "evaluation" in run.stages}
     rewards = {run.stages["reward_model"].hash: run.stages["reward_model"] for run in runs if not run.stopped}
-    return {hash_: rescore(config, base, reward, evaluations) for hash_, reward in rewards.items()}
+    scored_on = reward_base(config, base)
+    return {hash_: rescore(config, scored_on, reward, evaluations) for hash_, reward in rewards.items()}
 
 
 @task(name="rescoring", cache_key_fn=cache_key, persist_result=True, result_serializer="json")

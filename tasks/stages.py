@@ -20,18 +20,23 @@ from kellet.gate.programme import Look
 
 def base_model(config: Config, data: Dataset) -> Artefact:
     """The base model, which is also the reference: the one that the parameters name, or a trained one."""
-    return given_base(config) if config.base_model.path else train_base(config, data)
+    return given_base(config.base_model.path) if config.base_model.path else train_base(config, data)
+
+
+def reward_base(config: Config, base: Artefact) -> Artefact:
+    """The base of reward model and judge: the one that ``reward_model.base`` names, or the policy's, ``base``."""
+    return given_base(config.reward_model.base) if config.reward_model.base else base
 
 
 @task(name="given-base")
-def given_base(config: Config) -> Artefact:
-    """The model at ``base_model.path``: a local folder, or a hub name, whose snapshot is downloaded."""
-    path = Path(str(config.base_model.path)).expanduser()
+def given_base(named: str) -> Artefact:
+    """The model that the parameters name: a local folder, or a hub name, whose snapshot is downloaded."""
+    path = Path(named).expanduser()
     if not path.is_dir():
         from huggingface_hub import snapshot_download
 
         needed = ["*.json", "*.safetensors", "*.model", "*.txt"]
-        path = Path(snapshot_download(str(config.base_model.path), allow_patterns=needed))
+        path = Path(snapshot_download(named, allow_patterns=needed))
     return Artefact(stage="base_model", path=path, hash=content_hash(path))
 
 
@@ -46,7 +51,7 @@ def train_base(config: Config, data: Dataset) -> Artefact:
 
 @task(name="reward_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
 def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
-    """Train the reward model and write its card."""
+    """Train the reward model on its base and write its card."""
     from kellet.reward import train as stage
 
     path = folder("reward_model", config, {"data": data, "base": base})
@@ -55,13 +60,18 @@ def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
 
 
 @task(name="policy", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
-def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact) -> Artefact:
-    """Train the policy by PPO against the reward model."""
+def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact, reward_base: Artefact) -> Artefact:
+    """Train the policy by PPO against the reward model on ``reward_base``."""
     from kellet.policy import train as stage
 
-    path = folder("policy", config, {"data": data, "base": base, "reward": reward})
-    report = progress("policy")
-    return make(path, lambda out: stage.train_policy(config, data.preferences, base.path, reward.path, out, report))
+    path = folder("policy", config, {"data": data, "base": base, "reward": reward, "reward_base": reward_base})
+    inputs, own, report = (data.preferences, base.path, reward.path), own_base(reward_base, base), progress("policy")
+    return make(path, lambda out: stage.train_policy(config, *inputs, out, report, own))
+
+
+def own_base(reward_base: Artefact, base: Artefact) -> Path | None:
+    """Where the reward model's base is; None where it is the policy's, which is then in memory once."""
+    return None if reward_base.hash == base.hash else reward_base.path
 
 
 @task(name="judge", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
@@ -86,6 +96,7 @@ def evaluate(
     reward: Artefact,
     policy: Artefact,
     rivals: dict[str, Artefact],
+    reward_base: Artefact,
     judge: Artefact | None = None,
     look: int | None = None,
 ) -> Artefact:
@@ -96,10 +107,11 @@ def evaluate(
     from kellet.evaluation import evaluate as stage
 
     inputs = {"data": data, "base": base, "reward": reward, "policy": policy, "rivals": rivals, "judge": judge}
+    inputs["reward_base"] = reward_base
     optional = (rivals.get("champion"), judge, rivals.get("anchor"))
-    paths = (artefact.path if artefact else None for artefact in optional)
-    models, report = stage.Models(base.path, reward.path, policy.path, *paths), progress("evaluation")
-    path = folder("evaluation", config, {**inputs, "look": look})
+    paths = (*(artefact.path if artefact else None for artefact in optional), own_base(reward_base, base))
+    models = stage.Models(base.path, reward.path, policy.path, *paths)
+    path, report = folder("evaluation", config, {**inputs, "look": look}), progress("evaluation")
     return make(path, lambda out: stage.evaluate(config, data.preferences, models, out, report, look or 1))
 
 

@@ -17,6 +17,7 @@ from kellet.cli.options import (
     output_folder,
     path_option,
     preferences_option,
+    reward_base_of,
     run_folder,
     run_option,
     table_of,
@@ -81,7 +82,7 @@ def evaluate(
     from kellet.evaluation import evaluate as stage
 
     out = output_folder(out or run_folder(config, run) / "evaluation", "evaluation.parquet")
-    models = stage.Models(base, reward_model, policy, champion, judge, anchor)
+    models = stage.Models(base, reward_model, policy, champion, judge, anchor, reward_base_of(config))
     stage.evaluate(config, table, models, out, lines("evaluation"), look)
     click.echo(f"evaluation in {out / 'evaluation.parquet'}")
 

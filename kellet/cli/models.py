@@ -15,6 +15,7 @@ from kellet.cli.options import (
     output_folder,
     path_option,
     preferences_option,
+    reward_base_of,
     run_folder,
     run_option,
     table_of,
@@ -55,7 +56,7 @@ def train_base(config: "Config", run: Path | None, preferences: Path | None, out
 @with_params()
 @run_option
 @preferences_option
-@base_option
+@path_option("--base", "reward_model.base or base_model.path if set, else RUN/base")
 @click.option("--judge", is_flag=True, help="Train the judge of evaluation.judge instead: RUN/judge.")
 @path_option("--out", "RUN/reward_model")
 def train_reward(
@@ -63,7 +64,7 @@ def train_reward(
 ) -> None:
     """Train the reward model and write its card; exits with 3 without lift over 'always the longer one'."""
     table = table_of(config, preferences)
-    base = base_of(config, run, base)
+    base = (None if base else reward_base_of(config)) or base_of(config, run, base)
     from kellet.reward.card import require_lift
     from kellet.reward.judge_model import train_judge
     from kellet.reward.train import train_reward as train
@@ -112,7 +113,8 @@ def train_policy(
 
     out = output_folder(out or run_folder(config, run) / "policy", "history.jsonl")
     shown = ("objective/reward", "objective/kl", "objective/kl_target", "objective/kl_coef", "tokens/response_mean")
-    stage.train_policy(config, table, base, reward_model, out, lines("policy", shown))
+    report = lines("policy", shown)
+    stage.train_policy(config, table, base, reward_model, out, report, reward_base_of(config))
     if first_process():
         click.echo(f"policy in {out}")
 

@@ -181,6 +181,14 @@ def base_of(config: "Config", run: Path | None, base: Path | None) -> Path:
     return existing(base or run_folder(config, run) / "base", "train-base")
 
 
+def reward_base_of(config: "Config") -> Path | None:
+    """``reward_model.base``; None where the reward model is on the policy's. A local one must exist."""
+    from kellet.config.file import check_base_path
+
+    check_base_path(config)
+    return None if config.reward_model.base is None else Path(config.reward_model.base).expanduser()
+
+
 def in_project(module: str, *arguments: str, read: bool = False) -> str:
     """Run a module of the project that uses DVC or MLflow, which kellet does not import; exit with its code on failure.
 

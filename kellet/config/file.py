@@ -42,16 +42,20 @@ def dump_config(config: Config) -> str:
 
 
 def check_base_path(config: Config) -> None:
-    """Raise ConfigError when ``base_model.path`` looks like a local folder and holds no model."""
-    path = config.base_model.path
-    if path is None:
-        return
-    local = Path(path).expanduser()
-    if local.exists() and not (local / "config.json").exists():
-        raise ConfigError(f"base_model.path {path!r} has no config.json; give the folder of a transformers causal LM")
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
-    if looks_local and not local.exists():
-        raise ConfigError(f"base_model.path {path!r} does not exist; give a folder, a hub name, or null to train one")
+    """Raise ConfigError when ``base_model.path`` or ``reward_model.base`` looks like a folder and holds no model."""
+    named = {
+        "base_model.path": (config.base_model.path, "to train one"),
+        "reward_model.base": (config.reward_model.base, "for the policy's"),
+    }
+    for key, (path, null) in named.items():
+        if path is None:
+            continue
+        local = Path(path).expanduser()
+        if local.exists() and not (local / "config.json").exists():
+            raise ConfigError(f"{key} {path!r} has no config.json; give the folder of a transformers causal LM")
+        looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+        if looks_local and not local.exists():
+            raise ConfigError(f"{key} {path!r} does not exist; give a folder, a hub name, or null {null}")
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:

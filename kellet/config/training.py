@@ -86,6 +86,10 @@ class Ensemble(Section):
 class RewardModel(Section):
     """Reward model (kellet/reward/model.py): Bradley-Terry on pairs."""
 
+    base: str | None = None
+    """Another base for reward model and judge, a local folder or hub name, with its own tokenizer and chat template
+    (kellet/reward/own_base.py); null is the policy's, in memory once. It is loaded as ``base_model`` says
+    (``dtype``, ``quantise``); its length covariate and the limits of ``text`` are then in its own tokens."""
     length_control: Literal["none", "covariate", "two_head"] = "covariate"
     """``covariate``: P(chosen) = σ(Δr + γ·Δlength), γ dropped when scoring; ``two_head``: a second head drawn to
     length, dropped when scoring (ODIN, Chen et al. 2024)."""

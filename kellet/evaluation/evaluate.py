@@ -28,7 +28,8 @@ from kellet.models.tokens import TokenBatch, decode, encode_prompts
 from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, use_adapter
 from kellet.progress import Progress, quiet
 from kellet.reward.judge_model import COLUMN, judge_scores
-from kellet.reward.model import Scorer, load_scorer
+from kellet.reward.model import Scorer
+from kellet.reward.own_base import load_reward_model
 
 CHAMPION, ANCHOR = "champion", "anchor"
 REVIEWER_NOISE = 0.2
@@ -49,6 +50,8 @@ class Models(NamedTuple):
     """The second reward model, as train_judge wrote it; it fills the column ``judge_reward``."""
     anchor: Path | None = None
     """The champion that was last shown better than the anchor before it, where that is not the champion."""
+    reward_base: Path | str | None = None
+    """The base of the reward model and of the judge, where it is another (kellet/reward/own_base.py)."""
 
 
 def evaluate(
@@ -60,15 +63,20 @@ def evaluate(
     Writes evaluation.parquet and token_kl.json into ``out``. Raises DataError when there is no test prompt.
     """
     prompts = prompts_asked(preferences, config, look)
-    check_manifest(models.reward_model, base=models.base)
+    reward_base = models.reward_base or models.base
+    check_manifest(models.reward_model, base=reward_base)
     check_manifest(models.policy, base=models.base, reward_model=models.reward_model)
-    for other in (models.champion, models.anchor, models.judge):  # each of a reward model, or labels, of its own
+    # each of a reward model, or labels, of its own
+    for other, base in ((models.champion, models.base), (models.anchor, models.base), (models.judge, reward_base)):
         if other is not None:
-            check_manifest(other, base=models.base)
+            check_manifest(other, base=base)
     model, tokenizer = load_base(models.base, config.base_model, temperature=config.text.temperature)
     encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any sampling
     model = load_adapter(model, models.policy / "adapter")
-    scorer = load_scorer(model, models.reward_model, tokenizer.eos_token_id)
+    loaded = load_reward_model(model, tokenizer, models.reward_model, config, models.base, models.reward_base)
+    scorer, reward_tokenizer = loaded
+    if reward_tokenizer is not tokenizer:
+        encode_prompts(reward_tokenizer, prompts, config.text)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
     for name, rival in ((CHAMPION, models.champion), (ANCHOR, models.anchor)):
         if rival is not None:
@@ -89,7 +97,7 @@ def evaluate(
     highlights = token_kl(table, tokenizer)
     table = table.drop(columns=TRACES)
     if models.judge is not None:
-        table[COLUMN] = judge_scores(model, tokenizer, table, models.judge, config)
+        table[COLUMN] = judge_scores(scorer.model, reward_tokenizer, table, models.judge, config)
     if config.data.source == "world":
         table = judge_by_world(table, config)
     with atomic_folder(out) as folder:
@@ -130,7 +138,7 @@ def answer(
         batch, states = sample_states(model, tokenizer, queries, limit, draw_uniforms(len(queries), limit, generator))
         if adapter is not None and states.dtype != torch.float32:  # half precision: see score_rollout
             states = all_response_states(model, batch)
-    scored = scorer.scores(batch)
+    scored = scorer.scores_of_policy(batch, prompts)
     require_finite_scores(scored.reward, prompts, "the reward model")
     nats = None if adapter is None else _kl_from_reference(model, batch, states)
     return pd.DataFrame(

@@ -65,6 +65,7 @@ class Memory(NamedTuple):
     """An estimate for one configuration; bytes."""
 
     weights: int
+    """Of the base, and of the reward model's where that is another; its training holds that alone."""
     adapters: int
     optimizer: int
     """Gradients and Adam's moments of the policy's adapter, the largest that is trained."""
@@ -80,7 +81,7 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     config = _of_one(config, processes)
     policy, reward, text = config.policy, config.reward_model, config.text
     prompt, response = text.max_prompt_tokens, text.max_response_tokens
-    model = _on_meta(config, dtype)
+    model = _on_meta(config, dtype, config.base_model.path)
     weights = _weights(model, config.base_model.quantise)
     size = text_config(model)
     model = _with(model, config.policy.lora, POLICY)
@@ -93,14 +94,17 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
     cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * dtype.itemsize
-    model = _with(model, reward.lora, REWARD)
-    member = _bytes(p for p in model.parameters() if p.requires_grad)
-    step = _activations(model, lambda: _hidden(model, prompt, response), recompute, prompt + response)
+    own = None if reward.base is None else _on_meta(config, dtype, reward.base)
+    own_weights = weights if own is None else _weights(own, config.base_model.quantise)
+    judging = _with(model if own is None else own, reward.lora, REWARD)
+    member = _bytes(p for p in judging.parameters() if p.requires_grad)
+    step = _activations(judging, lambda: _hidden(judging, prompt, response), recompute, prompt + response)
+    forward = max(forward, WIDE * _widest(judging) * (prompt + response) * dtype.itemsize)
     adapters = trained + member * reward.ensemble.members
-    both = weights + adapters
+    both = (weights if own is None else weights + own_weights) + adapters
     pairs = reward.micro_batch_size or reward.batch_size
     return Memory(
-        weights,
+        both - adapters,
         adapters,
         ADAM * trained,
         (
@@ -108,7 +112,7 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
                 "reward model, a step",
                 2 * pairs,
                 step,
-                weights + member * reward.ensemble.members + ADAM * member,
+                own_weights + member * reward.ensemble.members + ADAM * member,
                 "reward_model.micro_batch_size" if reward.micro_batch_size else "reward_model.batch_size",
                 rows_per_unit=2,
             ),
@@ -167,20 +171,18 @@ def _gib(size: int) -> str:
     return f"{size / 2**30:9.3f} GiB"
 
 
-def _on_meta(config: Config, dtype: torch.dtype) -> Any:
-    """The base model without storage."""
+def _on_meta(config: Config, dtype: torch.dtype, path: str | None) -> Any:
+    """The causal LM at ``path``, or the small one that is trained where it is None, without storage."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from kellet.models.base_model import build_llama
 
     with torch.device("meta"):
-        if config.base_model.path is None:
+        if path is None:
             tokens = SimpleNamespace(pad_token_id=0, bos_token_id=1, eos_token_id=2)
             return build_llama(config, config.base_model.vocab_size, tokens).to(dtype)
         check_base_path(config)
-        settings = without_dropout(
-            AutoConfig.from_pretrained(str(Path(config.base_model.path).expanduser()), trust_remote_code=False)
-        )
+        settings = without_dropout(AutoConfig.from_pretrained(str(Path(path).expanduser()), trust_remote_code=False))
         return AutoModelForCausalLM.from_config(settings, dtype=dtype)
 
 

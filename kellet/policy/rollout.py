@@ -14,7 +14,7 @@ from kellet.models import kl, tokens
 from kellet.models.devices import device_of
 from kellet.models.next_token import policy_vs_reference
 from kellet.models.tokens import TokenBatch
-from kellet.models.trunk import REWARD, all_response_states, use_adapter
+from kellet.models.trunk import all_response_states, use_adapter
 
 UPDATE_KL_RESPONSES = 16
 """The first responses of a rollout, on which the KL of its update is measured: a forward pass each. Prompts come in
@@ -77,8 +77,7 @@ def score_rollout(
         states = all_response_states(model, batch)
     with use_adapter(model, None):
         ref_states = all_response_states(model, batch)
-    with use_adapter(model, REWARD):
-        raw_scores = raw_score(batch)
+    raw_scores = raw_score(batch)
     measured = policy_vs_reference(model, states, ref_states, batch)
     values = value_head(states.float()).squeeze(-1) * batch.response_mask
     return Rollout(

@@ -22,8 +22,9 @@ from kellet.errors import InputError
 from kellet.models.finite import require_finite_scores
 from kellet.models.sampling import draw_uniforms, sample, truncated
 from kellet.models.tokens import TokenBatch, decode, encode_prompts
-from kellet.models.trunk import REWARD, use_adapter
+from kellet.models.trunk import use_adapter
 from kellet.policy.score_function import load_function
+from kellet.reward.model import Reread
 
 BASELINE_PROMPTS = 256
 """Prompts whose answers by the reference give the mean and standard deviation of ``standardised``."""
@@ -32,8 +33,14 @@ BASELINE_PROMPTS = 256
 class RawScore:
     """Raw scores of answers: by the reward model, by the user's function, or by both, weighted."""
 
-    def __init__(self, settings: Score, scorer: Callable[[TokenBatch], Tensor], tokenizer: Any) -> None:
-        self.settings, self.scorer, self.tokenizer = settings, scorer, tokenizer
+    def __init__(
+        self,
+        settings: Score,
+        scorer: Callable[[TokenBatch], Tensor],
+        tokenizer: Any,
+        reread: Reread | None = None,
+    ) -> None:
+        self.settings, self.scorer, self.tokenizer, self.reread = settings, scorer, tokenizer, reread
         self.function = load_function(settings.function) if settings.function else None
 
     def __call__(self, batch: TokenBatch, prompts: Sequence[str]) -> Tensor:
@@ -57,7 +64,7 @@ class RawScore:
         return scores + settings.reward_weight * self._of_reward_model(batch, prompts)
 
     def _of_reward_model(self, batch: TokenBatch, prompts: Sequence[str]) -> Tensor:
-        scores = self.scorer(batch)
+        scores = self.scorer(batch if self.reread is None else self.reread(batch, prompts))
         require_finite_scores(scores, prompts, "the reward model")
         return scores
 
@@ -113,8 +120,7 @@ def reference_scores(
     """(B,) raw scores of an answer that the reference samples to each prompt, by ``uniforms`` (B, max_new_tokens)."""
     with use_adapter(model, None):
         batch = sample(model, raw_score.tokenizer, queries, uniforms.shape[1], uniforms)
-    with use_adapter(model, REWARD):
-        return raw_score(batch, prompts)
+    return raw_score(batch, prompts)
 
 
 def reference_baseline(

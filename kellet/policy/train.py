@@ -40,7 +40,8 @@ from kellet.policy.score_function import function_hash
 from kellet.policy.state import Training
 from kellet.policy.update import token_rewards, update
 from kellet.progress import Progress, quiet
-from kellet.reward.model import load_scorer
+from kellet.reward.model import Reread
+from kellet.reward.own_base import load_reward_model
 
 SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
@@ -54,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 class PPOModels(NamedTuple):
-    """The models of a PPO training; policy, reference and reward are adapters of one trunk, or none."""
+    """The models of a PPO training; policy and reference are one trunk, and mostly the reward model too."""
 
     trunk: Any
     """Causal LM; its adapter ``default`` is the policy."""
@@ -63,6 +64,8 @@ class PPOModels(NamedTuple):
     """B responses -> (B,) rewards."""
     value_head: nn.Linear
     """Hidden width H -> 1."""
+    reread: Reread | None = None
+    """Gives the policy's responses in the scorer's tokens, where those are others."""
 
 
 class Queries(NamedTuple):
@@ -78,10 +81,17 @@ class Queries(NamedTuple):
 
 
 def train_policy(
-    config: Config, preferences: Path, base: Path | str, reward_model: Path, out: Path, progress: Progress = quiet
+    config: Config,
+    preferences: Path,
+    base: Path | str,
+    reward_model: Path,
+    out: Path,
+    progress: Progress = quiet,
+    reward_base: Path | str | None = None,
 ) -> None:
     """Run PPO from ``base`` against ``reward_model`` on the prompts of the training split.
 
+    ``reward_base``: the base that the reward model was trained on, where it is another (kellet/reward/own_base.py).
     ``out`` gets adapter/, value_head.safetensors, history.jsonl and samples.jsonl; until then, checkpoints stand in
     OUT.checkpoints beside it. Raises DataError when the training split has fewer prompts than one batch, InputError
     when the checkpoints are of another training.
@@ -94,21 +104,25 @@ def train_policy(
             "bring more prompts or set a smaller batch"
         )
     parameters = config.model_dump(mode="json", include=PARAMETERS, exclude=FREE)
-    origin = origin_of(parameters, base=base, reward_model=reward_model)
+    judged_on = {} if reward_base is None else {"reward_base": reward_base}
+    origin = origin_of(parameters, base=base, reward_model=reward_model, **judged_on)
     origin["content"]["prompts"] = value_hash(prompts)  # nothing else of the preferences is read
     if config.policy.score.function:
         origin["content"]["score_function"] = function_hash(config.policy.score.function)
     checkpoints = Checkpoints(out, origin)
     checkpoints.newest()  # refuses one of another training before a model is loaded
-    check_manifest(reward_model, base=base)
+    check_manifest(reward_model, base=reward_base or base)
     devices = Devices(unused=config.policy.critic_warmup > 0)
     trunk, tokenizer = load_base(base, config.base_model, devices.device, config.text.temperature)
     encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any training
     trunk = add_adapter(trunk, config.policy.lora, config.seed)
-    scorer = load_scorer(trunk, reward_model, tokenizer.eos_token_id)
+    loaded = load_reward_model(trunk, tokenizer, reward_model, config, base, reward_base, devices.device)
+    scorer, reward_tokenizer = loaded
+    if reward_tokenizer is not tokenizer:
+        encode_prompts(reward_tokenizer, prompts, config.text)
     value_head = scalar_head(text_config(trunk).hidden_size, config.seed)
     scorer.to(devices.device)
-    models = PPOModels(trunk, tokenizer, scorer, value_head)
+    models = PPOModels(trunk, tokenizer, scorer, value_head, scorer.reread)
     history = ppo(config, models, prompts, progress, checkpoints, devices)
     shown = prompts[:SAMPLES]
     answers = devices.run(lambda: generate_text(trunk, tokenizer, shown, config.text, seed=None))
@@ -167,7 +181,7 @@ def ppo(
         training.restore(checkpoint)
     devices.agree(len(training.history), "the checkpoint that they go on from")
     models.trunk.eval()  # dropout would make the first ratio differ from one
-    raw_score = RawScore(settings.score, models.scorer, models.tokenizer)
+    raw_score = RawScore(settings.score, models.scorer, models.tokenizer, models.reread)
     if settings.score.shaping == "standardised" and training.baseline is None:
         baseline = partial(reference_baseline, models.trunk, raw_score, prompts, config.text, config.seed)
         training.baseline = devices.run(baseline)

@@ -41,8 +41,8 @@ def judge_scores(
 ) -> npt.NDArray[np.float64]:
     """The judge's rewards (N,) of ``answers`` (prompt, response); all NaN when its card shows no lift over length.
 
-    ``model`` is a trunk on the judge's base; the judge's adapter stays in it. Answers are scored from their texts, so
-    the judge does not know whether one was cut.
+    ``model`` and ``tokenizer`` are of the judge's base; the judge's adapter stays in the model. Answers are scored from
+    their texts, so the judge does not know whether one was cut.
     """
     if not shows_lift(json.loads((judge / "card.json").read_text(encoding="utf-8"))):
         return np.full(len(answers), np.nan)

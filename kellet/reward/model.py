@@ -17,7 +17,7 @@ Legend: P pairs; a batch of P pairs is one forward pass over 2P rows, the chosen
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,8 +91,12 @@ class Scores(NamedTuple):
     """(B,) predicts the labels: the members' mean reward with the terms that are dropped when scoring."""
 
 
+Reread = Callable[[TokenBatch, Sequence[str]], TokenBatch]
+"""A policy's responses and their prompts -> the same in the reward model's tokens (kellet/reward/own_base.py)."""
+
+
 class Scorer:
-    """Scores responses by the reward models whose adapters are loaded in a trunk.
+    """Scores responses by the reward models whose adapters are loaded in a trunk, the policy's or one of their own.
 
     A response that was cut at the length limit is scored as if it ended there. The reward model was trained on finished
     answers only; its output at another last token is arbitrary, and PPO exploits arbitrary rewards at once.
@@ -108,20 +112,28 @@ class Scorer:
     ) -> None:
         self.model, self.members, self.eos_token_id = model, list(members), eos_token_id
         self.ensemble, self.temperature = ensemble or Ensemble(), temperature
+        self.owns_trunk = False
+        self.reread: Reread | None = None
 
     def to(self, device: torch.device) -> "Scorer":
-        """Put the heads on ``device``; the trunk is moved by its owner."""
+        """Put the heads on ``device``, and the trunk where it is the scorer's own; else its owner moves it."""
+        if self.owns_trunk:
+            self.model.to(device)
         for member in self.members:
             for head in filter(None, (member.head, member.length_head)):
                 head.to(device)
         return self
 
     def __call__(self, batch: TokenBatch) -> Tensor:
-        """(B,) rewards, in logits of preference."""
+        """(B,) rewards, in logits of preference, of responses in this trunk's tokens."""
         return self.scores(batch).reward
 
+    def scores_of_policy(self, batch: TokenBatch, prompts: Sequence[str]) -> Scores:
+        """:meth:`scores` of responses to ``prompts`` (B,) in the policy's tokens."""
+        return self.scores(batch if self.reread is None else self.reread(batch, prompts))
+
     def scores(self, batch: TokenBatch) -> Scores:
-        """Rewards with the members' disagreement and the preference model's logits."""
+        """Rewards with the members' disagreement and the preference model's logits; as :meth:`__call__`."""
         closed = batch.closed(self.eos_token_id).to(device_of(self.model))
         length = closed.response_mask.sum(1)
         rewards, preferences = [], []

@@ -38,7 +38,7 @@ def rescore(
 ) -> None:
     """Score every distinct answer of the evaluation files; write ``out``/scores.parquet: prompt, response, reward.
 
-    ``reward_model`` is a folder of train_reward on the same base.
+    ``reward_model`` is a folder of train_reward on ``base``, which need not be the policies'.
     """
     tables = [pd.read_parquet(path, columns=KEY) for path in evaluations.values()]
     answers = pd.concat(tables).drop_duplicates().sort_values(KEY, ignore_index=True)

@@ -31,8 +31,8 @@ from kellet.stats.calibration import best_temperature
 
 PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "reward_model": True, "base_model": {"quantise", "dtype"}}
 """The parameters that decide a training; the base is identified by the hash of its content."""
-FREE = {"reward_model": {"require_lift", "checkpoint_every"}}
-"""Parameters that may change between a kill and the next start."""
+FREE = {"reward_model": {"base", "require_lift", "checkpoint_every"}}
+"""Parameters that may change between a kill and the next start; a base that is moved is the same by its content."""
 NORMALISING_PAIRS = 1024
 """Training pairs, drawn at random, on which the length slope and the mean of the reward are measured."""
 

@@ -13,12 +13,13 @@ from kellet.files import content_hash
 from kellet.models.checkpoint import Checkpoints
 from kellet.models.heads import scalar_head
 from kellet.models.sampling import sample
-from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
+from kellet.models.trunk import POLICY, REWARD, add_adapter, last_hidden, load_adapter, save_adapter, use_adapter
 from kellet.policy import train as module
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss
 from kellet.policy.rollout import score_rollout
 from kellet.policy.train import PPOModels, ppo, train_policy
+from kellet.reward.model import Member, Scorer
 from kellet.reward.train import train_reward
 from tests.helpers import tiny
 from tests.helpers.policy import Likes, play
@@ -185,16 +186,14 @@ def test_training_moves_the_policy_and_nothing_else(trunk):
 def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
     model, tokenizer = trunk
     perturb(model, POLICY, seed=3)
-    active = []
-
-    def scorer(batch):
-        active.append(model.active_adapter)
-        return torch.zeros(len(batch.input_ids))
-
+    head = scalar_head(16, 1)
+    scorer = Scorer(model, [Member(head, REWARD)], tokenizer.eos_token_id)
     uniforms = module.draw_uniforms(2, 6, torch.Generator().manual_seed(0))
     batch = sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, uniforms)
     rollout = score_rollout(model, scorer, scalar_head(16, 0), batch)
-    assert active == [REWARD]
+    with torch.no_grad(), use_adapter(model, REWARD):
+        scores = head(last_hidden(model, batch.closed(tokenizer.eos_token_id))).squeeze(-1)
+    assert torch.equal(rollout.raw_scores, scores)
     assert model.active_adapter == POLICY
     with torch.no_grad():
         base = tiny.base()[0]

@@ -52,8 +52,8 @@ def test_rivals_and_look_reach_the_evaluation_and_its_key(tmp_path, monkeypatch)
         Artefact(stage=name, path=Path(name), hash=name) for name in ("part", "champion", "anchor")
     )
     rivals = [{}, {"champion": champion}, {"champion": champion, "anchor": anchor}]
-    made = [stages.evaluate.fn(CONFIG, data, part, part, part, given) for given in rivals]
-    made += [stages.evaluate.fn(CONFIG, data, part, part, part, rivals[2], look=look) for look in (1, 2)]
+    made = [stages.evaluate.fn(CONFIG, data, part, part, part, given, part) for given in rivals]
+    made += [stages.evaluate.fn(CONFIG, data, part, part, part, rivals[2], part, look=look) for look in (1, 2)]
     assert len({item.path for item in made}) == 5
     assert calls == [
         (None, None, None, 1),
