@@ -63,7 +63,7 @@ def apart(tmp_path_factory, other):
     """A run by the command line with the reward model, of two members, and the judge on the other base."""
     root = tmp_path_factory.mktemp("apart")
     settings = tiny.config(
-        **JUDGED, reward_model={"base": str(other), "ensemble": {"members": 2}, "require_lift": False}
+        **JUDGED, reward_model={"base": str(other), "ensemble": {"members": 2}, "require_lift": False, "epochs": 8}
     )
     (root / "params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     shutil.copytree(tiny.folder() / "base", root / "base")
