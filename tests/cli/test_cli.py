@@ -69,7 +69,7 @@ def test_the_program_and_the_module_are_the_same() -> None:
 
 def test_every_verb_is_listed_in_order_and_has_help_with_an_example() -> None:
     output = kellet("--help").output
-    assert set(main.commands) == {*VERBS, "spot-check", "data"}
+    assert set(main.commands) == {*VERBS, "spot-check", "data", "ledger"}
     assert [output.index(f"\n  {verb} ") for verb in VERBS] == sorted(output.index(f"\n  {verb} ") for verb in VERBS)
     for verb in VERBS:
         text = kellet(verb, "--help").output
