@@ -74,7 +74,6 @@ def promote(tracking: Tracking, version: "ModelVersion") -> None:
     the champion is not the one that the version was compared with.
     """
     name, number = version.name, str(version.version)
-    current = aliases(tracking)
 
     def change(entries: list[Entry]) -> Change | None:
         said = chain.last_verdict(entries, name, number)
@@ -83,7 +82,7 @@ def promote(tracking: Tracking, version: "ModelVersion") -> None:
         _require_evidence(said, version)
         if said.after != "promote" or _was_champion(entries, version):
             return None
-        champion, anchor = _standing(tracking, entries, current)
+        champion, anchor = _standing(tracking, entries, aliases(tracking))
         _require_compared(tracking, version, champion, said.before)
         return Change(
             action="promote",
@@ -126,12 +125,12 @@ def roll_back(tracking: Tracking, reason: str, number: int | None = None, force:
     Raises InputError for a version that is not registered, and unless ``force`` for one of which the ledger has no
     verdict ``promote``, or of which Kellet did not register the tags.
     """
-    name, current = tracking.registered_model, aliases(tracking)
-    done = ""
+    name, done = tracking.registered_model, ""
 
     def change(entries: list[Entry]) -> Change | None:
         nonlocal done
-        champion, moved = current.get(CHAMPION, NONE), chain.moves(entries, name)
+        current, moved = aliases(tracking), chain.moves(entries, name)
+        champion = current.get(CHAMPION, NONE)
         if moved and champion in (moved[-1].before, NONE):  # a kill before the alias followed the row
             champion = moved[-1].after
         target = str(number or (chain.previous(entries, name) if moved else current.get(PREVIOUS, NONE)))
@@ -177,6 +176,8 @@ def settle(tracking: Tracking, handed_over: bool = False) -> None:
         if not moved:
             return
         last, current = moved[-1], aliases(tracking)
+        if len(ledger.entries()) != len(entries):  # another host moved an alias since
+            continue
         if not handed_over:
             _standing(tracking, entries, current)
         wanted = {PREVIOUS: chain.previous(entries, name), ANCHOR: last.anchor, CHAMPION: last.after}
@@ -192,7 +193,7 @@ def _set(tracking: Tracking, alias: str, number: str, now: str) -> None:
     if number == now:
         return
     server, name = client(tracking.uri), tracking.registered_model
-    if number != NONE and _is_registered(tracking, number):
+    if number != NONE and _registered(tracking, number):
         server.set_registered_model_alias(name, alias, number)
         return
     if number != NONE:
@@ -273,25 +274,25 @@ def _require_compared(tracking: Tracking, version: "ModelVersion", champion: str
 
 
 def _version(tracking: Tracking, number: str) -> "ModelVersion":
-    if not _is_registered(tracking, number):
+    version = _registered(tracking, number)
+    if version is None:
         raise InputError(f"{tracking.registered_model}/{number} is not registered; name another version with --to")
-    return client(tracking.uri).get_model_version(tracking.registered_model, number)
+    return version
 
 
-def _is_registered(tracking: Tracking, number: str) -> bool:
+def _registered(tracking: Tracking, number: str) -> "ModelVersion | None":
     from mlflow.exceptions import MlflowException
 
     try:
-        client(tracking.uri).get_model_version(tracking.registered_model, number)
+        return client(tracking.uri).get_model_version(tracking.registered_model, number)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        return False
-    return True
+        return None
 
 
 def _anchor_then(tracking: Tracking, entries: Sequence[Entry], target: str) -> str:
     """The anchor of the time when ``target`` was champion; itself where none is known or that was deleted."""
     made = chain.last_time_champion(entries, tracking.registered_model, target)
     then = made.anchor if made else _version(tracking, target).tags.get(ANCHOR, target)
-    return then if _is_registered(tracking, then) else target
+    return then if _registered(tracking, then) else target

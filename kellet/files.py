@@ -53,8 +53,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
         _flush(path.parent)
-    except Exception as error:  # noqa: BLE001  # raised again, as what it means
-        raise _no_room(path, error) or error from error.__cause__
+    except Exception as error:
+        if (full := _no_room(path, error)) is not None:
+            raise full from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -83,8 +85,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 path.replace(old)
             temporary.replace(path)
         _flush(path.parent)
-    except Exception as error:  # noqa: BLE001  # raised again, as what it means
-        raise _no_room(path, error) or error from error.__cause__
+    except Exception as error:
+        if (full := _no_room(path, error)) is not None:
+            raise full from error
+        raise
     finally:
         if old.exists() and not path.exists():
             old.replace(path)

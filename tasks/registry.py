@@ -22,7 +22,11 @@ def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | Non
 
 @task(name="require-rivals", retries=3, retry_delay_seconds=2, retry_condition_fn=is_fault)
 def require_rivals(config: Config, origin: dict[str, str]) -> None:
-    """Raise InputError where the champion or the anchor cannot be compared with, before anything is trained."""
+    """Raise InputError where the champion or the anchor cannot be compared with, before anything is trained.
+
+    A promotion that a kill left between its row and the alias is ended first: else the wrong champion is compared with.
+    """
+    promotion.settle(config.tracking)
     rivals.require_rivals(config, origin)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 COLUMNS = tuple(Entry.model_fields)
+EVIDENCE = COLUMNS.index("evidence")
+HEAD = "0001"
+"""The newest revision in migrations/versions."""
 VERSIONS = "kellet_ledger_version"
 """The table in which Alembic keeps which shape the ledger has."""
 SECONDS = 60
@@ -154,10 +157,6 @@ def _upgrade(connection: "Connection") -> None:
         command.upgrade(settings, HEAD)
 
 
-HEAD = "0001"
-"""The newest revision in migrations/versions."""
-
-
 def _read(connection: "Connection") -> list[Entry]:
     rows = connection.exec_driver_sql(f"SELECT {', '.join(_quoted())} FROM ledger ORDER BY number")  # noqa: S608
     entries = [
@@ -166,9 +165,6 @@ def _read(connection: "Connection") -> list[Entry]:
     ]
     require_whole(entries)
     return entries
-
-
-EVIDENCE = COLUMNS.index("evidence")
 
 
 def _quoted() -> list[str]:

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from adapters import promotion, registered
+from adapters import promotion, registered, rivals
 from adapters.artefacts import Artefact
 from kellet.config.run import Config
 from kellet.errors import InputError
 from kellet.files import write_json
 from kellet.ledger.table import Ledger
+from tasks.registry import require_rivals
 
 
 @pytest.fixture
@@ -138,6 +139,36 @@ def test_a_kill_before_the_tag_and_a_rollback_do_not_bring_a_champion_back(confi
     assert aliases()["champion"] == "1"
     promotion.promote(config.tracking, registered.find_version(config.tracking, "b"))
     assert aliases()["champion"] == "1"
+
+
+def test_what_a_kill_left_undone_is_ended_before_the_next_candidate_is_compared(config, add, aliases, monkeypatch):
+    promotion.promote(config.tracking, add("a"))
+    monkeypatch.setattr(promotion, "settle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        promotion.promote(config.tracking, add("b"))
+    monkeypatch.undo()
+    monkeypatch.setattr(rivals, "layout", lambda *_: None)  # no files were uploaded
+    assert aliases()["champion"] == "1"
+    require_rivals.fn(config, {"retraining_key": "another"})
+    assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}
+
+
+def test_another_host_that_moves_the_alias_meanwhile_is_nobodys_hand(config, add, aliases, monkeypatch):
+    """Two moves of another host between the rows and the aliases that this one reads."""
+    for key in "ab":
+        promotion.promote(config.tracking, add(key))
+    original, calls = promotion.aliases, []
+
+    def after_two_moves(tracking):
+        if not calls:
+            calls.append("once")
+            promotion.roll_back(tracking, "bad")
+            promotion.promote(tracking, add("c"))
+        return original(tracking)
+
+    monkeypatch.setattr(promotion, "aliases", after_two_moves)
+    promotion.settle(config.tracking)
+    assert aliases() == {"champion": "3", "previous": "1", "anchor": "1"}
 
 
 def test_a_version_that_was_replaced_does_not_come_back(config, add, aliases):
