@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from kellet.data.limits import LONGEST_RECORD, BoundedText
+from kellet.data.limits import RECORD, BoundedText, limit, most_read
 from kellet.data.record import Record, repeated
 
 PIECE = 1 << 16
@@ -150,8 +150,8 @@ class JsonStream:
     def _read(self) -> bool:
         """Read on, at least as much as is not used yet, so that a long value is not decoded many times."""
         left = self._buffer[self._at :]
-        if len(left) > LONGEST_RECORD:
-            raise JsonError(self.line, f"a value has more than {LONGEST_RECORD:,} characters, the most that is read")
+        if len(left) > (most := limit(RECORD)):
+            raise JsonError(self.line, f"a value has more than {most:,} characters, {most_read(RECORD)}")
         piece = self._rest.read(max(PIECE, len(left))) if self._rest else ""
         self._buffer, self._at = left + piece, 0
         return bool(piece)

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from kellet.data.csv_records import csv_records
 from kellet.data.json_records import json_records
-from kellet.data.limits import LONGEST_RECORD, refuse_expanded, refuse_long, refuse_wide
+from kellet.data.limits import RECORD, limit, refuse_expanded, refuse_long, refuse_long_fields, refuse_wide
 from kellet.data.raw_text import PARQUET, first_bytes, open_text
 from kellet.data.record import Record, repeated, shown
 from kellet.errors import DataError
@@ -91,7 +91,8 @@ def _records(
     with open_text(path, file, head, "\n" if as_json else "") as text:
         records = json_records(path, text, notes) if as_json else csv_records(path, text, notes, short_rows)
         for record in records:
-            refuse_wide(path, len(record.values or ()), f"the row on line {record.line}")
+            refuse_wide(path, len(record.values or ()), where := f"the row on line {record.line}")
+            refuse_long_fields(path, record.text, record.values, where)
             yield record
 
 
@@ -112,6 +113,7 @@ def _parquet(path: Path, file: BinaryIO) -> Iterator[Record]:
                 text = json.dumps(values, ensure_ascii=False, default=str)
                 unpacked += len(text)
                 refuse_long(path, len(text), f"row {number}")
+                refuse_long_fields(path, text, values, f"row {number}")
                 refuse_expanded(path, size, unpacked)
                 yield Record(number, text, values)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -128,4 +130,4 @@ def _batch(path: Path, metadata: Any, size: int) -> int:
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     refuse_expanded(path, size, sum(chunk.total_uncompressed_size for chunk in chunks))
     repeating = [int(chunk.total_uncompressed_size) for chunk in chunks if chunk.has_dictionary_page]
-    return max(1, min(10_000, 10 * LONGEST_RECORD // max([1, *repeating])))
+    return max(1, min(10_000, 10 * limit(RECORD) // max([1, *repeating])))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kellet.data.limits import MOST_HELD
+from kellet.data.limits import LOG, limit, most_read
 from kellet.data.raw_files import Record, read_records, suffix_of
 from kellet.data.raw_text import GZIP, Unpacked
 from kellet.diagnosis.event_files import WANDB_HEADER, is_event_file, read_events, read_wandb
@@ -88,21 +88,22 @@ def open_logs(paths: Sequence[Path], run_name: str | None = None) -> Log:
 
 def _content(path: Path) -> bytes:
     """The bytes of a file, unpacked if they are packed with gzip."""
+    most = limit(LOG)
     try:
         with path.open("rb") as file:
             packed = file.read(2) == GZIP
             file.seek(0)
             source = io.BufferedReader(Unpacked(path, file)) if packed else file
             held = io.BytesIO()
-            while held.tell() <= MOST_HELD and (piece := source.read(1 << 20)):
+            while held.tell() <= most and (piece := source.read(1 << 20)):
                 held.write(piece)
             data = held.getvalue()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; check the log's name") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}; copy it again") from error
-    if len(data) > MOST_HELD:
-        raise DataError(f"{path} has more than {MOST_HELD:,} bytes, the most that is read of a log; split it")
+    if len(data) > most:
+        raise DataError(f"{path} has more than {most:,} bytes, {most_read(LOG)}; split it")
     return data
 
 

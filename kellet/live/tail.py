@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from kellet.data.limits import refuse_long
 from kellet.errors import DataError
 
 PACKED = {b"\x1f\x8b": "gzip", b"PAR1": "Parquet", b"PK": "a zip file", b"(\xb5/\xfd": "zstd"}
 """First bytes of files that do not grow by lines."""
+PIECE = 2**24
+"""Bytes that are read at a time."""
 
 
 class Tail:
@@ -80,8 +83,15 @@ class Tail:
             self.notes.append(f"{self.path} became shorter: it is read from its beginning again")
             self._file.seek(0)
             self.line, self._rest = 0, b""
-        *whole, self._rest = (self._rest + self._file.read()).split(b"\n")
-        return [self._numbered(line) for line in whole]
+        found: list[tuple[int, str]] = []
+        while piece := self._file.read(PIECE):
+            *whole, rest = piece.split(b"\n")
+            if whole:
+                found += [self._numbered(line) for line in (self._rest + whole[0], *whole[1:])]
+                self._rest = b""
+            self._rest += rest
+            refuse_long(self.path, len(self._rest), f"line {self.line + 1}")
+        return found
 
     def _flush(self) -> list[tuple[int, str]]:
         rest, self._rest = self._rest, b""
