@@ -181,6 +181,22 @@ Alarm = Literal[
 ]
 
 
+class VLLM(Section):
+    """The vLLM server of ``policy.sampler: vllm`` (kellet/policy/vllm_sampler.py, docs/use/scale.md)."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s@/?#]+(/[^\s@?#]*)?$")] = "http://127.0.0.1:8000"
+    """Its address, without a name or password; its key is read from VLLM_API_KEY in the environment."""
+    adapters: str | None = None
+    """Folder for the policy's adapters, at the same path on the server's machine; null: beside the policy."""
+    concurrency: Count = 64
+    """Responses that are asked for at the same time."""
+    timeout_s: Positive = 600.0
+    """Seconds until a request that is not answered is made again."""
+    max_gap: Positive = 0.1
+    """Largest mean difference of the server's and the trainer's log-probabilities, nats per token; beyond it the run
+    stops. Two engines in bfloat16 differ by some hundredths, another base or adapter by more than one."""
+
+
 class Policy(Section):
     """PPO (kellet/policy/ppo.py, kellet/policy/train.py)."""
 
@@ -221,6 +237,9 @@ class Policy(Section):
     """Iterations that a condition must last before its alarm is given, where a single bad iteration means nothing."""
     stop_on: tuple[Alarm, ...] = ()
     """Alarms (kellet/policy/alarms.py) that end the training, with a checkpoint; the others only warn."""
+    sampler: Literal["builtin", "vllm"] = "builtin"
+    """What samples the policy's answers in training: Kellet's own loop, or a vLLM server that loads the adapter."""
+    vllm: VLLM = VLLM()
     lora: Lora = Lora()
     kl: KL = KL()
     score: Score = Score()

@@ -13,12 +13,35 @@ from torch import Tensor, nn
 from kellet.models import kl, tokens
 from kellet.models.devices import device_of
 from kellet.models.next_token import policy_vs_reference
+from kellet.models.sampling import sample_states
 from kellet.models.tokens import TokenBatch
 from kellet.models.trunk import all_response_states, use_adapter
 
 UPDATE_KL_RESPONSES = 16
 """The first responses of a rollout, on which the KL of its update is measured: a forward pass each. Prompts come in
 random order, so the first are a random sample."""
+
+
+class Sampled(NamedTuple):
+    """Sampled responses, and what the sampler knows of them."""
+
+    batch: TokenBatch
+    """B rows, on the CPU."""
+    states: Tensor | None = None
+    """(B, R, H) the policy's final hidden states that each token was drawn from."""
+    logprobs: Tensor | None = None
+    """(B, R) the sampler's log-probabilities of its tokens, nats, where it is another engine than the trainer."""
+
+
+Sampler = Callable[[Any, Any, Sequence[Sequence[int]], int, Tensor], Sampled]
+"""(model, tokenizer, queries, max_new_tokens, uniforms) -> the policy's responses; the seam of ``policy.sampler``."""
+
+
+def builtin_sampler(
+    model: Any, tokenizer: Any, queries: Sequence[Sequence[int]], max_new_tokens: int, uniforms: Tensor
+) -> Sampled:
+    """Kellet's own loop (kellet/models/sampling.py)."""
+    return Sampled(*sample_states(model, tokenizer, queries, max_new_tokens, uniforms))
 
 
 class Rollout(NamedTuple):
@@ -40,6 +63,8 @@ class Rollout(NamedTuple):
     """(B, R) full KL from the reference, nats."""
     entropy: Tensor
     """(B, R) of the policy's next-token distribution, nats."""
+    sampled_logprobs: Tensor
+    """(B, R) by the sampler, where it is another engine; else ``logprobs``."""
     states: Tensor
     """(K, R, H) the policy's final hidden states of the first K = UPDATE_KL_RESPONSES responses, or of all if fewer."""
 
@@ -63,14 +88,13 @@ def score_rollout(
     model: Any,
     raw_score: Callable[[TokenBatch], Tensor],
     value_head: nn.Linear,
-    batch: TokenBatch,
-    states: Tensor | None = None,
+    sampled: Sampled,
 ) -> Rollout:
     """Measure the sampled responses with policy, value head, reference and reward; ``objective`` is the raw scores.
 
-    ``states`` (B, R, H) are the policy's final hidden states where sampling has left them, which saves a pass.
+    The states that sampling has left save a pass.
     """
-    batch = batch.to(device_of(model))
+    batch, states = sampled.batch.to(device_of(model)), sampled.states
     if states is None or states.dtype != torch.float32:
         # In half precision sampling rounds otherwise than a pass over whole responses, which the update makes: the
         # ratios of the first epoch would not be one.
@@ -89,5 +113,6 @@ def score_rollout(
         kl_k1=kl.k1(measured.logprobs, measured.ref_logprobs).cpu(),
         kl_full=measured.kl_full.cpu(),
         entropy=measured.entropy.cpu(),
+        sampled_logprobs=measured.logprobs.cpu() if sampled.logprobs is None else sampled.logprobs,
         states=states[:UPDATE_KL_RESPONSES].clone().cpu(),
     )

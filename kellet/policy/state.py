@@ -10,6 +10,7 @@ from kellet.models.checkpoint import Checkpoint, Checkpoints, optimizer_tensors,
 from kellet.models.devices import Devices, full_tensor, set_weight
 from kellet.policy.controller import KLController
 from kellet.policy.metrics import IterationMetrics
+from kellet.policy.rollout import Sampler, builtin_sampler
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Training:
     """(N,) indices of the prompts that this pass over the prompts has not asked yet, in their random order."""
     history: list[IterationMetrics] = field(default_factory=list)
     """Metrics of every iteration so far."""
+    sampler: Sampler = builtin_sampler
     baseline: tuple[float, float] | None = None
     """Mean and standard deviation of the reference's raw scores; only with policy.score.shaping standardised."""
 

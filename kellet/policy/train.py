@@ -28,17 +28,18 @@ from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices, full_linear
 from kellet.models.heads import save_head, scalar_head
 from kellet.models.manifest import check_manifest, write_manifest
-from kellet.models.sampling import draw_uniforms, generate_text, sample_states, truncated
+from kellet.models.sampling import draw_uniforms, generate_text, truncated
 from kellet.models.tokens import TokenBatch, encode_prompts
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
 from kellet.policy.alarms import alarms
 from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController, reach
 from kellet.policy.metrics import IterationMetrics, describe_lengths, describe_objective
-from kellet.policy.rollout import Rollout, join, score_rollout
+from kellet.policy.rollout import Rollout, Sampler, builtin_sampler, join, score_rollout
 from kellet.policy.score import RawScore, objective, reference_baseline, reference_scores
 from kellet.policy.score_function import function_hash
 from kellet.policy.state import Training
 from kellet.policy.update import token_rewards, update
+from kellet.policy.vllm_sampler import VLLMSampler, require_same_distribution
 from kellet.progress import Progress, quiet
 from kellet.reward.model import Reread
 from kellet.reward.own_base import load_reward_model
@@ -47,7 +48,7 @@ SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
 PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "policy": True, "base_model": {"quantise", "dtype"}}
 """The parameters that decide a training; base and reward model are identified by the hash of their content."""
-FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience"}}
+FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience", "vllm"}}
 """Parameters that may change between a kill and the next start."""
 SHORT_REACH = 3.0
 """A controller that can raise β by less than this factor over the whole training is warned of."""
@@ -123,7 +124,13 @@ def train_policy(
     value_head = scalar_head(text_config(trunk).hidden_size, config.seed)
     scorer.to(devices.device)
     models = PPOModels(trunk, tokenizer, scorer, value_head, scorer.reread)
-    history = ppo(config, models, prompts, progress, checkpoints, devices)
+    if config.policy.sampler == "vllm":
+        adapters = Path(config.policy.vllm.adapters or f"{out}.adapters")
+        sampler = VLLMSampler(config.policy.vllm, config.text.temperature, adapters, devices)
+        history = ppo(config, models, prompts, progress, checkpoints, devices, sampler)
+        sampler.close()
+    else:
+        history = ppo(config, models, prompts, progress, checkpoints, devices)
     shown = prompts[:SAMPLES]
     answers = devices.run(lambda: generate_text(trunk, tokenizer, shown, config.text, seed=None))
     adapter, head = adapter_tensors(trunk), full_linear(value_head)
@@ -159,6 +166,7 @@ def ppo(
     progress: Progress = quiet,
     checkpoints: Checkpoints | None = None,
     devices: Devices | None = None,
+    sampler: Sampler = builtin_sampler,
 ) -> list[IterationMetrics]:
     """The training loop; trains the policy's adapter and the value head in place, returns the history.
 
@@ -176,6 +184,7 @@ def ppo(
         torch.Generator().manual_seed(config.seed),
         build_controller(config),
         devices,
+        sampler=sampler,
     )
     if checkpoints and (checkpoint := checkpoints.newest()):
         training.restore(checkpoint)
@@ -227,6 +236,9 @@ def iterate(config: Config, training: Training, raw_score: RawScore, prompts: Se
     metrics["objective/reward_std"] = float(rollout.raw_scores.std(correction=0))
     metrics |= describe_objective(rollout.objective, rollout.kl_k1, rollout.kl_full, rollout.entropy, mask, kl_coef)
     metrics |= describe_lengths(mask, ended, config.text.max_response_tokens)
+    if settings.sampler == "vllm":
+        gap = require_same_distribution(rollout.sampled_logprobs, rollout.logprobs, mask, settings.vllm)
+        metrics["sampler/logprob_gap"] = gap
 
     rewards = token_rewards(settings, rollout, kl_coef)
     metrics |= update(settings, training, rollout, rewards, ended)
@@ -261,13 +273,14 @@ def sample_queries(config: Config, training: Training, tokenizer: Any, prompts: 
 def collect(config: Config, training: Training, raw_score: RawScore, queries: Queries) -> tuple[Rollout, float]:
     """Sample and score the responses of this process; its rollout, and the time at which sampling was done."""
     trunk, tokenizer, limit = training.trunk, raw_score.tokenizer, config.text.max_response_tokens
-    batch, states = sample_states(trunk, tokenizer, queries.ids, limit, queries.uniforms)
+    answers = training.sampler(trunk, tokenizer, queries.ids, limit, queries.uniforms)
+    batch = answers.batch
     reference = None
     if queries.reference_uniforms is not None:
         reference = reference_scores(trunk, raw_score, queries.ids, queries.prompts, queries.reference_uniforms)
     sampled = time.monotonic()
     score = partial(raw_score, prompts=queries.prompts)
-    rollout = score_rollout(trunk, score, training.value_head, batch, states)
+    rollout = score_rollout(trunk, score, training.value_head, answers)
     eos, baseline = tokenizer.eos_token_id, training.baseline
     shaped = objective(config.policy.score, rollout.raw_scores, batch, reference, baseline, eos, limit)
     return rollout._replace(objective=shaped), sampled

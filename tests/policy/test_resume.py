@@ -25,8 +25,8 @@ POLICY = {
 SETTINGS = tiny.config(policy=POLICY).model_dump(mode="json")
 PARTS = ("adapter", "value_head.safetensors", "samples.jsonl")
 KILLS = [
-    ("kellet.policy.train", "sample_states", 1),  # before the first checkpoint
-    ("kellet.policy.train", "sample_states", 4),
+    ("kellet.policy.rollout", "sample_states", 1),  # before the first checkpoint
+    ("kellet.policy.rollout", "sample_states", 4),
     ("kellet.policy.update", "policy_loss", 2 * 4 * 2 + 3),  # in the fifth of 2 epochs of 2 minibatches
     ("kellet.files", "_flush", 5),  # in the second checkpoint: one file is flushed, the folder not yet renamed
     ("kellet.models.checkpoint", "_older", 2),  # between writing a checkpoint and dropping those before it
@@ -74,7 +74,7 @@ def test_killed_in_a_function_and_continued_it_ends_in_the_same_bytes(inputs, al
 
 def test_it_goes_on_and_does_not_begin_again(inputs, tmp_path):
     out, iterations = tmp_path / "policy", []
-    killed.run(killed.kill_in, "kellet.policy.train", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
+    killed.run(killed.kill_in, "kellet.policy.rollout", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
     train_policy(tiny.config(policy=POLICY), *inputs, out, lambda *step: iterations.append(step[0]))
     assert iterations == [3, 4, 5]
 
@@ -109,7 +109,7 @@ def test_on_sigterm_it_saves_and_the_next_start_goes_on_from_there(inputs, alone
 
 def test_checkpoints_of_other_parameters_or_data_are_refused(inputs, tmp_path):
     out = tmp_path / "policy"
-    killed.run(killed.kill_in, "kellet.policy.train", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
+    killed.run(killed.kill_in, "kellet.policy.rollout", "sample_states", 4, killed.train, SETTINGS, *inputs, out)
     with pytest.raises(InputError, match=r"policy\.learning_rate: checkpoint 0\.003, now 0\.5"):
         train_policy(tiny.config(policy={**POLICY, "learning_rate": 0.5}), *inputs, out)
     preferences = tmp_path / "preferences.parquet"

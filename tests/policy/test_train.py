@@ -14,10 +14,11 @@ from kellet.models.checkpoint import Checkpoints
 from kellet.models.heads import scalar_head
 from kellet.models.sampling import sample
 from kellet.models.trunk import POLICY, REWARD, add_adapter, last_hidden, load_adapter, save_adapter, use_adapter
+from kellet.policy import rollout
 from kellet.policy import train as module
 from kellet.policy import update as ppo_update
 from kellet.policy.ppo import policy_loss
-from kellet.policy.rollout import score_rollout
+from kellet.policy.rollout import Sampled, score_rollout
 from kellet.policy.train import PPOModels, ppo, train_policy
 from kellet.reward.model import Member, Scorer
 from kellet.reward.train import train_reward
@@ -190,7 +191,7 @@ def test_scores_come_from_the_reward_adapter_and_kl_from_the_base(trunk):
     scorer = Scorer(model, [Member(head, REWARD)], tokenizer.eos_token_id)
     uniforms = module.draw_uniforms(2, 6, torch.Generator().manual_seed(0))
     batch = sample(model, tokenizer, [[1, 40], [1, 41, 42]], 6, uniforms)
-    rollout = score_rollout(model, scorer, scalar_head(16, 0), batch)
+    rollout = score_rollout(model, scorer, scalar_head(16, 0), Sampled(batch))
     with torch.no_grad(), use_adapter(model, REWARD):
         scores = head(last_hidden(model, batch.closed(tokenizer.eos_token_id))).squeeze(-1)
     assert torch.equal(rollout.raw_scores, scores)
@@ -306,8 +307,8 @@ def test_every_prompt_is_asked_once_before_any_is_asked_again(trunk, monkeypatch
         asked.extend(tuple(query) for query in queries)
         return drawn(model, tokenizer, queries, *rest)
 
-    drawn = module.sample_states
-    monkeypatch.setattr(module, "sample_states", spied)
+    drawn = rollout.sample_states
+    monkeypatch.setattr(rollout, "sample_states", spied)
     play(trunk, Likes(70), iterations=4)  # 4 batches of 16: twice round the 32 prompts
     rounds = [sorted(asked[begin : begin + 32]) for begin in (0, 32)]
     assert rounds[0] == rounds[1]

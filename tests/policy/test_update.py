@@ -13,7 +13,7 @@ from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_
 from kellet.policy import update as ppo_update
 from kellet.policy.controller import FixedKLController
 from kellet.policy.ppo import policy_loss
-from kellet.policy.rollout import score_rollout
+from kellet.policy.rollout import Sampled, score_rollout
 from kellet.policy.state import Training
 from kellet.policy.train import PPOModels, ppo
 from kellet.policy.update import token_rewards, update
@@ -53,7 +53,7 @@ def rollout(trunk):
     batch = sample(model, tokenizer, queries, 10, draw_uniforms(len(queries), 10, torch.Generator().manual_seed(1)))
     lengths = batch.response_mask.sum(1)
     assert lengths.min() < lengths.max()
-    scored = score_rollout(model, Likes(70), head, batch)
+    scored = score_rollout(model, Likes(70), head, Sampled(batch))
     return scored._replace(objective=torch.randn(ROWS, generator=torch.Generator().manual_seed(2)))
 
 
