@@ -66,7 +66,7 @@ MODULES = {
 RETRAINING = ("base_model", "reward_model", "policy", "judge", "evaluation", "answers", "gate", "diagnosis", "report")
 """The stages of a retraining; the others belong to flows/remedies.py and flows/regate.py."""
 
-NEUTRAL = {"config", "errors", "files", "progress", "public"}
+NEUTRAL = {"config", "errors", "files", "manifest", "progress", "public"}
 """Rooms and modules that carry or move values and decide none: a new parameter's description must not throw away a
 trained model."""
 

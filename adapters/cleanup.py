@@ -13,7 +13,7 @@ from prefect.states import Crashed
 from adapters import owner
 from adapters.artefacts import CACHE_RECORD, SECTIONS
 from adapters.mlflow_client import client
-from adapters.settings import ARTIFACTS, RUNS
+from adapters.settings import ARTIFACTS, FETCHED, RUNS
 from kellet.config.run import Tracking
 
 
@@ -46,7 +46,7 @@ def crash_dead_flow_runs() -> int:
 
 
 def end_dead_mlflow_runs(tracking: Tracking) -> int:
-    """Give the status KILLED to running MLflow runs whose process is gone, and drop the models they were uploading."""
+    """Give the status KILLED to running MLflow runs whose process is gone, and drop models they did not register."""
     server = client(tracking.uri)
     experiment = server.get_experiment_by_name(tracking.experiment)
     if experiment is None:
@@ -56,17 +56,20 @@ def end_dead_mlflow_runs(tracking: Tracking) -> int:
         for run in server.search_runs([experiment.experiment_id], "attributes.status = 'RUNNING'")
         if "owner" in run.data.tags and owner.is_gone(run.data.tags["owner"])
     ]
-    for model in server.search_logged_models([experiment.experiment_id]) if dead else ():
-        if model.source_run_id in dead and str(model.status) != "READY":
-            server.delete_logged_model(model.model_id)
+    where = f"name = '{tracking.registered_model}'"
+    registered = {version.model_id for version in server.search_model_versions(where, max_results=1000) if dead}
     for run_id in dead:
+        for model in server.search_logged_models([experiment.experiment_id], f"source_run_id = '{run_id}'"):
+            if model.model_id not in registered:
+                server.delete_logged_model(model.model_id)
         server.set_terminated(run_id, status="KILLED")
     return len(dead)
 
 
 def remove_half_written() -> int:
     """Remove temporary files and folders of the stages and of runs/, and cache records that a kill cut short."""
-    paths = [*RUNS.glob(".*"), *(path for stage in SECTIONS for path in (ARTIFACTS / stage).glob(".*"))]
+    folders = (RUNS, FETCHED, *(ARTIFACTS / stage for stage in SECTIONS))
+    paths = [path for folder in folders for path in folder.glob(".*")]
     paths += [file for file in ARTIFACTS.glob(f"*/*/{CACHE_RECORD}") if not _is_json(file)]
     for path in paths:
         if path.is_dir():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from adapters.artefacts import Artefact
 from adapters.log import logger
 from adapters.mlflow_client import aliases, client
-from adapters.registered import CHAMPION, IDENTITY, require_tags
+from adapters.registered import CHAMPION, IDENTITY, MANIFEST, require_tags
 from adapters.rivals import ANCHOR, FOREIGN
 from kellet.config.run import Tracking
 from kellet.errors import InputError
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 PREVIOUS = "previous"
 JUDGED_BY = ("gate.json", "evaluation.parquet")
 """The files of a report that a verdict rests on; their hashes are in its row."""
-PARTS = {"policy": "policy_hash", "base": "base_hash"}
-"""What a version is made of, and the tags that hold the hashes."""
+PARTS = {"policy": "policy_hash", "base": "base_hash", "manifest": MANIFEST}
+"""What a version is made of, and the tags that hold the hashes; versions before there were manifests lack the last."""
 
 
 def keep_verdict(tracking: Tracking, version: "ModelVersion", report: Artefact, champion: str = NONE) -> None:
@@ -43,7 +43,8 @@ def keep_verdict(tracking: Tracking, version: "ModelVersion", report: Artefact, 
 
     def change(entries: list[Entry]) -> Change | None:
         last = chain.last_verdict(entries, name, number)
-        parts = {part: last.evidence[part] if last else version.tags[tag] for part, tag in PARTS.items()}
+        tags = {part: version.tags[tag] for part, tag in PARTS.items() if tag in version.tags}
+        parts = {part: last.evidence[part] for part in PARTS if part in last.evidence} if last else tags
         if last and last.evidence == evidence | parts:
             return None
         return Change(
@@ -248,7 +249,8 @@ def _require_evidence(said: Entry, version: "ModelVersion") -> None:
         if file in said.evidence:
             found = content_hash(report / file) if (report / file).is_file() else "nothing"
             _require_same(said, version, str(report / file), found, said.evidence[file])
-    for part, tag in PARTS.items():
+    for part in PARTS.keys() & said.evidence.keys():
+        tag = PARTS[part]
         _require_same(said, version, f"the tag {tag}", version.tags.get(tag, "nothing"), said.evidence[part])
 
 

@@ -1,7 +1,7 @@
 """Where the files of a registered model are: for ``kellet chat``, and for the comparison with the champion.
 
 A registry is shared: a version may be anybody's, and an alias may be moved by hand. So whoever reads a version's tags
-or files asks first whether Kellet wrote them (:func:`require_tags`, :func:`layout`).
+or files asks first whether Kellet wrote them (:func:`require_tags`, :func:`fetch`).
 
 kellet itself does not know MLflow; its verb starts this module as a process and reads the JSON that it prints.
 """
@@ -11,32 +11,49 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import yaml
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from adapters.command import guarded
 from adapters.mlflow_client import client, is_missing
+from adapters.settings import FETCHED
 from kellet.config.run import Tracking
 from kellet.config.training import Text
-from kellet.errors import InputError
+from kellet.errors import DataError, InputError
+from kellet.files import atomic_folder, content_hash
+from kellet.ledger.chain import last_verdict
+from kellet.ledger.table import Ledger
+from kellet.manifest import FILE
+from kellet.models.served_model import BASE, POLICY, check_served
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION = "champion"
+LOCAL = ("", "file")
+"""Schemes of stores on this machine."""
+MANIFEST = "manifest_hash"
+"""Tag of a version: the hash of its manifest, kellet/manifest.py."""
 IDENTITY = ("retraining_key", "base_hash", "policy_hash")
 """Tags of every version that Kellet registered: which retraining, on which base model, which policy."""
 
 
-class Layout(NamedTuple):
-    """What the MLmodel file of a version says, which Kellet wrote."""
+class Files(NamedTuple):
+    """The files of a registered model on this machine, checked."""
 
-    base: str
-    """Where the base model is, in the model's folder."""
-    policy: str
+    folder: Path
+    """As MLflow serves it (kellet/models/served_model.py)."""
     text: Text
+
+    @property
+    def base(self) -> Path:
+        """The folder of its base model."""
+        return self.folder / BASE
+
+    @property
+    def policy(self) -> Path:
+        """The folder of its policy."""
+        return self.folder / POLICY
 
 
 def require_tags(version: "ModelVersion", remedy: str, *names: str, role: str = "") -> None:
@@ -57,28 +74,24 @@ def require_tags(version: "ModelVersion", remedy: str, *names: str, role: str = 
     raise InputError(f"{version.name}/{version.version}{f' ({role})' if role else ''} {why}; {remedy}")
 
 
-def find(model: str, uri: str) -> dict[str, Any]:
-    """Name, folders and text parameters of a registered model, as :func:`fetch` gives them.
-
-    ``model``: NAME/VERSION, NAME@ALIAS or NAME, which means its champion. Raises InputError when there is none.
-    """
+def find(model: str, tracking: Tracking) -> "ModelVersion":
+    """The version NAME/VERSION, NAME@ALIAS or NAME, which means its champion. Raises InputError when there is none."""
     from mlflow.exceptions import MlflowException
 
     name, slash, number = model.partition("/")
     name, _, alias = name.partition("@")
+    uri = tracking.uri
     if is_missing(uri):
         raise InputError(f"{uri} does not exist, so no model is registered; give a folder with --policy")
     try:
         if slash:
-            version = client(uri).get_model_version(name, number)
-        else:
-            version = client(uri).get_model_version_by_alias(name, alias or CHAMPION)
+            return client(uri).get_model_version(name, number)
+        return client(uri).get_model_version_by_alias(name, alias or CHAMPION)
     except MlflowException as error:
         raise InputError(
             f"no registered model {model!r} in {uri} ({error.message}); give NAME/VERSION or NAME@ALIAS, or "
             "a folder with --policy"
         ) from error
-    return {"name": f"{name}/{version.version}", **fetch(name, str(version.version), uri)}
 
 
 def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | None":
@@ -88,55 +101,76 @@ def find_version(tracking: Tracking, retraining_key: str) -> "ModelVersion | Non
     return versions[0] if versions else None
 
 
-def fetch(name: str, number: str, uri: str) -> dict[str, Any]:
-    """Folders ``base`` and ``policy`` of a registered version, brought to this machine, and the parameters ``text``.
+def fetch(version: "ModelVersion", tracking: Tracking) -> Files:
+    """The files of a registered version, brought to this machine and held against what was registered.
 
-    Raises InputError where the files are gone or are not those of a model of Kellet.
+    The tag MANIFEST has the hash of the manifest, which has that of every file; where the ledger has a verdict of the
+    version, that decides. A fetched copy is kept in artifacts/registered. Raises InputError where the version is not
+    one of Kellet's, and DataError where a file of it was changed, is gone or was added.
     """
-    found = layout(name, number, uri)
-    folder = _download(name, number, uri)
-    folders = {key: (folder / getattr(found, key)).resolve() for key in ("base", "policy")}
-    for key, path in folders.items():
-        if not path.is_dir():
-            raise InputError(
-                f"{name}/{number} has no {key} any more: {getattr(found, key)!r} is not among its files; restore them"
-            )
-    return {**{key: str(path) for key, path in folders.items()}, "text": found.text.model_dump(mode="json")}
-
-
-def layout(name: str, number: str, uri: str) -> Layout:
-    """What the MLmodel file says: MLflow keeps an artefact under the name of the folder that it was logged from.
-
-    Raises InputError where there is no such file, or where it is not that of a model of Kellet.
-    """
-    file = _download(name, number, uri, "MLmodel")
+    name, wanted = f"{version.name}/{version.version}", _manifest_hash(version, tracking)
+    folder = _download(version, tracking.uri, wanted)
+    found = content_hash(folder / FILE) if (folder / FILE).is_file() else "nothing"
+    if found != wanted:
+        raise DataError(
+            f"{FILE} of {name} is {found[:12]}, and {wanted[:12]} was registered: its files were changed since "
+            f"({folder}); {_again(folder)}"
+        )
     try:
-        flavours = yaml.safe_load(file.read_text(encoding="utf-8"))["flavors"]
-        settings = flavours["python_function"]
-        base, policy = (str(settings["artifacts"][key]["path"]) for key in ("base", "policy"))
-        return Layout(base, policy, Text.model_validate(settings["config"]["text"]))
-    except (yaml.YAMLError, UnicodeDecodeError, LookupError, TypeError, ValidationError) as error:
-        what = f"{type(error).__name__} {str(error).splitlines()[0]}"
+        return Files(folder, check_served(folder))
+    except DataError as error:
+        raise DataError(f"{name} is not what was registered: {error}; {_again(folder)}") from error
+
+
+def _again(folder: Path) -> str:
+    if FETCHED in folder.parents:
+        return f"delete {folder}, and it is fetched again"
+    return "restore them, or name another version"
+
+
+def _manifest_hash(version: "ModelVersion", tracking: Tracking) -> str:
+    """The hash that the manifest of a version has to have. Raises InputError where tag and ledger differ."""
+    name, tag = f"{version.name}/{version.version}", version.tags.get(MANIFEST, "")
+    said = last_verdict(Ledger(tracking.ledger).entries(), version.name, str(version.version))
+    kept = said.evidence.get("manifest", tag) if said else tag
+    if not kept:
+        require_tags(version, "name a version that flows.retrain registered", *IDENTITY)
         raise InputError(
-            f"{name}/{number} is no model of Kellet: its MLmodel file does not name a base, a policy and their text "
-            f"parameters ({what}); name a version that flows.retrain registered"
-        ) from error
+            f"{name} has no tag {MANIFEST}: an earlier Kellet registered it, whose models hold code and cannot be "
+            "checked. Take its alias away (MlflowClient.delete_registered_model_alias) and retrain"
+        )
+    if kept != tag:
+        raise InputError(
+            f"the tag {MANIFEST} of {name} is {tag[:12] or 'gone'}, and the ledger has {kept[:12]}: it was changed "
+            "since; restore it, or name another version"
+        )
+    return str(kept)
 
 
-def _download(name: str, number: str, uri: str, file: str = "") -> Path:
-    """The files of a version, or one of them. Raises InputError where they are gone."""
+def _download(version: "ModelVersion", uri: str, manifest_hash: str) -> Path:
+    """The folder of a version: that of the store itself where it is on this machine, else a copy that is kept.
+
+    Raises InputError where the files are gone.
+    """
     import mlflow
     from mlflow.exceptions import MlflowException
 
+    model = f"models:/{version.name}/{version.version}"
     mlflow.set_tracking_uri(uri)  # models:/ is looked up there, whatever tracking_uri is given
     try:
-        return Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{number}" + (file and f"/{file}")))
+        source = client(uri).get_model_version_download_uri(version.name, version.version)
+        if urlsplit(source).scheme in LOCAL:
+            return Path(mlflow.artifacts.download_artifacts(model))
+        kept = FETCHED / f"{version.name}-{version.version}-{manifest_hash[:12]}"
+        if not kept.is_dir():
+            with atomic_folder(kept) as temporary:
+                mlflow.artifacts.download_artifacts(model, dst_path=str(temporary))
     except (MlflowException, OSError, ValueError, ImportError) as error:  # a foreign source may be of any kind
-        source = client(uri).get_model_version(name, number).source
         raise InputError(
-            f"the files of {name}/{number} ({source}) cannot be read: {str(error).splitlines()[0]}; restore them, or "
-            "name another version"
+            f"the files of {version.name}/{version.version} ({version.source}) cannot be read: "
+            f"{str(error).splitlines()[0]}; restore them, or name another version"
         ) from error
+    return kept
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,10 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m adapters.registered")
     parser.add_argument("model")
     parser.add_argument("--uri", required=True)
+    parser.add_argument("--ledger", required=True)
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        sys.stdout.write(json.dumps(find(given.model, given.uri)) + "\n")
+        tracking = Tracking(uri=given.uri, ledger=given.ledger)
+        version = find(given.model, tracking)
+        files = fetch(version, tracking)
+        found = {"name": f"{version.name}/{version.version}", "base": str(files.base), "policy": str(files.policy)}
+        sys.stdout.write(json.dumps({**found, "text": files.text.model_dump(mode="json")}) + "\n")
         return 0
 
     return guarded(work)

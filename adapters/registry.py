@@ -3,21 +3,18 @@
 Everything here may be repeated after a kill at any moment: a version is found again by its ``retraining_key``.
 """
 
-import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version as installed
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import adapters
 from adapters.artefacts import Artefact
 from adapters.log import logger
 from adapters.mlflow_client import aliases, client
+from adapters.model_folder import upload
 from adapters.outcome import verdict_of
 from adapters.programme import Taken, keep_look, looks_of
 from adapters.promotion import has_verdict, keep_verdict
-from adapters.registered import CHAMPION, find_version
+from adapters.registered import CHAMPION, MANIFEST, find_version
 from adapters.rivals import COMPARED, passed_over
 from kellet.config.run import Config, Tracking
 from kellet.errors import KelletError
@@ -25,9 +22,6 @@ from kellet.files import read_json
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
-
-SERVING = ("mlflow", "numpy", "pandas", "peft", "pydantic", "pyyaml", "safetensors", "torch", "transformers")
-"""What the registered model needs to run, at the installed versions."""
 
 
 def is_fault(_task: Any, _run: Any, state: Any) -> bool:
@@ -102,26 +96,11 @@ def _create_version(
     config: Config, run_id: str, base: Artefact, policy: Artefact, tags: dict[str, str]
 ) -> "ModelVersion":
     """Upload base and policy as a model that MLflow can serve, and register it."""
-    import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import DataType, ParamSchema, ParamSpec
-
-    mlflow.set_tracking_uri(config.tracking.uri)
-    with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
-        # MLflow would run the model on an example; the signature is given instead.
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")
-        model = mlflow.pyfunc.log_model(
-            name="policy",
-            python_model=str(Path(adapters.__file__).with_name("served_model.py")),
-            artifacts={"base": str(base.path.resolve()), "policy": str(policy.path.resolve())},
-            model_config={"text": config.text.model_dump(mode="json")},
-            code_paths=["kellet"],
-            signature=ModelSignature(params=ParamSchema([ParamSpec("seed", DataType.long, None)])),
-            pip_requirements=[f"{name}=={installed(name).split('+')[0]}" for name in SERVING],
-        )
+    model, manifest_hash = upload(config.tracking, run_id, base, policy, config.text)
     registry, name = client(config.tracking.uri), config.tracking.registered_model
     if not registry.search_registered_models(f"name = '{name}'"):
         registry.create_registered_model(name)
+    tags = {**tags, MANIFEST: manifest_hash}
     return registry.create_model_version(name, model.model_uri, run_id=run_id, tags=tags, model_id=model.model_id)
 
 

@@ -4,7 +4,6 @@ An alias is moved by whoever may write to the registry. A version that Kellet di
 left out: a candidate would replace it without having been held against it.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,7 +11,7 @@ import yaml
 from adapters.artefacts import Artefact
 from adapters.log import logger
 from adapters.mlflow_client import aliases, client, run_file
-from adapters.registered import CHAMPION, IDENTITY, fetch, find_version, layout, require_tags
+from adapters.registered import CHAMPION, IDENTITY, fetch, find_version, require_tags
 from kellet.config.run import Config
 from kellet.errors import InputError
 
@@ -42,10 +41,9 @@ def find_rivals(config: Config, origin: dict[str, str], base: Artefact) -> dict[
         if why := _not_comparable(config, base, version):
             logger().warning("the %s (version %s) %s; it is not compared with", alias, version.version, why)
             continue
-        files = fetch(version.name, str(version.version), config.tracking.uri)
         rivals[alias] = Artefact(
             stage=alias,
-            path=Path(files["policy"]),
+            path=fetch(version, config.tracking).policy,
             hash=version.tags["policy_hash"],
             version=str(version.version),
         )
@@ -62,7 +60,7 @@ def _not_comparable(config: Config, base: Artefact, version: "ModelVersion") -> 
     """Why a candidate on ``base`` cannot be compared with a version; empty where it can."""
     if version.tags["base_hash"] != base.hash:
         return "has another base model"
-    temperature = layout(version.name, str(version.version), config.tracking.uri).text.temperature
+    temperature = fetch(version, config.tracking).text.temperature
     if temperature != config.text.temperature:
         return f"answers at temperature {temperature:g}, this candidate at {config.text.temperature:g}"
     return ""
@@ -71,11 +69,11 @@ def _not_comparable(config: Config, base: Artefact, version: "ModelVersion") -> 
 def require_rivals(config: Config, origin: dict[str, str]) -> None:
     """Raise InputError, before anything is trained, where the champion or the anchor cannot be compared with.
 
-    That is one that Kellet did not register, or whose files are gone: left out, it would be replaced by a candidate
-    that was never held against it.
+    That is one that Kellet did not register, or whose files are gone or changed: left out, it would be replaced by a
+    candidate that was never held against it.
     """
     for version in _rivals(config, origin).values():
-        layout(version.name, str(version.version), config.tracking.uri)
+        fetch(version, config.tracking)
 
 
 def describe_champion(config: Config, origin: dict[str, str], champion: Artefact | None) -> dict[str, Any] | None:

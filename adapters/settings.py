@@ -9,6 +9,8 @@ from pathlib import Path
 
 ARTIFACTS = Path("artifacts")
 """artifacts/STAGE/KEY is the output of a stage for one combination of inputs."""
+FETCHED = ARTIFACTS / "registered"
+"""Copies of registered models whose files are kept elsewhere, as NAME-VERSION-HASH."""
 RUNS = Path("runs")
 """runs/NAME is what a person reads after a retraining."""
 LOCKS = Path(".prefect/locks")

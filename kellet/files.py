@@ -17,6 +17,8 @@ from kellet.errors import InputError, KelletError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """A write that the disk, a quota, the process's limit of a file's size or a mount does not take."""
+BLOCK = 1 << 20
+"""Bytes of a file that are hashed at once."""
 _RUST = re.compile(r"os error (\d+)")
 """How libraries in Rust, such as safetensors, end the message of an error that is no OSError."""
 
@@ -25,7 +27,11 @@ def content_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes, or of a folder's relative names and bytes in sorted order."""
     digest = hashlib.sha256()
     for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file()):
-        digest.update(str(file.relative_to(path)).encode() + b"\0" + file.read_bytes() + b"\0")
+        digest.update(str(file.relative_to(path)).encode() + b"\0")
+        with file.open("rb") as content:  # weights may be larger than memory
+            while block := content.read(BLOCK):
+                digest.update(block)
+        digest.update(b"\0")
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ FORBIDDEN = {
     "adapters": {"tasks", "flows"},
     "tasks": {"flows"},
 }
-FOUNDATION = ("errors", "extras", "files", "progress", "interrupt", "public", "terminal")
+FOUNDATION = ("errors", "extras", "files", "manifest", "progress", "interrupt", "public", "terminal")
 """Files outside the rooms; each may import those before it."""
 ROOMS = (
     ("config", "stats", "ledger"),

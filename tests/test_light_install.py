@@ -28,7 +28,7 @@ VARYING = {
     REPORT: rb'<tr><th scope="row">(peft|tokenizers|torch|transformers)</th><td>.*</td></tr>\n',
     "runs/watched/alarms.jsonl": rb'"time": "[^"]*"',
 }
-TRAINING = ("train-base", "train-reward", "train-policy", "evaluate", "export", "estimate", "chat")
+TRAINING = ("train-base", "train-reward", "train-policy", "evaluate", "export", "estimate", "chat", "serve")
 
 
 def files(folder: Path) -> dict[str, bytes]:

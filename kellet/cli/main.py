@@ -44,6 +44,7 @@ for verb in (
     report.compare_runs,
     models.export,
     review.chat,
+    review.serve,
     review.spot_check,
     ledger.ledger,
     models.estimate,

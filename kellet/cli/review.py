@@ -1,4 +1,4 @@
-"""The verbs for people who read answers: ``kellet chat`` and ``kellet spot-check``."""
+"""The verbs for people who read answers: ``kellet chat``, ``kellet serve`` and ``kellet spot-check``."""
 
 import shutil
 import sys
@@ -77,14 +77,32 @@ def chat(
     click.echo(f"better: policy {votes['policy']}, reference {votes['reference']}, tie {votes['tie']}")
 
 
+@click.command(epilog="Example: kellet serve --model kellet-support/3 --port 5002")
+@needs(*TRAINING)
+@with_params()
+@click.option("--model", help="Registered model, NAME/VERSION or NAME@ALIAS; default: the champion of tracking.*.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5001, show_default=True, help="On 127.0.0.1.")
+def serve(config: "Config", model: str | None, port: int) -> None:
+    """Serve a registered model with MLflow on loopback, until ctrl-C; by default the champion.
+
+    Its files are first held against what was registered: a changed byte, code or a pickle among them is refused.
+    """
+    in_project("adapters.serve", *_wanted(config, model), "--port", str(port))
+
+
+def _wanted(config: "Config", model: str | None) -> tuple[str, ...]:
+    """The arguments of an adapter that name a model and where it is registered."""
+    tracking = config.tracking
+    return (model or tracking.registered_model, "--uri", tracking.uri, "--ledger", tracking.ledger)
+
+
 def _registered(config: "Config", model: str | None) -> "tuple[Path, Path, Text, str]":
     """Policy, base, text parameters and name of a registered model, from the project's registry."""
     import json
 
     from kellet.config.training import Text
 
-    wanted = model or config.tracking.registered_model
-    entry = json.loads(in_project("adapters.registered", wanted, "--uri", config.tracking.uri, read=True))
+    entry = json.loads(in_project("adapters.registered", *_wanted(config, model), read=True))
     return Path(entry["policy"]), Path(entry["base"]), Text.model_validate(entry["text"]), str(entry["name"])
 
 

@@ -18,9 +18,9 @@ from kellet.errors import DataError
 from kellet.evaluation.file import prompt_id
 from kellet.evaluation.token_kl import TRACES, token_kl
 from kellet.files import atomic_folder, write_json
+from kellet.manifest import check_manifest
 from kellet.models import kl
 from kellet.models.finite import require_finite_scores
-from kellet.models.manifest import check_manifest
 from kellet.models.next_token import policy_vs_reference
 from kellet.models.sampling import draw_uniforms, sample_states, truncated
 from kellet.models.seeds import derived_seed

@@ -11,8 +11,7 @@ and the versions of the libraries. A checkpoint of another origin is refused, an
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,17 +24,12 @@ from torch import Tensor
 import kellet
 from kellet.errors import DataError, InputError
 from kellet.files import atomic_folder, content_hash, value_hash
+from kellet.manifest import content_of, differences
 from kellet.models.devices import shard_like
 from kellet.models.finite import all_finite, require_finite_weights
 
 KEPT = 2
 LIBRARIES = ("torch", "transformers", "peft")
-MODEL_FILES = {"config.json", "generation_config.json", "adapter_config.json", "reward_model.json"}
-"""Files beside the weights that decide what a model computes, or when it ends."""
-TOKENIZER_FILES = {
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("tokenizer.model", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja", "chat_template.json"),
-}
 ROOMS = ("models", "reward", "policy")
 """Rooms of the package whose code decides what a training computes."""
 logger = logging.getLogger(__name__)
@@ -132,31 +126,6 @@ def _code(package: Path) -> list[Path]:
     return sorted(file for room in ROOMS for file in (package / room).glob("*.py"))
 
 
-def content_of(path: Path) -> Any:
-    """Hash of a file; of a model's folder the hash of each file that decides what it computes; else the name itself."""
-    if not path.is_dir():
-        return content_hash(path) if path.exists() else str(path)
-    wanted = MODEL_FILES | TOKENIZER_FILES
-    files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in wanted)
-    return {
-        str(file.relative_to(path)): _hash_once(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files
-    }
-
-
-@cache
-def _hash_once(file: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  # both say whether the file has changed
-    return content_hash(file)
-
-
-def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Each value in which two nested records differ, as ``section.key: checkpoint OLD, now NEW``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from differences(old.get(key), new.get(key), f"{where}.{key}".removeprefix("."))
-    elif old != new:
-        yield f"{where.removeprefix('parameters.')}: checkpoint {_short(old)}, now {_short(new)}"
-
-
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Moments and step counts of an optimizer such as Adam, as ``optimizer.NUMBER OF THE WEIGHT.NAME``."""
     state = optimizer.state_dict()["state"]
@@ -181,8 +150,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 def _older(steps: list[Path], folder: Path) -> list[Path]:
     """All but the newest two, and what kills have left half-written."""
     return [*steps[:-KEPT], *folder.glob(".*")]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -7,8 +7,8 @@ import torch
 
 from kellet.errors import DataError, KelletError
 from kellet.files import atomic_folder
+from kellet.manifest import check_manifest
 from kellet.models.architecture import text_config
-from kellet.models.manifest import check_manifest
 from kellet.models.trunk import load_adapter, load_base
 
 TOLERANCE = 1e-4

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from kellet.config.training import Text
 from kellet.errors import KelletError
+from kellet.manifest import check_manifest
 from kellet.models.devices import device_of, true_everywhere
-from kellet.models.manifest import check_manifest
 from kellet.models.tokens import TokenBatch, decode, encode_prompts, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 

@@ -23,11 +23,11 @@ from kellet.data.prompts import prompts_of
 from kellet.errors import DataError, KelletError, TrainingStopped
 from kellet.files import atomic_folder, value_hash, write_json_lines
 from kellet.interrupt import held_back
+from kellet.manifest import check_manifest, write_manifest
 from kellet.models.architecture import text_config
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices, full_linear
 from kellet.models.heads import save_head, scalar_head
-from kellet.models.manifest import check_manifest, write_manifest
 from kellet.models.sampling import draw_uniforms, generate_text, truncated
 from kellet.models.tokens import TokenBatch, encode_prompts
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter

@@ -17,7 +17,7 @@ import torch
 
 from kellet.config.run import Config
 from kellet.config.training import Text
-from kellet.models.manifest import check_manifest
+from kellet.manifest import check_manifest
 from kellet.models.tokens import TokenBatch, decode, encode_prompts, encode_response, pad
 from kellet.models.trunk import load_base
 from kellet.reward.model import Scorer, load_scorer

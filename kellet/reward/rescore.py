@@ -19,7 +19,7 @@ import torch
 from kellet.config.run import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder
-from kellet.models.manifest import check_manifest
+from kellet.manifest import check_manifest
 from kellet.models.tokens import encode_prompts, encode_response, pad
 from kellet.models.trunk import load_base
 from kellet.progress import Progress, quiet

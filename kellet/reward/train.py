@@ -17,9 +17,9 @@ from torch import Tensor
 from kellet.config.run import Config
 from kellet.errors import DataError, InputError
 from kellet.files import atomic_folder, write_json, write_json_lines
+from kellet.manifest import write_manifest
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices
-from kellet.models.manifest import write_manifest
 from kellet.models.trunk import adapter_tensors, load_base
 from kellet.progress import Progress, quiet
 from kellet.reward.card import reward_card

@@ -1,7 +1,5 @@
 """Versions in the registry that Kellet did not register, or not as they are now, on a real MLflow: refused by name."""
 
-import json
-import shutil
 from pathlib import Path
 
 import mlflow
@@ -14,7 +12,7 @@ from adapters.candidate import JUDGED, LINEAGE
 from adapters.dvc import Dataset
 from kellet.config.file import dump_config
 from kellet.config.run import Config
-from kellet.errors import InputError
+from kellet.errors import DataError, InputError
 from kellet.files import write_json
 from tasks import outcome
 
@@ -94,14 +92,14 @@ def test_without_an_alias_a_foreign_version_is_in_nobodys_way(config, add):
 
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_our_tags_on_their_files_are_refused_before_training(config, add, theirs):
-    add(*theirs, alias="champion", **OURS)
-    message = refusal(rivals.require_rivals, config, ORIGIN)
-    assert "/1 is no model of Kellet: its MLmodel file does not name a base, a policy" in message
+    add(*theirs, alias="champion", **OURS, manifest_hash="0" * 64)
+    with pytest.raises(DataError, match=r"manifest\.json of .*/1 is nothing, and 000000000000 was registered"):
+        rivals.require_rivals(config, ORIGIN)
 
 
 @pytest.mark.parametrize("source", ["nowhere", "http://example.invalid/model", "runs:/0123/model"])
 def test_a_champion_whose_files_are_gone_is_refused_before_training(config, add, source, tmp_path):
-    add(tmp_path / source if source == "nowhere" else source, alias="champion", **OURS)
+    add(tmp_path / source if source == "nowhere" else source, alias="champion", **OURS, manifest_hash="0")
     message = refusal(rivals.require_rivals, config, ORIGIN)
     assert f"the files of {config.tracking.registered_model}/1 (" in message
     assert "cannot be read" in message
@@ -197,45 +195,12 @@ def test_data_of_a_registry_that_is_not_there_are_refused_and_none_is_made(confi
 
 @pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_chat_with_a_model_of_somebody_elses_is_refused(config, add, theirs):
-    add(*theirs, alias="champion")
-    message = refusal(registered.find, config.tracking.registered_model, config.tracking.uri)
-    assert "/1 is no model of Kellet" in message
-
-
-@pytest.mark.parametrize(
-    "mlmodel",
-    [
-        "flavors: {transformers: {task: text-generation}}",
-        "flavors: {python_function: {artifacts: {policy: {path: p}}, config: {text: {}}}}",
-        "flavors: {python_function: {artifacts: null}}",
-        "flavors: {python_function: {artifacts: {base: {path: b}, policy: {path: p}}, config: {text: {tone: warm}}}}",
-        "flavors: [",
-        "- a list",
-        "",
-    ],
-)
-def test_an_mlmodel_file_of_another_form_is_refused(config, add, tmp_path, mlmodel):
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs/MLmodel").write_text(mlmodel)
-    add()
-    message = refusal(registered.fetch, config.tracking.registered_model, "1", config.tracking.uri)
-    assert "/1 is no model of Kellet" in message
-    assert "\n" not in message
-
-
-def test_a_model_that_lost_a_folder_is_refused(config, add, tmp_path):
-    folder = tmp_path / "theirs"
-    for name in ("b", "p"):
-        (folder / name).mkdir(parents=True)
-        (folder / name / "weights").write_text(name)
-    parts = {"artifacts": {"base": {"path": "b"}, "policy": {"path": "p"}}, "config": {"text": {}}}
-    (folder / "MLmodel").write_text(json.dumps({"flavors": {"python_function": parts}}))
-    add()
-    name = config.tracking.registered_model
-    assert (Path(registered.fetch(name, "1", config.tracking.uri)["policy"]) / "weights").read_text() == "p"
-    shutil.rmtree(folder / "b")
-    message = refusal(registered.fetch, name, "1", config.tracking.uri)
-    assert message == f"{name}/1 has no base any more: 'b' is not among its files; restore them"
+    version = add(*theirs, alias="champion")
+    found = registered.find(config.tracking.registered_model, config.tracking)
+    assert found.version == version.version
+    assert "/1 was not registered by Kellet: it has no tags retraining_key" in refusal(
+        registered.fetch, found, config.tracking
+    )
 
 
 def test_an_experiment_that_was_deleted_is_refused_with_how_to_restore_it(config, client, experiment, tmp_path):

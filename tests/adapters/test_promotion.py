@@ -147,7 +147,7 @@ def test_what_a_kill_left_undone_is_ended_before_the_next_candidate_is_compared(
     with pytest.raises(KeyboardInterrupt):
         promotion.promote(config.tracking, add("b"))
     monkeypatch.undo()
-    monkeypatch.setattr(rivals, "layout", lambda *_: None)  # no files were uploaded
+    monkeypatch.setattr(rivals, "fetch", lambda *_: None)  # no files were uploaded
     assert aliases()["champion"] == "1"
     require_rivals.fn(config, {"retraining_key": "another"})
     assert aliases() == {"champion": "2", "previous": "1", "anchor": "1"}

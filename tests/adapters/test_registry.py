@@ -55,13 +55,13 @@ def test_without_a_champion_or_on_another_base_nothing_is_compared_with(config, 
     assert compared.find_rivals(config, {"retraining_key": "z"}, base) == {}
 
 
-@pytest.mark.filterwarnings("ignore:.*type hint is inferred as AnyType:UserWarning")
 def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, client, people, tmp_path, monkeypatch):
     """A real upload, found from another folder; MLflow names an artefact's folder after the one it came from."""
     folders = {"base": tmp_path / "0a1b", "policy": tmp_path / "2c3d"}
     for name, folder in folders.items():
         (folder / "adapter").mkdir(parents=True)
-        (folder / "adapter/weights").write_text(name)
+        (folder / "adapter/weights.txt").write_text(name)
+        (folder / "prefect.json").write_text("Prefect's record of the stage")
     base, policy = (Artefact(stage=name, path=folder, hash=name) for name, folder in folders.items())
     experiment = client.create_experiment(config.tracking.registered_model, str(tmp_path / "mlruns"))
     run_id = client.create_run(experiment).info.run_id
@@ -72,15 +72,18 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     (champion,) = compared.find_rivals(config, {"retraining_key": "z"}, base).values()  # which is the anchor too
-    assert (champion.path / "adapter/weights").read_text() == "policy"
+    assert (champion.path / "adapter/weights.txt").read_text() == "policy"
     assert champion.hash == "policy"
-    found = registered.find(f"{config.tracking.registered_model}@champion", config.tracking.uri)
-    assert found["policy"] == str(champion.path)
-    assert (Path(found["base"]) / "adapter/weights").read_text() == "base"
-    assert found["text"] == config.text.model_dump(mode="json")
+    found = registered.fetch(
+        registered.find(f"{config.tracking.registered_model}@champion", config.tracking), config.tracking
+    )
+    assert found.policy == champion.path
+    assert (found.base / "adapter/weights.txt").read_text() == "base"
+    assert found.text == config.text
+    assert not list(found.folder.rglob("prefect.json"))
     assert list(Path.cwd().iterdir()) == []
     with pytest.raises(InputError, match="no registered model 'nobody'"):
-        registered.find("nobody", config.tracking.uri)
+        registered.find("nobody", config.tracking)
 
 
 def test_a_retraining_is_always_compared_with_the_same_champion(config, client, add, aliases):
@@ -142,17 +145,19 @@ def test_a_version_judged_anew_says_so_last(config, client, add, people, tmp_pat
 
 
 def rivals(config, monkeypatch, key="z", base="b"):
-    monkeypatch.setattr(compared, "fetch", lambda _name, number, _uri: {"policy": f"folder-{number}"})
-    monkeypatch.setattr(compared, "layout", lambda *_: registered.Layout("", "", WARM))
+    monkeypatch.setattr(compared, "fetch", lambda version, _: registered.Files(Path(f"folder-{version.version}"), WARM))
     found = compared.find_rivals(config, {"retraining_key": key}, Artefact(stage="base_model", path="x", hash=base))
     return {alias: (artefact.stage, str(artefact.path), artefact.hash) for alias, artefact in found.items()}
 
 
 def test_the_anchor_is_compared_with_where_it_is_not_the_champion(config, client, add, monkeypatch):
     promotion.promote(config.tracking, add("a"))
-    assert rivals(config, monkeypatch) == {"champion": ("champion", "folder-1", "a")}
+    assert rivals(config, monkeypatch) == {"champion": ("champion", "folder-1/data/model/policy", "a")}
     promotion.promote(config.tracking, add("b"))
-    expected = {"champion": ("champion", "folder-2", "b"), "anchor": ("anchor", "folder-1", "a")}
+    expected = {
+        "champion": ("champion", "folder-2/data/model/policy", "b"),
+        "anchor": ("anchor", "folder-1/data/model/policy", "a"),
+    }
     assert rivals(config, monkeypatch) == expected
     assert rivals(config, monkeypatch, base="other") == {}
     colder = Config.model_validate(config.model_dump() | {"text": {"temperature": 0.5}})
@@ -166,5 +171,8 @@ def test_a_retraining_is_always_compared_with_the_same_anchor(config, client, ad
     client.set_model_version_tag(name, "3", "compared_with", "2")
     client.set_model_version_tag(name, "3", "compared_with_anchor", "1")
     client.set_registered_model_alias(name, "anchor", "3")
-    expected = {"champion": ("champion", "folder-2", "b"), "anchor": ("anchor", "folder-1", "a")}
+    expected = {
+        "champion": ("champion", "folder-2/data/model/policy", "b"),
+        "anchor": ("anchor", "folder-1/data/model/policy", "a"),
+    }
     assert rivals(config, monkeypatch, "c") == expected

@@ -33,6 +33,7 @@ VERBS = (
     "compare",
     "export",
     "chat",
+    "serve",
     "estimate",
     "import-gguf",
 )

@@ -126,16 +126,15 @@ def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    served = ["--model-uri", "models:/kellet-smoke/1", "--env-manager", "local", "--workers", "1", "--port", str(port)]
     asked = urllib.request.Request(  # our own server
         f"http://127.0.0.1:{port}/invocations",
         json.dumps({"inputs": prompts, "params": {"seed": 1}}).encode(),
         {"Content-Type": "application/json"},
     )
     with subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "models", "serve", *served],
+        [sys.executable, "-m", "kellet", "serve", "--model", "kellet-smoke/1", "--port", str(port)],
         cwd=smoke.root,
-        env=project.environment(smoke.root, MLFLOW_TRACKING_URI="sqlite:///mlflow.db", DO_NOT_TRACK="true"),
+        env=project.environment(smoke.root),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -149,6 +148,18 @@ def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
             os.killpg(server.pid, signal.SIGTERM)  # mlflow starts its server as a process of its own
     assert served_answers == expected
     assert any(served_answers)
+
+
+def test_the_registered_model_holds_no_code_and_mlflow_loads_it_by_itself(smoke):
+    (folder,) = {file.parent for file in smoke.root.glob("mlruns/**/MLmodel")}
+    assert not [file.name for file in folder.rglob("*") if file.suffix in (".py", ".pkl", ".bin")]
+    script = "import mlflow; print(mlflow.pyfunc.load_model('models:/kellet-smoke/1').predict(['hello']))"
+    environment = project.environment(smoke.root, MLFLOW_TRACKING_URI="sqlite:///mlflow.db", DO_NOT_TRACK="true")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=smoke.root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("['")
 
 
 def test_unchanged_it_waits_for_its_turn_and_then_computes_nothing(smoke):

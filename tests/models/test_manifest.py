@@ -9,8 +9,8 @@ import pytest
 from kellet.config.training import Lora
 from kellet.errors import DataError
 from kellet.evaluation.evaluate import Models, evaluate
+from kellet.manifest import check_manifest, write_manifest
 from kellet.models.export import export
-from kellet.models.manifest import check_manifest, write_manifest
 from kellet.models.sampling import load_policy
 from kellet.models.trunk import add_adapter, save_adapter
 from kellet.policy.train import train_policy
