@@ -248,9 +248,7 @@ def test_a_copy_from_another_host_is_checked_each_time(config, version, tmp_path
     shutil.rmtree(source)
     assert registered.fetch(version, config.tracking) == files
     change_byte(files.base / "config.json")
-    with pytest.raises(
-        DataError, match=r"base/config\.json changed .*; delete artifacts/registered/.* again"
-    ):
+    with pytest.raises(DataError, match=r"base/config\.json changed .*; delete artifacts/registered/.* again"):
         registered.fetch(version, config.tracking)
 
 
