@@ -19,7 +19,7 @@ ARMS = ("baseline", "first", "second", "both")
 def remedied(smoke, tmp_path_factory):
     """A copy of the smoke project: killed while the arms ran in processes of their own, then run to its end."""
     root = tmp_path_factory.mktemp("remedies") / "kellet"
-    shutil.copytree(smoke.root, root)
+    shutil.copytree(smoke.kept, root)
     before = project.files_of(root, "artifacts/base_model", "artifacts/policy")
     with project.start(root, *project.SMOKE, "--workers", "2", module="flows.remedies") as process:
         output = project.wait_for(process, "policy: computing")

@@ -60,7 +60,7 @@ def ask(root, name, candidate_better, source="runs/smoke/evaluation.parquet"):
 def waiting(smoke, tmp_path_factory):
     """A copy of the smoke project with a second version, which needs a judge; answers and card are an honest one's."""
     root = tmp_path_factory.mktemp("regate") / "kellet"
-    shutil.copytree(smoke.root, root)
+    shutil.copytree(smoke.kept, root)
     assert project.run(root, *JUDGED).returncode == 3
     honest = evaluation(200, gain=1.0)  # as many as a third look needs
     for place in (root / tags(root, 2)["report"], root / "runs/smoke"):
