@@ -12,10 +12,19 @@ class Text(Section):
 
     prompt_template: str = "{prompt}\n"
     """The text that the model continues; must contain ``{prompt}``."""
+    chat: bool = False
+    """Give every prompt, not conversations alone, to the tokenizer's chat template: what an instruct model was trained
+    on. A dialogue that is written out as in hh-rlhf becomes its messages, other text a message of the user;
+    ``prompt_template`` is then not used."""
     max_prompt_tokens: Count = 48
-    """Longer prompts lose their beginning."""
+    """Longer prompts lose their beginning, conversations their oldest turns (kellet/models/long_prompt.py)."""
     max_response_tokens: Count = 96
     """Tokens of a response, end of sequence included; longer training answers lose their end."""
+    max_cut_prompts: Share = 1.0
+    """Largest share of prompts that may be longer than max_prompt_tokens; beyond it a stage stops before it trains."""
+    max_cut_responses: Share = 1.0
+    """Largest share of the preferences' answers that may be longer than max_response_tokens; beyond it the reward
+    model is not trained: it would read them as finished, and their length stands at the limit."""
     temperature: Annotated[float, Field(ge=0.01, le=100)] = 1.0
     """Part of the policy and of the reference: π = softmax(logits / temperature), the same in sampling,
     log-probabilities, KL, evaluation, chat, serving and export. Small instruct models need less than 1."""

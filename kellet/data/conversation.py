@@ -8,6 +8,7 @@ How files of other tools are read is in kellet/data/messages.py.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,17 @@ def as_text(prompt: str) -> str:
         text += _said(message) if role == "system" and not text else f"\n\n{name}: {_said(message)}"
     known = "".join(f"Tool: {json.dumps(tool.get('function', tool), ensure_ascii=False)}\n" for tool in tools)
     return (f"{known}\n" if known and not text.startswith("\n") else known) + text + "\n\nAssistant:"
+
+
+def from_text(text: str) -> Messages | None:
+    """The messages of a dialogue that is written out as :func:`as_text` does; None for any other text."""
+    parts = re.split(r"\n\n(Human|Assistant): ?", text)
+    names = {name: role for role, name in SPEAKERS.items()}
+    said = list(zip(parts[1::2], parts[2::2], strict=True))
+    messages: Messages = [{"role": names[name], "content": content} for name, content in said[:-1]]
+    if messages and parts[0]:
+        messages.insert(0, {"role": "system", "content": parts[0]})
+    return messages if messages and as_text(to_prompt(messages)) == text else None
 
 
 def last_message(prompt: str) -> str:

@@ -24,7 +24,7 @@ from kellet.models.finite import require_finite_scores
 from kellet.models.next_token import policy_vs_reference
 from kellet.models.sampling import draw_uniforms, sample_states, truncated
 from kellet.models.seeds import derived_seed
-from kellet.models.tokens import TokenBatch, decode, encode_prompts
+from kellet.models.tokens import TokenBatch, decode, encode_prompts, encode_queries, end_tokens, tell_cut
 from kellet.models.trunk import POLICY, all_response_states, load_adapter, load_base, use_adapter
 from kellet.progress import Progress, quiet
 from kellet.reward.judge_model import COLUMN, judge_scores
@@ -71,7 +71,8 @@ def evaluate(
         if other is not None:
             check_manifest(other, base=base)
     model, tokenizer = load_base(models.base, config.base_model, temperature=config.text.temperature)
-    encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any sampling
+    asked = encode_queries(tokenizer, prompts, config.text)  # what cannot be encoded is refused before any sampling
+    tell_cut(sum(query.cut for query in asked), len(asked), "prompts", config.text, str(preferences))
     model = load_adapter(model, models.policy / "adapter")
     loaded = load_reward_model(model, tokenizer, models.reward_model, config, models.base, models.reward_base)
     scorer, reward_tokenizer = loaded
@@ -150,7 +151,7 @@ def answer(
             "reward_std": None if scored.std is None else scored.std.double().numpy(),
             "length_tokens": batch.response_mask.sum(1).numpy(),
             "kl_nats": None if nats is None else kl.per_response(nats, batch.response_mask).double().numpy(),
-            "truncated": truncated(batch, tokenizer.eos_token_id).numpy(),
+            "truncated": truncated(batch, end_tokens(tokenizer)).numpy(),
             "token_ids": _traces(batch.responses, batch),
             "token_kl": None if nats is None else _traces(nats, batch),
         }

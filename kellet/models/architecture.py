@@ -8,6 +8,7 @@ dropout        off in the base; an adapter has its own setting (``lora.dropout``
 
 import contextlib
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch import nn
 from kellet.errors import ConfigError
 from kellet.models.bounded_template import require_bounded
 from kellet.models.chat_template import REFUSALS
+from kellet.models.tokens import ENDS, end_tokens
 
-MARKER = "Kellet"
-"""An answer that no chat template contains, so that it can be found in the rendered text."""
+QUESTION = {"role": "user", "content": "?"}
+ANSWERS = ("An anchor", "The line")
+"""Two answers that end in letters of their own, whatever a template makes of them."""
 
 
 def text_config(model: Any) -> Any:
@@ -50,28 +53,44 @@ def with_ends(tokenizer: Any, base: Path | str) -> Any:
     Raises ConfigError where nothing ends a sequence, or the chat template does not end.
     """
     require_bounded(tokenizer, base)
+    known = tokenizer.eos_token_id
     tokenizer.eos_token = end_of_turn(tokenizer) or tokenizer.eos_token
     if tokenizer.eos_token_id is None:
         raise ConfigError(f"the tokenizer of {str(base)!r} has no eos_token: answers could not end; give it one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    setattr(tokenizer, ENDS, tuple(dict.fromkeys(end for end in (tokenizer.eos_token_id, known) if end is not None)))
+    return tokenizer
+
+
+def with_ends_of(tokenizer: Any, model: Any) -> Any:
+    """``tokenizer`` with the ends that the model's generation config knows beside its own: Llama 3.1 has three."""
+    more = model.generation_config.eos_token_id if model.generation_config is not None else None
+    more = [] if more is None else [more] if isinstance(more, int) else list(more)
+    setattr(tokenizer, ENDS, tuple(dict.fromkeys([*end_tokens(tokenizer), *more])))
     return tokenizer
 
 
 def end_of_turn(tokenizer: Any) -> str | None:
     """The special token that the chat template puts after an answer; None without a template or such a token.
 
-    Gemma's chat models end a turn with <end_of_turn>; they never generate <eos>, their end of sequence.
+    Gemma's chat models end a turn with <end_of_turn>; they never generate <eos>, their end of sequence. What two
+    renderings that differ in the answer alone have in common at their end stands after an answer: a template may write
+    answers otherwise than they are given.
     """
     if not getattr(tokenizer, "chat_template", None):
         return None
-    conversation = [{"role": "user", "content": "?"}, {"role": "assistant", "content": MARKER}]
     try:
-        rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
+        one, other = (
+            str(tokenizer.apply_chat_template([QUESTION, {"role": "assistant", "content": answer}], tokenize=False))
+            for answer in ANSWERS
+        )
     except REFUSALS:
         return None
+    same = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(one), reversed(other), strict=False))]
+    after_answer = "".join(reversed(same)) if one != other else ""
     special = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    after = tokenizer(rendered.rpartition(MARKER)[2], add_special_tokens=False)["input_ids"]
+    after = tokenizer(after_answer, add_special_tokens=False)["input_ids"]
     return next((special[number] for number in after if number in special), None)
 
 

@@ -11,7 +11,7 @@ from kellet.config.training import Text
 from kellet.errors import KelletError
 from kellet.manifest import check_manifest
 from kellet.models.devices import device_of, true_everywhere
-from kellet.models.tokens import TokenBatch, decode, encode_prompts, pad
+from kellet.models.tokens import TokenBatch, decode, encode_prompts, end_tokens, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
 
@@ -45,6 +45,7 @@ def sample_states(
     responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id, device=device)
     uniforms = None if uniforms is None else uniforms.to(device)
     states: list[Tensor] = []
+    ends = torch.tensor(end_tokens(tokenizer), device=device)
     for number in range(max_new_tokens):
         last, cache = next_states(model, ids, mask, positions, cache)
         if number == 0:
@@ -54,7 +55,7 @@ def sample_states(
         responses[running, number] = token
         states.append(last.new_zeros(len(queries), last.shape[1]))
         states[-1][running] = last
-        going = token != tokenizer.eos_token_id
+        going = ~torch.isin(token, ends)
         if true_everywhere(not going.any()):
             break
         # under FSDP all processes must keep running passes: row 0 stays active, its tokens after the end are masked
@@ -65,7 +66,7 @@ def sample_states(
             drop_rows(cache, kept)
         ids, positions = token[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-    batch = _assemble(start, width, responses[:, : len(states)], tokenizer.eos_token_id)
+    batch = _assemble(start, width, responses[:, : len(states)], ends)
     return batch.to(torch.device("cpu")), torch.stack(states, dim=1)
 
 
@@ -78,9 +79,9 @@ def draw_uniforms(rows: int, max_new_tokens: int, generator: torch.Generator) ->
     return torch.rand(rows, max_new_tokens, dtype=torch.float64, generator=generator)
 
 
-def truncated(batch: TokenBatch, eos_token_id: int) -> Tensor:
-    """(B,) True where the response has no end of sequence."""
-    return ~((batch.responses == eos_token_id) & batch.response_mask).any(1)
+def truncated(batch: TokenBatch, ends: Sequence[int]) -> Tensor:
+    """(B,) True where the response has none of the tokens ``ends`` (:func:`kellet.models.tokens.end_tokens`)."""
+    return ~(torch.isin(batch.responses, torch.tensor(ends)) & batch.response_mask).any(1)
 
 
 def load_policy(base: Path | str, adapter: Path, temperature: float = 1.0) -> tuple[Any, Any]:
@@ -125,10 +126,10 @@ def _draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(below, passed, right=True).squeeze(1)
 
 
-def _assemble(start: TokenBatch, width: int, responses: Tensor, eos_token_id: int) -> TokenBatch:
-    ended = (responses == eos_token_id).long().cumsum(1)
+def _assemble(start: TokenBatch, width: int, responses: Tensor, ends: Tensor) -> TokenBatch:
+    end = torch.isin(responses, ends).long()
     # tokens count up to and including the first end of sequence
-    response_mask = (ended - (responses == eos_token_id).long()) == 0
+    response_mask = end.cumsum(1) - end == 0
     return TokenBatch(
         input_ids=torch.cat([start.input_ids[:, :width], responses], dim=1),
         attention_mask=torch.cat([start.attention_mask[:, :width], response_mask], dim=1),

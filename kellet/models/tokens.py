@@ -5,16 +5,22 @@ so that every response begins at column Q. ``response_mask`` (B, R): True = this
 sequence included. ``attention_mask`` (B, T): True = not padding.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from kellet.config.training import Text
-from kellet.data.conversation import as_text, messages_of
-from kellet.errors import DataError
-from kellet.models.chat_template import render
+from kellet.data.conversation import as_text, from_text, messages_of, to_prompt
+from kellet.errors import ConfigError, DataError
+from kellet.models.long_prompt import conversation_ids
+
+ENDS = "kellet_ends"
+"""The attribute of a tokenizer that holds :func:`end_tokens`."""
+logger = logging.getLogger(__name__)
 
 
 class TokenBatch(NamedTuple):
@@ -89,33 +95,78 @@ def positions(attention_mask: Tensor) -> Tensor:
     return (attention_mask.long().cumsum(1) - 1).clamp(min=0)
 
 
-def encode_prompt(tokenizer: Any, prompt: str, text: Text, whole: bool = True) -> list[int]:
-    """Token ids of the query; a long one loses its beginning, because the last question matters most.
+class Query(NamedTuple):
+    """A prompt in tokens."""
 
-    A conversation (kellet/data/conversation.py) is rendered with the tokenizer's chat template, which replaces
-    ``text.prompt_template``; without a template it is written out. Raises DataError when the template refuses it or,
-    with ``whole``, leaves out what a message says (kellet/models/chat_template.py).
+    ids: list[int]
+    cut: bool
+    """Whether it was longer than ``text.max_prompt_tokens`` and lost something."""
+
+
+def encode_query(tokenizer: Any, prompt: str, text: Text, whole: bool = True) -> Query:
+    """The tokens of a prompt; a long one loses its beginning, because the last question matters most.
+
+    A conversation (kellet/data/conversation.py), and with ``text.chat`` any prompt, is rendered with the tokenizer's
+    chat template, which replaces ``text.prompt_template``; a long one loses old turns (kellet/models/long_prompt.py).
+    Other text is written by ``text.prompt_template`` after what the tokenizer itself puts in front, and loses the rest
+    of its beginning. Raises DataError when the template refuses it or, with ``whole``, leaves out what a message says
+    (kellet/models/chat_template.py), and when there is nothing to continue; ConfigError where ``text.chat`` finds no
+    template.
     """
-    if getattr(tokenizer, "chat_template", None) and messages_of(prompt) is not None:
-        ids = list(tokenizer(render(tokenizer, prompt, whole), add_special_tokens=False)["input_ids"])
-        if ids[:1] != [tokenizer.bos_token_id]:  # the template decides whether a query begins with one
-            return ids[-text.max_prompt_tokens :]
-        ids = ids[1:]
-    else:
-        ids = _ids(tokenizer, text.prompt_template.format(prompt=as_text(prompt)))
-    if tokenizer.bos_token_id is not None:
-        kept = min(len(ids), text.max_prompt_tokens - 1)  # 0 with a limit of one token, and ids[-0:] would be all
-        return [tokenizer.bos_token_id, *ids[len(ids) - kept :]]
-    return ids[-text.max_prompt_tokens :]
+    conversation = messages_of(prompt) is not None
+    template = getattr(tokenizer, "chat_template", None)
+    if text.chat and not template:
+        raise ConfigError(
+            "text.chat is true and the tokenizer has no chat template; take a base with one, or set it to false"
+        )
+    if template and (conversation or text.chat):
+        stored = prompt if conversation else to_prompt(from_text(prompt) or [{"role": "user", "content": prompt}])
+        return Query(*conversation_ids(tokenizer, stored, text.max_prompt_tokens, whole))
+    ids = _ids(tokenizer, text.prompt_template.format(prompt=as_text(prompt)))
+    front = beginning(tokenizer)[: text.max_prompt_tokens]
+    kept = min(len(ids), text.max_prompt_tokens - len(front))  # may be 0, and ids[-0:] would be all
+    if not front and not kept:
+        raise DataError("the prompt is empty and the tokenizer puts nothing in front: there is nothing to continue")
+    return Query([*front, *ids[len(ids) - kept :]], kept < len(ids))
+
+
+@lru_cache(maxsize=16)
+def beginning(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokenizer itself puts in front of a text: Llama's beginning of sequence; of Qwen's and GPT-2's nothing.
+
+    That a tokenizer knows a ``bos_token`` does not say that its model was trained on texts that begin with it. Small
+    bases that Kellet trained before its tokenizers did so themselves were.
+    """
+    own = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>"}
+    if all(getattr(tokenizer, name, None) == token for name, token in own.items()) and tokenizer.eos_token_id == 2:
+        return (int(tokenizer.bos_token_id),)
+    bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+    starts = (place for place in range(len(full)) if full[place : place + len(bare)] == bare)
+    return tuple(full[: next(starts, 0)])
+
+
+def end_tokens(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens that end a response (kellet/models/architecture.py); the first is what written responses get."""
+    return getattr(tokenizer, ENDS, (tokenizer.eos_token_id,))
+
+
+def encode_prompt(tokenizer: Any, prompt: str, text: Text, whole: bool = True) -> list[int]:
+    """The tokens of :func:`encode_query`."""
+    return encode_query(tokenizer, prompt, text, whole).ids
 
 
 def encode_prompts(tokenizer: Any, prompts: Sequence[str], text: Text, whole: bool = True) -> list[list[int]]:
-    """:func:`encode_prompt` of each. Raises DataError that counts those that cannot be encoded and names the first."""
-    queries: list[list[int]] = []
+    """The tokens of :func:`encode_queries`."""
+    return [query.ids for query in encode_queries(tokenizer, prompts, text, whole)]
+
+
+def encode_queries(tokenizer: Any, prompts: Sequence[str], text: Text, whole: bool = True) -> list[Query]:
+    """:func:`encode_query` of each. Raises DataError that counts those that cannot be encoded and names the first."""
+    queries: list[Query] = []
     refused: list[tuple[int, DataError]] = []
     for number, prompt in enumerate(prompts, 1):
         try:
-            queries.append(encode_prompt(tokenizer, prompt, text, whole))
+            queries.append(encode_query(tokenizer, prompt, text, whole))
         except DataError as error:
             refused.append((number, error))
     if refused:
@@ -126,8 +177,27 @@ def encode_prompts(tokenizer: Any, prompts: Sequence[str], text: Text, whole: bo
     return queries
 
 
+def tell_cut(cut: int, total: int, what: Literal["prompts", "responses"], text: Text, whose: str) -> None:
+    """Warn of the share of ``what`` that lost something at its limit. Raises DataError beyond the bound of ``text``.
+
+    ``whose`` says where they come from.
+    """
+    name = f"text.max_{what[:-1]}_tokens"
+    limit, bound = (
+        (text.max_prompt_tokens, text.max_cut_prompts)
+        if what == "prompts"
+        else (text.max_response_tokens, text.max_cut_responses)
+    )
+    if not cut:
+        return
+    told = f"{cut:,} of {total:,} {what} ({cut / total:.0%}) of {whose} are longer than {name} ({limit})"
+    if cut > bound * total:
+        raise DataError(f"{told}, more than text.max_cut_{what} ({bound:g}) allows; raise one of the two")
+    logger.warning("%s and lose their %s", told, "beginning" if what == "prompts" else "end")
+
+
 def encode_response(tokenizer: Any, response: str, text: Text) -> list[int]:
-    """Token ids of a written response with its end of sequence; a long one loses its end and has no end of sequence."""
+    """Token ids of a written response with its end; a long one loses its last tokens and has no end."""
     ids = _ids(tokenizer, response)
     return [*ids, tokenizer.eos_token_id][: text.max_response_tokens]
 
@@ -169,6 +239,8 @@ def join(batches: Sequence[TokenBatch], pad_id: int) -> TokenBatch:
 
 
 def decode(tokenizer: Any, ids: Tensor, response_mask: Tensor) -> list[str]:
-    """Texts of responses (B, R), special tokens left out."""
+    """Texts of responses (B, R), the token that ends them and special tokens left out."""
+    ends = end_tokens(tokenizer)
     rows = [row[kept].tolist() for row, kept in zip(ids, response_mask, strict=True)]
+    rows = [row[:-1] if row and row[-1] in ends else row for row in rows]
     return [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]

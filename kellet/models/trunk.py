@@ -27,6 +27,7 @@ from kellet.models.architecture import (
     recompute_layers,
     recomputing,
     with_ends,
+    with_ends_of,
     without_dropout,
 )
 from kellet.models.devices import device_of, dtype_for, full_tensor
@@ -72,7 +73,7 @@ def load_base(
     if settings.gradient_checkpointing:
         recompute_layers(model)
     setattr(model, TEMPERATURE, temperature)
-    return model.eval(), tokenizer
+    return model.eval(), with_ends_of(tokenizer, model)
 
 
 @contextlib.contextmanager

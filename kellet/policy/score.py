@@ -75,12 +75,12 @@ def objective(
     batch: TokenBatch,
     reference: Tensor | None,
     baseline: tuple[float, float] | None,
-    eos_token_id: int,
+    ends: Sequence[int],
     max_response_tokens: int,
 ) -> Tensor:
     """(B,) what PPO maximises, the KL penalty left out; ``reference`` and ``baseline`` as of :func:`shape_scores`."""
     shaped = shape_scores(settings, raw, reference, baseline)
-    ended = ~truncated(batch, eos_token_id)
+    ended = ~truncated(batch, ends)
     return subtract_penalties(settings, shaped, batch.response_mask, ended, max_response_tokens)
 
 

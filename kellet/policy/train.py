@@ -29,7 +29,7 @@ from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices, full_linear
 from kellet.models.heads import save_head, scalar_head
 from kellet.models.sampling import draw_uniforms, generate_text, truncated
-from kellet.models.tokens import TokenBatch, encode_prompts
+from kellet.models.tokens import TokenBatch, encode_prompts, encode_queries, end_tokens, tell_cut
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
 from kellet.policy.alarms import alarms
 from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController, reach
@@ -48,7 +48,10 @@ SAMPLES = 32
 """Prompts of the training split whose greedy answers are kept in samples.jsonl."""
 PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "policy": True, "base_model": {"quantise", "dtype"}}
 """The parameters that decide a training; base and reward model are identified by the hash of their content."""
-FREE = {"policy": {"checkpoint_every", "stop_on", "alarm_patience", "vllm"}}
+FREE = {
+    "policy": {"checkpoint_every", "stop_on", "alarm_patience", "vllm"},
+    "text": {"max_cut_prompts", "max_cut_responses"},
+}
 """Parameters that may change between a kill and the next start."""
 SHORT_REACH = 3.0
 """A controller that can raise β by less than this factor over the whole training is warned of."""
@@ -75,6 +78,8 @@ class Queries(NamedTuple):
     prompts: list[str]
     ids: list[list[int]]
     """Their tokens."""
+    cut: int
+    """How many of them were longer than text.max_prompt_tokens."""
     uniforms: Tensor
     """(N, max_response_tokens) random numbers that decide the policy's tokens."""
     reference_uniforms: Tensor | None
@@ -115,7 +120,8 @@ def train_policy(
     check_manifest(reward_model, base=reward_base or base)
     devices = Devices(unused=config.policy.critic_warmup > 0)
     trunk, tokenizer = load_base(base, config.base_model, devices.device, config.text.temperature)
-    encode_prompts(tokenizer, prompts, config.text)  # what a chat template leaves out is refused before any training
+    asked = encode_queries(tokenizer, prompts, config.text)  # what cannot be encoded is refused before any training
+    tell_cut(sum(query.cut for query in asked), len(asked), "prompts", config.text, str(preferences))
     trunk = add_adapter(trunk, config.policy.lora, config.seed)
     loaded = load_reward_model(trunk, tokenizer, reward_model, config, base, reward_base, devices.device)
     scorer, reward_tokenizer = loaded
@@ -228,7 +234,7 @@ def iterate(config: Config, training: Training, raw_score: RawScore, prompts: Se
     queries = sample_queries(config, training, tokenizer, prompts)
     local, sampled = devices.run(partial(collect, config, training, raw_score, queries))
     rollout = join(devices.gather(local), tokenizer.pad_token_id)
-    mask, ended = rollout.batch.response_mask, ~truncated(rollout.batch, tokenizer.eos_token_id)
+    mask, ended = rollout.batch.response_mask, ~truncated(rollout.batch, end_tokens(tokenizer))
     scored = time.monotonic()
 
     metrics: IterationMetrics = {"iteration": iteration, "episodes": iteration * settings.batch_size}
@@ -236,6 +242,7 @@ def iterate(config: Config, training: Training, raw_score: RawScore, prompts: Se
     metrics["objective/reward_std"] = float(rollout.raw_scores.std(correction=0))
     metrics |= describe_objective(rollout.objective, rollout.kl_k1, rollout.kl_full, rollout.entropy, mask, kl_coef)
     metrics |= describe_lengths(mask, ended, config.text.max_response_tokens)
+    metrics["tokens/prompts_cut_share"] = devices.sum({"cut": queries.cut})["cut"] / settings.batch_size
     if settings.sampler == "vllm":
         gap = require_same_distribution(rollout.sampled_logprobs, rollout.logprobs, mask, settings.vllm)
         metrics["sampler/logprob_gap"] = gap
@@ -266,8 +273,9 @@ def sample_queries(config: Config, training: Training, tokenizer: Any, prompts: 
     uniforms = draw()[rows]
     reference_uniforms = draw()[rows] if config.policy.score.shaping == "gain" else None
     chosen = [prompts[i] for i in index[rows]]
-    ids = encode_prompts(tokenizer, chosen, config.text)
-    return Queries(chosen, ids, uniforms, reference_uniforms)
+    queries = encode_queries(tokenizer, chosen, config.text)
+    cut = sum(query.cut for query in queries)
+    return Queries(chosen, [query.ids for query in queries], cut, uniforms, reference_uniforms)
 
 
 def collect(config: Config, training: Training, raw_score: RawScore, queries: Queries) -> tuple[Rollout, float]:
@@ -281,8 +289,8 @@ def collect(config: Config, training: Training, raw_score: RawScore, queries: Qu
     sampled = time.monotonic()
     score = partial(raw_score, prompts=queries.prompts)
     rollout = score_rollout(trunk, score, training.value_head, answers)
-    eos, baseline = tokenizer.eos_token_id, training.baseline
-    shaped = objective(config.policy.score, rollout.raw_scores, batch, reference, baseline, eos, limit)
+    ends, baseline = end_tokens(tokenizer), training.baseline
+    shaped = objective(config.policy.score, rollout.raw_scores, batch, reference, baseline, ends, limit)
     return rollout._replace(objective=shaped), sampled
 
 

@@ -30,7 +30,7 @@ from kellet.config.training import VLLM
 from kellet.errors import InputError, KelletError
 from kellet.files import content_hash
 from kellet.models.devices import Devices
-from kellet.models.tokens import pad
+from kellet.models.tokens import end_tokens, pad
 from kellet.models.trunk import adapter_tensors, save_adapter
 from kellet.policy.rollout import Sampled
 
@@ -59,7 +59,7 @@ class VLLMSampler:
 
         def ask(row: int) -> tuple[list[int], list[float]]:
             seed = int(float(uniforms[row, 0]) * 2**53)
-            return self._completion(name, list(queries[row]), max_new_tokens, seed, tokenizer.eos_token_id)
+            return self._completion(name, list(queries[row]), max_new_tokens, seed, end_tokens(tokenizer))
 
         with ThreadPoolExecutor(self.settings.concurrency) as pool:
             answers = list(pool.map(ask, range(len(queries))))
@@ -104,7 +104,7 @@ class VLLMSampler:
         self.loaded = ""
 
     def _completion(
-        self, name: str, query: list[int], max_new_tokens: int, seed: int, eos_token_id: int
+        self, name: str, query: list[int], max_new_tokens: int, seed: int, ends: Sequence[int]
     ) -> tuple[list[int], list[float]]:
         """Token ids and log-probabilities of one response."""
         # every setting is given: what is not would come from the generation config of the server's base
@@ -120,7 +120,7 @@ class VLLMSampler:
             "presence_penalty": 0.0,
             "frequency_penalty": 0.0,
             "seed": seed,
-            "stop_token_ids": [eos_token_id],
+            "stop_token_ids": list(ends),
             "skip_special_tokens": False,
             "logprobs": 0,
             "return_token_ids": True,
@@ -142,10 +142,11 @@ class VLLMSampler:
                 f"{server} answers {len(ids)} tokens with {len(logprobs)} log-probabilities, wanted 1 to "
                 f"{max_new_tokens}; its prompt has {len(prompt or query)} tokens where {len(query)} were sent"
             )
-        if eos_token_id in ids[:-1] or ended != (ids[-1] == eos_token_id):
+        if set(ends) & set(ids[:-1]) or ended != (ids[-1] in ends):
             raise InputError(
-                f"{server} ends a response at token {ids[-1]} where the policy ends it at {eos_token_id}: its base has "
-                "another tokenizer or generation config; start it with the base of this run"
+                f"{server} ends a response at token {ids[-1]} where the policy ends it at "
+                f"{' or '.join(map(str, ends))}: its base has another tokenizer or generation config; start it "
+                "with the base of this run"
             )
         return ids, logprobs
 

@@ -21,7 +21,7 @@ from kellet.config.run import Config
 from kellet.errors import NoLift
 from kellet.models.tokens import encode_response
 from kellet.reward.card_text import CARD_ALPHA
-from kellet.reward.model import Pairs, Scorer, Scores, encode_pairs, score_all, scores_of_pairs
+from kellet.reward.model import Pairs, Scorer, Scores, cut_counts, encode_pairs, score_all, scores_of_pairs
 from kellet.stats.bootstrap import Estimate, Floats, cluster_codes, cluster_means, mean
 from kellet.stats.calibration import calibration
 from kellet.stats.format import value_and_interval
@@ -43,6 +43,7 @@ def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Con
     """Measure the reward model on the held-out pairs of ``table`` (prompt, chosen, rejected)."""
     pairs, prompts = encode_pairs(table, tokenizer, config), table["prompt"].to_numpy()
     chosen, rejected = scores_of_pairs(scorer, pairs, tokenizer.pad_token_id)
+    cut = cut_counts(table, tokenizer, config)
     rewards = np.concatenate([_floats(chosen.reward), _floats(rejected.reward)])
     reward_gap = _floats(chosen.reward - rejected.reward)
     preference_gap = _floats(chosen.preference - rejected.preference)
@@ -55,6 +56,12 @@ def reward_card(scorer: Scorer, tokenizer: Any, table: pd.DataFrame, config: Con
     card: dict[str, Any] = {
         "pairs": len(table),
         "prompts": int(table["prompt"].nunique()),
+        "cut": {
+            "prompts": cut["prompts"] / len(table),
+            "responses": cut["responses"] / (2 * len(table)),
+            "max_prompt_tokens": config.text.max_prompt_tokens,
+            "max_response_tokens": config.text.max_response_tokens,
+        },
         "length_control": config.reward_model.length_control,
         "gamma": float(np.mean(gammas)) if gammas else None,
         "temperature": scorer.temperature,
@@ -173,12 +180,20 @@ CHANGES = {"filler_probe": _with_filler, "truncation_probe": _without_end}
 def warnings_of(card: Mapping[str, Any]) -> list[str]:
     """The findings of the card that a person should read first, in words."""
     warnings = []
+    cut = card.get("cut")  # cards of earlier versions have none
+    if cut and cut["responses"]:
+        warnings.append(
+            f"{cut['responses']:.1%} of the answers are longer than text.max_response_tokens "
+            f"({cut['max_response_tokens']}): they are scored as if they ended there, and their length counts as that"
+        )
+    if cut and cut["prompts"]:
+        warnings.append(f"{cut['prompts']:.1%} of the prompts are longer than text.max_prompt_tokens and were cut")
     filler = card["filler_probe"]
     if filler["interval"][0] > 0:
         warnings.append(f"a courtesy sentence that adds nothing raises the reward by {filler['value']:.2f}")
-    cut = card["truncation_probe"]
-    if cut["interval"][0] > 0:
-        warnings.append(f"leaving out the last sentence raises the reward by {cut['value']:.2f}")
+    shortened = card["truncation_probe"]
+    if shortened["interval"][0] > 0:
+        warnings.append(f"leaving out the last sentence raises the reward by {shortened['value']:.2f}")
     slope = card["length_slope"]
     if slope is not None and slope["interval"][0] > 0:
         warnings.append(f"ten more tokens raise the reward by {10 * slope['value']:.2f} within a pair")

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ from kellet.errors import DataError
 from kellet.files import write_json
 from kellet.models.devices import device_of
 from kellet.models.heads import load_head, save_head
-from kellet.models.tokens import TokenBatch, encode_prompts, encode_response, pad
+from kellet.models.tokens import TokenBatch, encode_prompts, encode_queries, encode_response, end_tokens, pad
 from kellet.models.trunk import POLICY, REWARD, last_hidden, load_adapter, save_adapter, use_adapter
 
 LENGTH_UNIT = 10.0
@@ -202,6 +202,15 @@ def encode_pairs(table: pd.DataFrame, tokenizer: Any, config: Config, source: Pa
         [encode_response(tokenizer, answer, config.text) for answer in table["chosen"]],
         [encode_response(tokenizer, answer, config.text) for answer in table["rejected"]],
     )
+
+
+def cut_counts(table: pd.DataFrame, tokenizer: Any, config: Config) -> dict[Literal["prompts", "responses"], int]:
+    """How many prompts (one a pair) and answers (two a pair) of ``table`` are longer than the limits of ``text``."""
+    ends, answers = end_tokens(tokenizer), [*table["chosen"], *table["rejected"]]
+    return {
+        "prompts": sum(query.cut for query in encode_queries(tokenizer, list(table["prompt"]), config.text)),
+        "responses": sum(encode_response(tokenizer, answer, config.text)[-1] not in ends for answer in answers),
+    }
 
 
 def save_member(

@@ -20,18 +20,22 @@ from kellet.files import atomic_folder, write_json, write_json_lines
 from kellet.manifest import write_manifest
 from kellet.models.checkpoint import Checkpoints, origin_of
 from kellet.models.devices import Devices
+from kellet.models.tokens import tell_cut
 from kellet.models.trunk import adapter_tensors, load_base
 from kellet.progress import Progress, quiet
 from kellet.reward.card import reward_card
 from kellet.reward.card_text import card_text
 from kellet.reward.fitting import Fitting, LabelledPairs, StepMetrics, add_member, member_seed
-from kellet.reward.model import Scorer, encode_pairs, preference_gap, save_member, save_settings
+from kellet.reward.model import Scorer, cut_counts, encode_pairs, preference_gap, save_member, save_settings
 from kellet.reward.normalise import normalise
 from kellet.stats.calibration import best_temperature
 
 PARAMETERS: dict[str, Any] = {"seed": True, "text": True, "reward_model": True, "base_model": {"quantise", "dtype"}}
 """The parameters that decide a training; the base is identified by the hash of its content."""
-FREE = {"reward_model": {"base", "require_lift", "checkpoint_every"}}
+FREE = {
+    "reward_model": {"base", "require_lift", "checkpoint_every"},
+    "text": {"max_cut_prompts", "max_cut_responses"},
+}
 """Parameters that may change between a kill and the next start; a base that is moved is the same by its content."""
 NORMALISING_PAIRS = 1024
 """Training pairs, drawn at random, on which the length slope and the mean of the reward are measured."""
@@ -59,6 +63,8 @@ def train_reward(
     if settings.length_control == "two_head" and devices.count > 1:
         raise InputError("length_control two_head correlates rewards over the batch; train it on one process")
     model, tokenizer = load_base(base, config.base_model, devices.device)
+    for what, cut in cut_counts(training, tokenizer, config).items():
+        tell_cut(cut, len(training) * (1 if what == "prompts" else 2), what, config.text, str(preferences))
     labelled = LabelledPairs(
         encode_pairs(training, tokenizer, config, preferences),
         margins(training, settings.margin_scale, preferences),

@@ -7,6 +7,7 @@ a chat template whose turns end with another token than a text.
 
 import functools
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -35,11 +36,11 @@ from kellet.config.training import BaseLM, Lora
 from kellet.data.conversation import to_prompt
 from kellet.errors import ConfigError
 from kellet.evaluation.evaluate import Models, evaluate
-from kellet.models.architecture import text_config
+from kellet.models.architecture import end_of_turn, text_config
 from kellet.models.base_model import train_tokenizer
 from kellet.models.memory import estimate
-from kellet.models.sampling import sample
-from kellet.models.tokens import encode_prompt, pad
+from kellet.models.sampling import draw_uniforms, sample, truncated
+from kellet.models.tokens import encode_prompt, end_tokens, pad
 from kellet.models.trunk import add_adapter, last_hidden, load_adapter, load_base, use_adapter
 from kellet.policy.train import train_policy
 from kellet.reward.model import load_scorer
@@ -242,6 +243,40 @@ def test_ends_and_padding_of_the_tokenizers():
     assert ends["gemma3"].decode(encode_prompt(ends["gemma3"], talk, text)).startswith("<bos><start_of_turn>user")
     assert ends["qwen2"].decode(encode_prompt(ends["qwen2"], talk, text)).startswith("<|im_start|>user")
     assert encode_prompt(ends["llama"], "hi", text)[0] == ends["llama"].bos_token_id
+
+
+LOUD = CHATML.replace("m.content", "(m.content | trim | upper)")
+STRIPPED = CHATML.replace("m.content", "(m.content | replace('An ', '') | replace('The ', ''))")
+DEAF = CHATML.replace("m.content", "''")
+
+
+@pytest.mark.parametrize(
+    ("template", "end"), [(CHATML, "<|im_end|>"), (LOUD, "<|im_end|>"), (STRIPPED, "<|im_end|>"), (DEAF, None)]
+)
+def test_the_end_of_a_turn_is_found_where_a_template_rewrites_answers(template, end):
+    tokenizer = tokenizer_of(chat=CHATML)
+    tokenizer.chat_template = template
+    assert end_of_turn(tokenizer) == end
+
+
+def test_an_answer_ends_at_any_token_that_the_model_ends_at(tmp_path):
+    shutil.copytree(folder("llama"), tmp_path / "base")
+    settings = json.loads((tmp_path / "base/generation_config.json").read_text())
+    tokenizer = load_base(tmp_path / "base")[1]
+    more = [100, tokenizer.eos_token_id, 101]
+    (tmp_path / "base/generation_config.json").write_text(json.dumps(settings | {"eos_token_id": more}))
+    model, tokenizer = load_base(tmp_path / "base")
+    assert end_tokens(tokenizer) == (tokenizer.eos_token_id, 100, 101)
+    queries = [[1, 40]] * 256
+    batch = sample(model, tokenizer, queries, 40, draw_uniforms(256, 40, torch.Generator().manual_seed(0)))
+    last = {row[kept][-1].item() for row, kept in zip(batch.responses, batch.response_mask, strict=True)}
+    assert {100, 101} <= last  # random weights: each token is as likely
+    ended = ~truncated(batch, end_tokens(tokenizer))
+    inside = torch.isin(batch.responses, torch.tensor(end_tokens(tokenizer))) & batch.response_mask
+    assert torch.equal(inside.sum(1), ended.long())  # never before the last token
+    closed = batch.closed(tokenizer.eos_token_id)  # whatever ended it, the reward model reads the end that it learned
+    finals = [row[kept][-1].item() for row, kept in zip(closed.responses, closed.response_mask, strict=True)]
+    assert finals == [tokenizer.eos_token_id] * 256
 
 
 def test_a_multimodal_model_learns_in_its_text_decoder_alone(tmp_path):

@@ -67,7 +67,7 @@ def test_a_response_counts_up_to_its_first_end_of_sequence(trunk, queries):
     lengths = batch.response_mask.sum(1)
     assert lengths.min() < lengths.max()  # both kinds are there
     for ids, mask, cut in zip(
-        batch.responses, batch.response_mask, truncated(batch, tokenizer.eos_token_id), strict=True
+        batch.responses, batch.response_mask, truncated(batch, (tokenizer.eos_token_id,)), strict=True
     ):
         kept = ids[mask].tolist()
         assert mask.tolist() == [True] * len(kept) + [False] * (len(mask) - len(kept))
@@ -109,9 +109,9 @@ def test_a_row_that_has_ended_is_computed_no_further(trunk, queries):
 
 def test_truncated_by_hand():
     responses = [[70, 2], [70, 71], [2]]
-    assert truncated(pad([[1]] * 3, responses, 0), 2).tolist() == [False, True, False]
+    assert truncated(pad([[1]] * 3, responses, 0), (2,)).tolist() == [False, True, False]
     # end of sequence in the query, or as padding, ends nothing
-    assert truncated(pad([[1, 2], [1]], [[70], [70, 71]], 2), 2).tolist() == [True, True]
+    assert truncated(pad([[1, 2], [1]], [[70], [70, 71]], 2), (2,)).tolist() == [True, True]
 
 
 def test_the_first_ratio_of_ppo_is_one(trunk, queries):

@@ -86,8 +86,8 @@ class TableLM(nn.Module):
 class Tokenizer:
     pad_token_id, bos_token_id, eos_token_id = PAD, QUERY, EOS
 
-    def __call__(self, *_, **__):
-        return {"input_ids": []}
+    def __call__(self, *_, add_special_tokens=True, **__):
+        return {"input_ids": [QUERY] if add_special_tokens else []}
 
 
 def rewards_of(batch):

@@ -40,7 +40,7 @@ KEYS = {
     ),
     *("objective/kl_target", "objective/score_with_kl", "objective/entropy", "objective/reward_std"),
     *("objective/kl_p95", "objective/kl_k3", "objective/kl_top_decile_share", "objective/kl_penalty_share"),
-    *("objective/kl_coef_at_clip", "tokens/response_mean", "tokens/truncated_share"),
+    *("objective/kl_coef_at_clip", "tokens/response_mean", "tokens/truncated_share", "tokens/prompts_cut_share"),
     *("tokens/stop_hazard/early", "tokens/stop_hazard/middle", "tokens/stop_hazard/late"),
     *("ppo/policy/kl_update", "ppo/policy/clipfrac_positive", "ppo/policy/clipfrac_negative"),
     *("ppo/advantage/eos", "ppo/advantage/other"),

@@ -71,7 +71,7 @@ def updated(settings, trunk, rollout, optimizer):
     model, tokenizer, head = trunk
     generator = torch.Generator().manual_seed(0)
     training = Training(model, head, optimizer, generator, FixedKLController(0.1), Devices())
-    ended = ~truncated(rollout.batch, tokenizer.eos_token_id)
+    ended = ~truncated(rollout.batch, (tokenizer.eos_token_id,))
     return update(settings, training, rollout, token_rewards(settings, rollout, 0.1), ended)
 
 

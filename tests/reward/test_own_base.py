@@ -40,7 +40,7 @@ def other(tmp_path_factory):
     """A Qwen2 of another width, whose tokenizer knows other words, has no beginning token and a chat template."""
     folder = tmp_path_factory.mktemp("other")
     tokenizer = train_tokenizer(["where is my parcel and my refund"] * 9, 280)
-    tokenizer.bos_token = None
+    tokenizer.bos_token = tokenizer.backend_tokenizer.post_processor = None
     marks = [AddedToken(mark, special=True) for mark in ("<|im_start|>", "<|im_end|>")]
     tokenizer.add_tokens(marks, special_tokens=True)
     tokenizer.chat_template = CHATML
