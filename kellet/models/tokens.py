@@ -141,8 +141,8 @@ def beginning(tokenizer: Any) -> tuple[int, ...]:
     if all(getattr(tokenizer, name, None) == token for name, token in own.items()) and tokenizer.eos_token_id == 2:
         return (int(tokenizer.bos_token_id),)
     bare, full = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True))
-    starts = (place for place in range(len(full)) if full[place : place + len(bare)] == bare)
-    return tuple(full[: next(starts, 0)])
+    starts = (place for place in range(len(full)) if bare and full[place : place + len(bare)] == bare)
+    return tuple(full[: next(starts, 0 if bare else len(full))])
 
 
 def end_tokens(tokenizer: Any) -> tuple[int, ...]:
