@@ -15,7 +15,7 @@ from adapters.dvc import Dataset, read_dataset
 from adapters.log import logger
 from adapters.mlflow_client import client, run_file
 from adapters.registered import IDENTITY, require_tags
-from kellet.config.file import load_config
+from kellet.config.file import dump_config, load_config
 from kellet.config.run import Config
 from kellet.errors import ConfigError, InputError
 from kellet.files import content_hash, read_json
@@ -101,7 +101,8 @@ def find_candidate(config: Config, number: int | None = None) -> Candidate:
         require_tags(version, "name a version that flows.retrain registered", *LINEAGE, *JUDGED)
     if number is None:
         asked = [version for version in newest_first if all(version.tags.get(tag) for tag in (*LINEAGE, *JUDGED))]
-    version = next((version for version in asked if _parameters(config, version) == config), None)
+    given = dump_config(config)
+    version = next((version for version in asked if _parameters(config, version) == given), None)
     if version is None:
         which = (
             f"none of the {len(newest_first)} versions of {name!r}" if number is None else f"no version {name}/{number}"
@@ -137,15 +138,15 @@ def _reports(config: Config, version: "ModelVersion") -> tuple[Path, ...]:
     return tuple(Path(report) for report in folders if all((Path(report) / file).is_file() for file in FILES))
 
 
-def _parameters(config: Config, version: "ModelVersion") -> Config | None:
-    """The parameters of the version's retraining, settings added to Kellet since then at their defaults.
+def _parameters(config: Config, version: "ModelVersion") -> str | None:
+    """The parameters of the version's retraining, settings added to Kellet since then at their defaults; masked.
 
     None when they cannot be read.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        return load_config(run_file(config.tracking.uri, version.run_id, "params.yaml"))
+        return dump_config(load_config(run_file(config.tracking.uri, version.run_id, "params.yaml")))
     except (MlflowException, ConfigError) as error:
         logger().warning("the parameters of %s/%s cannot be read: %s", version.name, version.version, error)
         return None

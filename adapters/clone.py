@@ -22,6 +22,7 @@ from kellet.config.run import Config
 from kellet.data.new_batch import IncomingBatch, batch_vs_data, describe
 from kellet.errors import InputError
 from kellet.files import read_json
+from kellet.markdown import plain
 
 CLONES = Path(".prefect/ingest")
 
@@ -110,7 +111,7 @@ def _show(batch: IncomingBatch, clone: StagedClone) -> None:
     sentences = [*describe(clone.changes), f"quarantined in all: {quarantined:,} {reasons or ''}"]
     for sentence in [*sentences, *(f"warning: {warning}" for warning in clone.summary["warnings"])]:
         logger().info("%s", sentence)
-    show_markdown(f"# {batch.name}\n" + "\n".join(f"- {sentence}" for sentence in sentences), key="batch")
+    show_markdown(f"# {plain(batch.name)}\n" + "\n".join(f"- {plain(line)}" for line in sentences), key="batch")
 
 
 def _require_clean() -> None:

@@ -18,7 +18,10 @@ from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from kellet.errors import KelletError
+from kellet.markdown import plain
+from kellet.mask import masked
 from kellet.progress import Progress
+from kellet.terminal import harmless_logs, harmless_text
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -88,15 +91,29 @@ def _shown(show: Callable[[], "UUID"]) -> "UUID | None":
 
 
 def show_markdown(text: str, key: str, description: str | None = None) -> None:
-    """Show a text beside the running task in Prefect's user interface; outside of a task do nothing."""
+    """Show Markdown beside the running task in Prefect's user interface; outside of a task do nothing.
+
+    What comes from files stands in it by :func:`kellet.markdown.plain`.
+    """
     if TaskRunContext.get():
-        create_markdown_artifact(text, key=_artifact_key(key), description=description)
+        shown = harmless_text(masked(text))
+        create_markdown_artifact(shown, key=_artifact_key(key), description=_described(description))
 
 
 def show_table(rows: list[dict[str, Any]], key: str, description: str | None = None) -> None:
     """Show a table beside the running task in Prefect's user interface; outside of a task do nothing."""
     if TaskRunContext.get():
-        create_table_artifact(rows, key=_artifact_key(key), description=description)
+        cells = [{column: _cell(value) for column, value in row.items()} for row in rows]
+        create_table_artifact(cells, key=_artifact_key(key), description=_described(description))
+
+
+def _cell(value: Any) -> Any:
+    return plain(masked(value)) if isinstance(value, str) else value
+
+
+def _described(text: str | None) -> str | None:
+    """Prefect renders descriptions as Markdown too."""
+    return None if text is None else plain(masked(text))
 
 
 def _artifact_key(name: str) -> str:
@@ -113,7 +130,7 @@ class _Concise(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, KelletError):
-            record.msg, record.args = "%s: %s", (type(error).__name__, error)
+            record.msg, record.args = harmless_text(f"{type(error).__name__}: {error}"), ()
             record.exc_info = record.exc_text = None
         message = record.getMessage()
         done = record.name == "prefect.task_runs" and message == "Finished in state Completed()"
@@ -121,5 +138,6 @@ class _Concise(logging.Filter):
 
 
 # At import, because none of our functions is called first in a worker's process.
+harmless_logs()
 for _name in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(_name).addFilter(_Concise())

@@ -14,6 +14,7 @@ from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import NoLift
 from kellet.files import atomic_folder, read_json
+from kellet.markdown import code, plain
 from kellet.report.run import FILES
 
 if TYPE_CHECKING:
@@ -147,7 +148,8 @@ def require_lift(config: Config, reward: Artefact) -> None:
 
 def _show(outcome: Outcome) -> None:
     """The verdict as a page and the criteria as a table, in Prefect's user interface."""
-    markdown = f"## {outcome.verdict}\n\n{outcome.headline}\n\nModel {outcome.model}, report in `{outcome.folder}`."
+    said = plain(outcome.headline)
+    markdown = f"## {outcome.verdict}\n\n{said}\n\nModel {plain(outcome.model)}, report in {code(str(outcome.folder))}."
     show_markdown(markdown, f"verdict-{outcome.name}", outcome.verdict)
     criteria = read_json(outcome.folder / "gate.json")["criteria"]
     columns = ("name", "passed", "value", "interval", "threshold", "why")

@@ -8,6 +8,7 @@ kellet itself does not know MLflow; its verb starts this module as a process and
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from adapters.command import guarded
 from adapters.mlflow_client import client, is_missing
 from adapters.settings import FETCHED
-from kellet.config.run import Tracking
+from kellet.config.run import TRACKING, Tracking
 from kellet.config.training import Text
 from kellet.errors import DataError, InputError
 from kellet.files import atomic_folder, content_hash
@@ -174,15 +175,13 @@ def _download(version: "ModelVersion", uri: str, manifest_hash: str) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Arguments as kellet's verb gives them."""
+    """Arguments as kellet's verb gives them; the section ``tracking`` is in the variable TRACKING."""
     parser = argparse.ArgumentParser(prog="python -m adapters.registered")
     parser.add_argument("model")
-    parser.add_argument("--uri", required=True)
-    parser.add_argument("--ledger", required=True)
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        tracking = Tracking(uri=given.uri, ledger=given.ledger)
+        tracking = Tracking.model_validate_json(os.environ[TRACKING])
         version = find(given.model, tracking)
         files = fetch(version, tracking)
         found = {"name": f"{version.name}/{version.version}", "base": str(files.base), "policy": str(files.policy)}

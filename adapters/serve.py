@@ -13,20 +13,18 @@ from collections.abc import Sequence
 
 from adapters.command import guarded
 from adapters.registered import fetch, find
-from kellet.config.run import Tracking
+from kellet.config.run import TRACKING, Tracking
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Arguments as kellet's verb gives them."""
+    """Arguments as kellet's verb gives them; the section ``tracking`` is in the variable TRACKING."""
     parser = argparse.ArgumentParser(prog="python -m adapters.serve")
     parser.add_argument("model")
-    parser.add_argument("--uri", required=True)
-    parser.add_argument("--ledger", required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        tracking = Tracking(uri=given.uri, ledger=given.ledger)
+        tracking = Tracking.model_validate_json(os.environ[TRACKING])
         version = find(given.model, tracking)
         folder = fetch(version, tracking).folder.resolve()
         sys.stdout.write(f"serving {version.name}/{version.version} on 127.0.0.1:{given.port}, until ctrl-C\n")

@@ -17,6 +17,7 @@ from kellet.config.file import dump_config, flatten
 from kellet.config.run import Config, Tracking
 from kellet.errors import InputError, NotPromoted
 from kellet.files import content_hash, read_json, value_hash
+from kellet.mask import masked_values
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,7 +60,8 @@ def start_run(config: Config, data: Dataset, origin: Mapping[str, str], name: st
         )
     experiment = existing.experiment_id if existing else server.create_experiment(config.tracking.experiment)
     run_id = str(server.create_run(experiment, run_name=name, tags={**origin, "owner": owner.me()}).info.run_id)
-    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in flatten(config.model_dump(mode="json")).items()]
+    shown = flatten(masked_values(config.model_dump(mode="json")))
+    params = [Param(key, str(value)[:PARAM_LENGTH]) for key, value in shown.items()]
     for start in range(0, len(params), PARAMS_PER_CALL):
         server.log_batch(run_id, params=params[start : start + PARAMS_PER_CALL])
     source = json.dumps({"uri": str(data.preferences)})

@@ -12,11 +12,16 @@ KelletError                    1   something failed
 A message names what it got, what it wanted and the next step.
 """
 
+from kellet.mask import masked
+
 
 class KelletError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose. What a message quotes loses its credentials (kellet/mask.py)."""
 
     exit_code = 1
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*(masked(value) if isinstance(value, str) else value for value in values))
 
 
 class InputError(KelletError):

@@ -14,7 +14,9 @@ FORBIDDEN = {
     "adapters": {"tasks", "flows"},
     "tasks": {"flows"},
 }
-FOUNDATION = ("errors", "extras", "files", "manifest", "progress", "interrupt", "public", "terminal")
+FOUNDATION = (
+    *("mask", "markdown", "errors", "extras", "files", "manifest", "progress", "interrupt", "public", "terminal"),
+)
 """Files outside the rooms; each may import those before it."""
 ROOMS = (
     ("config", "stats", "ledger"),

@@ -189,10 +189,12 @@ def reward_base_of(config: "Config") -> Path | None:
     return None if config.reward_model.base is None else Path(config.reward_model.base).expanduser()
 
 
-def in_project(module: str, *arguments: str, read: bool = False) -> str:
+def in_project(module: str, *arguments: str, config: "Config | None" = None, read: bool = False) -> str:
     """Run a module of the project that uses DVC or MLflow, which kellet does not import; exit with its code on failure.
 
-    With ``read`` its standard output is returned, else it goes to the terminal. Raises InputError outside a project.
+    It gets the section ``tracking`` of ``config`` as a variable of its environment: arguments are seen by everybody on
+    the machine, and an address may hold a password. With ``read`` its standard output is returned, else it goes to the
+    terminal. Raises InputError outside a project.
     """
     if not Path(*module.split(".")).with_suffix(".py").is_file():
         raise InputError(
@@ -203,7 +205,10 @@ def in_project(module: str, *arguments: str, read: bool = False) -> str:
 
     require(click.get_current_context().command_path, "mlflow", "dvc")
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE if read else None, text=True)
+    from kellet.config.run import TRACKING
+
+    environment = {**os.environ, TRACKING: config.tracking.model_dump_json()} if config else None
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE if read else None, text=True, env=environment)
     if done.returncode:
         raise SystemExit(done.returncode)
     return str(done.stdout or "")

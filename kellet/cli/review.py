@@ -87,13 +87,7 @@ def serve(config: "Config", model: str | None, port: int) -> None:
 
     Its files are first held against what was registered: a changed byte, code or a pickle among them is refused.
     """
-    in_project("adapters.serve", *_wanted(config, model), "--port", str(port))
-
-
-def _wanted(config: "Config", model: str | None) -> tuple[str, ...]:
-    """The arguments of an adapter that name a model and where it is registered."""
-    tracking = config.tracking
-    return (model or tracking.registered_model, "--uri", tracking.uri, "--ledger", tracking.ledger)
+    in_project("adapters.serve", model or config.tracking.registered_model, "--port", str(port), config=config)
 
 
 def _registered(config: "Config", model: str | None) -> "tuple[Path, Path, Text, str]":
@@ -102,7 +96,8 @@ def _registered(config: "Config", model: str | None) -> "tuple[Path, Path, Text,
 
     from kellet.config.training import Text
 
-    entry = json.loads(in_project("adapters.registered", *_wanted(config, model), read=True))
+    wanted = model or config.tracking.registered_model
+    entry = json.loads(in_project("adapters.registered", wanted, config=config, read=True))
     return Path(entry["policy"]), Path(entry["base"]), Text.model_validate(entry["text"]), str(entry["name"])
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from kellet.config.run import Config
 from kellet.errors import ConfigError
+from kellet.mask import masked_values
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -37,8 +38,8 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML that :func:`load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """The resolved configuration as YAML that :func:`load_config` reads back, credentials masked (kellet/mask.py)."""
+    return yaml.safe_dump(masked_values(config.model_dump(mode="json")), sort_keys=False, allow_unicode=True)
 
 
 def check_base_path(config: Config) -> None:

@@ -8,6 +8,9 @@ from kellet.config.data import Data, Name, Section
 from kellet.config.judgement import Evaluation, Gate
 from kellet.config.training import BaseLM, Policy, RewardModel, Text
 
+TRACKING = "KELLET_TRACKING"
+"""The variable by which a process that a verb starts gets the section ``tracking``, as JSON."""
+
 
 class Tracking(Section):
     """MLflow."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kellet.errors import KelletError
 from kellet.ledger.chain import require_whole
 from kellet.ledger.entry import Change, Entry, entry_after
+from kellet.mask import is_masked
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -39,6 +40,8 @@ class Ledger:
     """The ledger at ``uri``, an address of SQLAlchemy such as ``sqlite:///ledger.db``."""
 
     def __init__(self, uri: str) -> None:
+        if is_masked(uri):
+            raise LedgerError(f"the credentials of {uri} are hidden; give the address with --set tracking.ledger=…")
         self.uri = uri
 
     def entries(self) -> list[Entry]:

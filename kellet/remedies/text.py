@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kellet.markdown import code, plain
 from kellet.remedies.effects import Effect
 from kellet.remedies.measure import BASELINE, BOTH, FIRST, RULE, SECOND, MeasuredArm, Remedies
 from kellet.stats.format import aligned, in_words, percent, rounded, value_and_interval
@@ -95,12 +96,14 @@ def as_text(remedies: Remedies) -> str:
 
 def as_markdown(remedies: Remedies) -> str:
     """The same for markdown."""
-    head = ["", *(item.arm.name for item in remedies.arms)]
-    lines = [head, ["---"] * len(head), *([title, *cells] for title, cells in table(remedies))]
+    head = ["", *(plain(item.arm.name) for item in remedies.arms)]
+    rows = ([plain(title), *map(plain, cells)] for title, cells in table(remedies))
+    lines = [head, ["---"] * len(head), *rows]
     text = ["| " + " | ".join(line) + " |" for line in lines]
     for item in remedies.arms[1:]:
-        text += ["", f"**{item.arm.name}**: {changes(item)}. `{patch(item)}` {' '.join(story(item, remedies))}"]
-    return "\n".join([*text, "", ready(remedies), "", f"{NOT_COMPARABLE} {ONE_BY_ONE}"])
+        told = plain(" ".join(story(item, remedies)))
+        text += ["", f"**{plain(item.arm.name)}**: {plain(changes(item))}. {code(patch(item))} {told}"]
+    return "\n".join([*text, "", plain(ready(remedies)), "", f"{NOT_COMPARABLE} {ONE_BY_ONE}"])
 
 
 def changes(item: MeasuredArm) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kellet.config.file import flatten
+from kellet.mask import masked_values
 from kellet.report.run import Run
-from kellet.report.sources import without_credentials
 from kellet.stats.format import aligned, in_words
 
 NOTHING = "–"
@@ -87,4 +87,4 @@ def cell(check: Mapping[str, Any] | None) -> str:
 
 
 def _json(value: Any) -> str:
-    return without_credentials(json.dumps(value, ensure_ascii=False, default=str))
+    return json.dumps(masked_values(value), ensure_ascii=False, default=str)

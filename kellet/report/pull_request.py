@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 from xml.etree import ElementTree as ET
 
+from kellet.markdown import CONTROL, plain
 from kellet.report.judgements import CHECKS, QUESTIONS
 from kellet.stats.format import in_words, number
 
@@ -24,11 +25,7 @@ COMPARISONS = {
     "comparison_with_champion": "Is it not shown worse than the champion?",
     "comparison_with_anchor": "Is it not behind the anchor by more than the margin?",
 }
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
-_LINKS = re.compile(r"([@#]|://|www\.)")
-"""What GitHub makes a mention, a reference or a link of, unless something invisible follows it."""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 class Outcome(NamedTuple):
@@ -62,24 +59,24 @@ def outcomes(decision: Mapping[str, Any]) -> list[Outcome]:
 def markdown(decision: Mapping[str, Any], name: str) -> str:
     """A comment for a pull request: verdict, one row for each criterion, length, judges, which look it was."""
     rows = [
-        "| " + " | ".join([WORDS[row.state], *map(_text, (row.name, row.question, row.figure, row.wanted))]) + " |"
+        "| " + " | ".join([WORDS[row.state], *map(plain, (row.name, row.question, row.figure, row.wanted))]) + " |"
         for row in outcomes(decision)
     ]
     lines = [
         MARKER,
         f"### Kellet gate: {decision['verdict']}",
         "",
-        f"{_text(name)}: {_text(decision['headline'])}.",
+        f"{plain(name)}: {plain(decision['headline'])}.",
         "",
         "| | criterion | question | value and interval | wanted |",
         "|---|---|---|---|---|",
         *rows,
         "",
-        f"**Length.** {_text(decision['length']['sentence'])}",
+        f"**Length.** {plain(decision['length']['sentence'])}",
         "",
-        f"**Judges.** {_text(_judges(decision))}",
+        f"**Judges.** {plain(_judges(decision))}",
         "",
-        f"**Look.** {_text(decision['programme']['sentence'])}",
+        f"**Look.** {plain(decision['programme']['sentence'])}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -121,7 +118,7 @@ def junit(decision: Mapping[str, Any], name: str) -> str:
 
 def harmless(text: str) -> str:
     """``text`` on one line, without what GitHub's runner takes for a command or a terminal for a control sequence."""
-    return _CONTROL.sub(" ", text).replace("##[", "## [")
+    return CONTROL.sub(" ", text).replace("##[", "## [")
 
 
 def harmless_json(value: Any) -> str:
@@ -158,12 +155,6 @@ def _judges(decision: Mapping[str, Any]) -> str:
         for name, figures in decision["judges"].items()
     ]
     return "; ".join(found) + "." if found else "None in the file: nobody says whether the answers make sense."
-
-
-def _text(text: str) -> str:
-    """Text for a cell or a paragraph of GitHub's Markdown; nothing in it is markup, a mention or a link."""
-    plain = _CONTROL.sub(" ", text).replace("&", "&amp;").replace("<", "&lt;")
-    return _LINKS.sub(r"\1&#8203;", _MARKDOWN.sub(r"\\\1", plain))
 
 
 def _command(kind: str, title: str, message: str) -> str:

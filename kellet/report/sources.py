@@ -1,7 +1,6 @@
 """What the report's verdict is made from: the data, the reward model's card, parameters, versions, lineage."""
 
 import platform
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -11,6 +10,7 @@ from markupsafe import Markup
 
 from kellet import __version__
 from kellet.config.file import flatten
+from kellet.mask import masked_values
 from kellet.report import svg
 from kellet.report.judgements import text_of
 from kellet.reward.card_text import STYLES
@@ -91,7 +91,8 @@ def data_card(summary: Mapping[str, Any]) -> dict[str, Any]:
 def differing(ours: Mapping[str, Any] | None, theirs: Mapping[str, Any] | None) -> list[tuple[str, str, str]]:
     """(parameter, theirs, ours) of each parameter that differs; the sections of NEUTRAL are left out."""
     left, right = (
-        flatten({key: value for key, value in (one or {}).items() if key not in NEUTRAL}) for one in (theirs, ours)
+        flatten(masked_values({key: value for key, value in (one or {}).items() if key not in NEUTRAL}))
+        for one in (theirs, ours)
     )
     return [
         (key, _text(left.get(key)), _text(right.get(key)))
@@ -112,13 +113,8 @@ def versions() -> dict[str, str]:
 
 
 def masked(config: Mapping[str, Any]) -> str:
-    """The configuration as YAML, without the user and password that a tracking URI may hold."""
-    return without_credentials(str(yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)))
-
-
-def without_credentials(text: str) -> str:
-    """``text`` without the user and password of a URI in it."""
-    return re.sub(r"://[^/@\s]+@", "://***@", text)
+    """The configuration as YAML, without the credentials that it may hold."""
+    return str(yaml.safe_dump(masked_values(dict(config)), sort_keys=False, allow_unicode=True))
 
 
 def patch(recommendation: Mapping[str, Any]) -> list[str]:

@@ -263,9 +263,9 @@ def test_a_model_of_an_earlier_kellet_is_told_from_one_of_somebody_elses(config,
         registered.fetch(foreign, config.tracking)
 
 
-def test_the_verb_gets_folders_as_json(config, version, capsys):
-    where = ("--uri", config.tracking.uri, "--ledger", config.tracking.ledger)
-    assert registered.main([f"{version.name}/{version.version}", *where]) == 0
+def test_the_verb_gets_folders_as_json(config, version, capsys, monkeypatch):
+    monkeypatch.setenv("KELLET_TRACKING", config.tracking.model_dump_json())
+    assert registered.main([f"{version.name}/{version.version}"]) == 0
     found = json.loads(capsys.readouterr().out)
     files = registered.fetch(version, config.tracking)
     assert found == {

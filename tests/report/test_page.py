@@ -106,7 +106,8 @@ def test_text_from_data_is_escaped(everything):
 
 def test_nothing_is_asked_for_from_outside(everything):
     text, parsed = everything
-    assert not re.search(r"https?:|url\(|@import", text.replace(NASTY, ""))
+    shown = text.replace(NASTY, "").replace(Config().policy.vllm.endpoint, "")  # text, as the links below show
+    assert not re.search(r"https?:|url\(|@import", shown)
     links = [value for name, value in parsed.attributes if name in ("href", "src")]
     assert links
     assert all(value.startswith("#") for value in links)
