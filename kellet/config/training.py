@@ -46,6 +46,9 @@ class BaseLM(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of frozen weights and activations: auto is bfloat16 on a GPU that supports it, else float32. A CPU
     with bfloat16 instructions trains nearly three times as fast in it; a CPU without them is refused."""
+    full_precision_output: bool = True
+    """Logits of a bfloat16 base in float32, by a copy of its output layer. False saves that copy, 4 bytes for each
+    number of vocabulary times width, and rounds logits to bfloat16, which shows as KL (docs/measured/precision.md)."""
     gradient_checkpointing: bool = False
     """Compute the layers again in the backward pass: far less memory for activations, about a third more time."""
     vocab_size: Annotated[int, Field(ge=300)] = 1024

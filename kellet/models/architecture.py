@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from kellet.config.training import BaseLM
 from kellet.errors import ConfigError
 from kellet.models.bounded_template import require_bounded
 from kellet.models.chat_template import REFUSALS
 from kellet.models.tokens import ENDS, end_tokens
 
+FLOAT32 = 4
+"""Bytes of a number; fewer are half precision."""
 QUESTION = {"role": "user", "content": "?"}
 ANSWERS = ("An anchor", "The line")
 """Two answers that end in letters of their own, whatever a template makes of them."""
@@ -123,6 +126,31 @@ def four_bit() -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
     )
+
+
+def as_settings_say(model: Any, settings: BaseLM) -> None:
+    """Turn on what ``settings`` ask of a loaded model. Raises ConfigError as :func:`recompute_layers` does."""
+    if settings.gradient_checkpointing:
+        recompute_layers(model)
+    output = model.get_output_embeddings()
+    if settings.full_precision_output and type(output) is nn.Linear and output.weight.dtype.itemsize < FLOAT32:
+        output.__class__ = Float32Output
+        output.register_buffer("float32_weight", output.weight.detach().float(), persistent=False)
+
+
+class Float32Output(nn.Linear):
+    """An output layer that gives float32 logits of states in half precision.
+
+    In bfloat16 a logit of 20 is rounded by up to 0.06, which a KL takes for a difference of two policies. The weight
+    itself stays as it is, because input embeddings may share it; ``float32_weight`` is a copy.
+    """
+
+    float32_weight: Tensor
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name
+        """(…, V) of states (…, H)."""
+        bias = None if self.bias is None else self.bias.float()
+        return nn.functional.linear(input.float(), self.float32_weight, bias)
 
 
 def recompute_layers(model: Any) -> None:

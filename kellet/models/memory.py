@@ -22,6 +22,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from kellet.config.file import check_base_path
 from kellet.config.run import Config
+from kellet.config.training import BaseLM
 from kellet.models.architecture import recompute_layers, text_config, without_dropout
 from kellet.models.next_token import CHUNK, CHUNK_TOKENS
 from kellet.models.trunk import POLICY, REWARD, add_adapter
@@ -82,7 +83,7 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     policy, reward, text = config.policy, config.reward_model, config.text
     prompt, response = text.max_prompt_tokens, text.max_response_tokens
     model = _on_meta(config, dtype, config.base_model.path)
-    weights = _weights(model, config.base_model.quantise)
+    weights = _weights(model, config.base_model)
     size = text_config(model)
     model = _with(model, config.policy.lora, POLICY)
     trained = _bytes(p for p in model.parameters() if p.requires_grad)
@@ -95,7 +96,7 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
     cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * dtype.itemsize
     own = None if reward.base is None else _on_meta(config, dtype, reward.base)
-    own_weights = weights if own is None else _weights(own, config.base_model.quantise)
+    own_weights = weights if own is None else _weights(own, config.base_model)
     judging = _with(model if own is None else own, reward.lora, REWARD)
     member = _bytes(p for p in judging.parameters() if p.requires_grad)
     step = _activations(judging, lambda: _hidden(judging, prompt, response), recompute, prompt + response)
@@ -246,12 +247,13 @@ def _widest(model: Any) -> int:
     return max(int(size) for layer in layers for size in layer.base_layer.weight.shape)
 
 
-def _weights(model: Any, quantise: str) -> int:
-    """Bytes of the base's weights."""
-    whole = _bytes(model.parameters())
-    if quantise == "none":
+def _weights(model: Any, settings: BaseLM) -> int:
+    """Bytes of the base's weights, and of the float32 copy of its output layer."""
+    whole, output = _bytes(model.parameters()), model.get_output_embeddings()
+    if settings.full_precision_output and output.weight.dtype.itemsize < FLOAT:
+        whole += output.weight.numel() * FLOAT
+    if settings.quantise == "none":
         return whole
-    output = model.get_output_embeddings()
     linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not output]
     small = sum(int(module.weight.numel()) for module in linear)
     return whole - int(model.dtype.itemsize) * small + int(small * FOUR_BITS / 8)

@@ -23,8 +23,8 @@ from kellet.config.training import BaseLM, Lora
 from kellet.errors import ConfigError, DataError, KelletError
 from kellet.models.architecture import (
     adapter_targets,
+    as_settings_say,
     four_bit,
-    recompute_layers,
     recomputing,
     with_ends,
     with_ends_of,
@@ -70,8 +70,7 @@ def load_base(
         model = AutoModelForCausalLM.from_pretrained(
             base, config=architecture, use_safetensors=True, trust_remote_code=False, **options
         )
-    if settings.gradient_checkpointing:
-        recompute_layers(model)
+    as_settings_say(model, settings)
     setattr(model, TEMPERATURE, temperature)
     return model.eval(), with_ends_of(tokenizer, model)
 

@@ -1,9 +1,15 @@
 """Controllers of β, the coefficient of the KL penalty."""
 
+import logging
 import math
 from typing import Protocol
 
+from kellet.config.run import Config
 from kellet.config.training import KL
+
+SHORT_REACH = 3.0
+"""A controller that can raise β by less than this factor over the whole training is warned of."""
+logger = logging.getLogger(__name__)
 
 
 class KLController(Protocol):
@@ -83,3 +89,15 @@ class DualKLController:
         unbounded = self.value * math.exp(error * n_steps / self.horizon)
         self.value = min(max(unbounded, self.low), self.high)
         self.at_clip = self.value != unbounded
+
+
+def warn_of_short_reach(config: Config) -> None:
+    """Say it where the controller can hardly raise β in the iterations that it has."""
+    settings = config.policy
+    factor = reach(settings.kl, settings.batch_size, settings.iterations - settings.critic_warmup)
+    if settings.kl.controller != "fixed" and factor < SHORT_REACH:
+        logger.warning(
+            "β can rise to at most %.1f times policy.kl.init_coef in %d iterations: policy.kl.horizon %g is long for "
+            "batches of %d (eight batches would be %g)",
+            *(factor, settings.iterations, settings.kl.horizon, settings.batch_size, 8.0 * settings.batch_size),
+        )

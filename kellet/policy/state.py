@@ -32,6 +32,8 @@ class Training:
     history: list[IterationMetrics] = field(default_factory=list)
     """Metrics of every iteration so far."""
     sampler: Sampler = builtin_sampler
+    kl_floor: float | None = None
+    """What half precision shows as KL where there is none, nats per response (kellet/policy/floor.py)."""
     baseline: tuple[float, float] | None = None
     """Mean and standard deviation of the reference's raw scores; only with policy.score.shaping standardised."""
 

@@ -32,7 +32,14 @@ from kellet.models.sampling import draw_uniforms, generate_text, truncated
 from kellet.models.tokens import TokenBatch, encode_prompts, encode_queries, end_tokens, tell_cut
 from kellet.models.trunk import adapter_tensors, add_adapter, load_base, save_adapter
 from kellet.policy.alarms import alarms
-from kellet.policy.controller import AdaptiveKLController, DualKLController, FixedKLController, KLController, reach
+from kellet.policy.controller import (
+    AdaptiveKLController,
+    DualKLController,
+    FixedKLController,
+    KLController,
+    warn_of_short_reach,
+)
+from kellet.policy.floor import floor_of
 from kellet.policy.metrics import IterationMetrics, describe_lengths, describe_objective
 from kellet.policy.rollout import Rollout, Sampler, builtin_sampler, join, score_rollout
 from kellet.policy.score import RawScore, objective, reference_baseline, reference_scores
@@ -53,8 +60,6 @@ FREE = {
     "text": {"max_cut_prompts", "max_cut_responses"},
 }
 """Parameters that may change between a kill and the next start."""
-SHORT_REACH = 3.0
-"""A controller that can raise β by less than this factor over the whole training is warned of."""
 logger = logging.getLogger(__name__)
 
 
@@ -102,7 +107,7 @@ def train_policy(
     OUT.checkpoints beside it. Raises DataError when the training split has fewer prompts than one batch, InputError
     when the checkpoints are of another training.
     """
-    _warn_of_short_reach(config)
+    warn_of_short_reach(config)
     prompts = prompts_of(preferences, "train")
     if len(prompts) < config.policy.batch_size:
         raise DataError(
@@ -153,18 +158,6 @@ def train_policy(
     checkpoints.remove()
 
 
-def _warn_of_short_reach(config: Config) -> None:
-    """Say it where the controller can hardly raise β in the iterations that it has."""
-    settings = config.policy
-    factor = reach(settings.kl, settings.batch_size, settings.iterations - settings.critic_warmup)
-    if settings.kl.controller != "fixed" and factor < SHORT_REACH:
-        logger.warning(
-            "β can rise to at most %.1f times policy.kl.init_coef in %d iterations: policy.kl.horizon %g is long for "
-            "batches of %d (eight batches would be %g)",
-            *(factor, settings.iterations, settings.kl.horizon, settings.batch_size, 8.0 * settings.batch_size),
-        )
-
-
 def ppo(
     config: Config,
     models: PPOModels,
@@ -200,6 +193,7 @@ def ppo(
     if settings.score.shaping == "standardised" and training.baseline is None:
         baseline = partial(reference_baseline, models.trunk, raw_score, prompts, config.text, config.seed)
         training.baseline = devices.run(baseline)
+    training.kl_floor = floor_of(training, models.tokenizer, prompts, config)
     ringing = alarms(training.history, config)
     with held_back() as stopping:
         for done in range(len(training.history) + 1, settings.iterations + 1):
@@ -253,6 +247,7 @@ def iterate(config: Config, training: Training, raw_score: RawScore, prompts: Se
         training.controller.update(float(metrics["objective/kl"] or 0.0), settings.batch_size)
 
     at_clip = training.controller.at_clip
+    metrics["objective/kl_floor"] = training.kl_floor
     metrics["objective/kl_target"] = None if at_clip is None else settings.kl.target
     metrics["objective/kl_coef_at_clip"] = None if at_clip is None else float(at_clip)
     metrics["time/sample_s"], metrics["time/score_s"] = sampled - started, scored - sampled

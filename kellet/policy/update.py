@@ -69,6 +69,7 @@ def update(settings: Policy, training: Training, rollout: Rollout, rewards: Tens
     metrics |= describe_stopping(targets.advantages, mask, ended)
     steps, stopped_at = _steps(settings, training, rollout, targets)
     metrics |= {name: sum(step[name] for step in steps) / len(steps) for name in steps[0]}
+    metrics["ppo/policy/approxkl_first"] = steps[0]["ppo/policy/approxkl"]
     metrics["ppo/epochs"] = len(steps) * settings.minibatch_size // len(mask)
     metrics["ppo/policy/kl_at_stop"] = stopped_at
     metrics["ppo/policy/kl_update"] = training.devices.run(lambda: _kl_of_update(training, rollout))

@@ -139,7 +139,10 @@ def test_a_base_in_four_bits_is_counted_in_bits():
 def test_a_process_holds_the_base_in_its_dtype_and_its_share_of_a_batch():
     config = Config.model_validate(SETTINGS)
     whole, half, third = estimate(config), estimate(config, torch.bfloat16), estimate(config, processes=3)
-    assert half.weights == whole.weights / 2
+    plain = SETTINGS["base_model"] | {"full_precision_output": False}
+    rounded = Config.model_validate(SETTINGS | {"base_model": plain})
+    assert estimate(rounded, torch.bfloat16).weights == whole.weights / 2
+    assert half.weights == whole.weights / 2 + 4 * 600 * config.base_model.width  # the output layer's copy
     assert half.optimizer == whole.optimizer  # what is trained stays in float32
     assert half.steps[1].per_row == whole.steps[1].per_row / 2  # the cache
     assert third.weights == whole.weights

@@ -45,6 +45,7 @@ KEYS = {
     *("ppo/policy/kl_update", "ppo/policy/clipfrac_positive", "ppo/policy/clipfrac_negative"),
     *("ppo/advantage/eos", "ppo/advantage/other"),
     *("ppo/policy/loss", "ppo/policy/clipfrac", "ppo/policy/approxkl", "ppo/value/loss"),
+    *("objective/kl_floor", "ppo/policy/approxkl_first"),
     "ppo/policy/kl_at_stop",
     *("ppo/value/explained_variance", "ppo/advantage_mean", "ppo/advantage_std", "ppo/epochs", "ppo/grad_norm"),
     *("time/sample_s", "time/score_s", "time/update_s"),
@@ -79,6 +80,7 @@ def test_history_has_every_key_of_every_iteration(trained):
     # None is right where KL is 0, so that no token has a share of it, and where no response is long enough to stop
     empty = {name for row in history for name, value in row.items() if value is None}
     assert empty <= {
+        "objective/kl_floor",  # float32
         "objective/kl_top_decile_share",
         "tokens/stop_hazard/middle",
         "tokens/stop_hazard/late",
