@@ -61,7 +61,7 @@ def chat(
     from kellet.evaluation import chat as stage
     from kellet.models.sampling import load_policy
 
-    trunk, tokenizer = load_policy(base, policy / "adapter", text.temperature)
+    trunk, tokenizer = load_policy(base, policy / "adapter", text.temperature, config.base_model)
     talking = stage.Chat(
         trunk, tokenizer, text, "policy", seed, conversation or bool(getattr(tokenizer, "chat_template", None))
     )

@@ -20,6 +20,7 @@ from kellet.evaluation.token_kl import TRACES, token_kl
 from kellet.files import atomic_folder, write_json
 from kellet.manifest import check_manifest
 from kellet.models import kl
+from kellet.models.devices import Devices
 from kellet.models.finite import require_finite_scores
 from kellet.models.next_token import policy_vs_reference
 from kellet.models.sampling import draw_uniforms, sample_states, truncated
@@ -70,12 +71,14 @@ def evaluate(
     for other, base in ((models.champion, models.base), (models.anchor, models.base), (models.judge, reward_base)):
         if other is not None:
             check_manifest(other, base=base)
-    model, tokenizer = load_base(models.base, config.base_model, temperature=config.text.temperature)
+    devices = Devices()
+    model, tokenizer = load_base(models.base, config.base_model, devices.device, config.text.temperature)
     asked = encode_queries(tokenizer, prompts, config.text)  # what cannot be encoded is refused before any sampling
     tell_cut(sum(query.cut for query in asked), len(asked), "prompts", config.text, str(preferences))
     model = load_adapter(model, models.policy / "adapter")
-    loaded = load_reward_model(model, tokenizer, models.reward_model, config, models.base, models.reward_base)
-    scorer, reward_tokenizer = loaded
+    scorer, reward_tokenizer = load_reward_model(
+        model, tokenizer, models.reward_model, config, models.base, models.reward_base, devices.device
+    )
     if reward_tokenizer is not tokenizer:
         encode_prompts(reward_tokenizer, prompts, config.text)
     systems: dict[str, str | None] = {"candidate": POLICY, "reference": None}
@@ -83,18 +86,27 @@ def evaluate(
         if rival is not None:
             load_adapter(model, rival / "adapter", name)
             systems[name] = name
-    size = config.evaluation.batch_size
+    devices.place(model, scorer)
+    size, limit = config.evaluation.batch_size, config.text.max_response_tokens
     total = len(systems) * config.evaluation.samples * -(-len(prompts) // size)
-    rows: list[pd.DataFrame] = []
+    rows: list[pd.DataFrame | None] = []
     for system, adapter in systems.items():
         # Each system has its own random stream, so adding a champion does not change the other systems' answers.
         generator = torch.Generator().manual_seed(derived_seed(config.seed, system))
         for number in range(config.evaluation.samples):
             for begin in range(0, len(prompts), size):
-                part = answer(model, tokenizer, scorer, adapter, prompts[begin : begin + size], config, generator)
-                rows.append(part.assign(system=system, sample=number))
+                part = prompts[begin : begin + size]
+                uniforms = draw_uniforms(len(part), limit, generator)  # by every process, so that their number is free
+                if len(rows) % devices.count != devices.rank:
+                    rows.append(None)
+                    continue
+                answers = answer(model, tokenizer, scorer, adapter, part, config, uniforms)
+                rows.append(answers.assign(system=system, sample=number))
                 progress(len(rows), total, {})
-    table = pd.concat(rows, ignore_index=True)
+    shares = devices.gather(rows)
+    if not devices.main:
+        return
+    table = pd.concat([shares[place % devices.count][place] for place in range(total)], ignore_index=True)
     highlights = token_kl(table, tokenizer)
     table = table.drop(columns=TRACES)
     if models.judge is not None:
@@ -127,16 +139,16 @@ def answer(
     adapter: str | None,
     prompts: list[str],
     config: Config,
-    generator: torch.Generator,
+    uniforms: torch.Tensor,
 ) -> pd.DataFrame:
     """Sample one answer of a system to each prompt: a row each with reward, length, KL and whether it was cut.
 
-    The columns TRACES hold each answer's tokens and the KL at each of them (null for the reference).
+    ``uniforms`` (prompts, max_response_tokens) decide the tokens. The columns TRACES hold each answer's tokens and the
+    KL at each of them (null for the reference).
     """
     queries = encode_prompts(tokenizer, prompts, config.text)
-    limit = config.text.max_response_tokens
     with use_adapter(model, adapter):
-        batch, states = sample_states(model, tokenizer, queries, limit, draw_uniforms(len(queries), limit, generator))
+        batch, states = sample_states(model, tokenizer, queries, uniforms.shape[1], uniforms)
         if adapter is not None and states.dtype != torch.float32:  # half precision: see score_rollout
             states = all_response_states(model, batch)
     scored = scorer.scores_of_policy(batch, prompts)
@@ -177,7 +189,7 @@ def _kl_from_reference(model: Any, batch: TokenBatch, states: torch.Tensor) -> t
     """(B, R) full KL from the reference at each response token, nats; ``states`` are the policy's hidden states."""
     with use_adapter(model, None):
         ref_states = all_response_states(model, batch)
-    return policy_vs_reference(model, states, ref_states, batch).kl_full
+    return policy_vs_reference(model, states, ref_states, batch).kl_full.cpu()
 
 
 def _traces(values: torch.Tensor, batch: TokenBatch) -> list[Any]:

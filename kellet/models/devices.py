@@ -9,6 +9,7 @@ and the same batch gives the same training on one process and on many. Only proc
 """
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
@@ -20,6 +21,8 @@ from kellet.errors import ConfigError, InputError, KelletError
 
 T = TypeVar("T")
 
+DEVICE = "KELLET_DEVICE"
+"""The environment variable that may say ``cpu``, or ``mps`` for the GPU of a Mac, which is not taken unasked."""
 LOST = ("gloo", "nccl", "remote worker", "connection closed by peer", "connection reset by peer")
 """Words in the errors of a backend whose peer process has died."""
 
@@ -50,7 +53,7 @@ class Devices:
 
         ddp = DistributedDataParallelKwargs(find_unused_parameters=unused)
         # without cpu=True, several processes without a GPU would each train alone
-        self.accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[ddp])
+        self.accelerator = Accelerator(cpu=on_cpu(), kwargs_handlers=[ddp])
         if self.accelerator.distributed_type.value == "DEEPSPEED":
             raise InputError("DeepSpeed cannot train here yet; take an accelerate config of FSDP (docs/use/scale.md)")
         self.count, self.rank = self.accelerator.num_processes, self.accelerator.process_index
@@ -76,6 +79,16 @@ class Devices:
             )
         self.prepared, optimizer = self.accelerator.prepare(CallableModule(*parts), optimizer)
         return optimizer
+
+    def place(self, *parts: Any) -> None:
+        """Put ``parts``, modules or what moves like one, on the device, whole, for passes without a gradient.
+
+        Raises InputError under FSDP, which has no whole model on any device.
+        """
+        if self.sharded:
+            raise InputError("FSDP divides a model for training; evaluate on one process, or with a config of DDP")
+        for part in parts:
+            part.to(self.device)
 
     def run(self, call: Callable[[], T]) -> T:
         """The result of ``call``, which may use the model. Every process must call this."""
@@ -209,6 +222,19 @@ def shard_like(weight: Any, value: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
+
+
+def on_cpu() -> bool:
+    """Whether to compute on the CPU: without an accelerator, and on a Mac unless its GPU is asked for by name.
+
+    Apple's MPS has no float64 and few of its results are the CPU's.
+    """
+    if not torch.accelerator.is_available():
+        return True
+    found, wanted = torch.accelerator.current_accelerator(), os.environ.get(DEVICE, "")
+    if wanted not in ("", "cpu", "mps"):
+        raise ConfigError(f"{DEVICE} is {wanted!r}; wanted cpu, or mps for the GPU of a Mac")
+    return wanted == "cpu" or (found is not None and found.type == "mps" and wanted != "mps")
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -5,9 +5,9 @@ storage, one step runs there, and the tensors that autograd keeps for the backwa
 counted at their longest, ``max_prompt_tokens + max_response_tokens``. The base is counted in the ``dtype`` asked for,
 adapters, their gradients and logits in float32.
 
-Left out: the interpreter and its libraries (about 0.5 GiB), and the allocator's waste: a CPU process that had not
-warmed up was seen to grow by 1.7 times the activations. Attention is counted as if its probabilities were kept; fused
-kernels avoid that, so with them long sequences take less than estimated here.
+The process itself, interpreter and libraries, is counted as PROCESS. Left out is the allocator's waste: a CPU process
+that had not warmed up was seen to grow by 1.7 times the activations. Attention is counted as if its probabilities were
+kept; fused kernels avoid that, so with them long sequences take less than estimated here.
 """
 
 import os
@@ -36,6 +36,8 @@ ADAM = 3
 LOGIT_COPIES = 5
 """Tensors of a chunk's logits at a time (kellet/models/next_token.py): logits and log-probabilities of policy and
 reference, and their product in the full KL."""
+PROCESS = 2**29
+"""Bytes of a process that has loaded what training needs and no model: 0.48 GiB with the CPU build of torch."""
 WIDE = 3
 """Tensors of a layer's widest size during a pass without gradient: gate, up and their product."""
 
@@ -71,6 +73,8 @@ class Memory(NamedTuple):
     optimizer: int
     """Gradients and Adam's moments of the policy's adapter, the largest that is trained."""
     steps: tuple[Step, ...]
+    process: int = PROCESS
+    """Beside the tensors, on the host."""
 
 
 def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int = 1) -> Memory:
@@ -94,6 +98,7 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
     forward = WIDE * _widest(model) * (prompt + response) * dtype.itemsize
     heads = getattr(size, "num_key_value_heads", None) or size.num_attention_heads
     head = getattr(size, "head_dim", None) or size.hidden_size // size.num_attention_heads
+    prefill = WIDE * _widest(model) * prompt * dtype.itemsize
     cache = 2 * size.num_hidden_layers * heads * head * (prompt + response) * dtype.itemsize
     own = None if reward.base is None else _on_meta(config, dtype, reward.base)
     own_weights = weights if own is None else _weights(own, config.base_model)
@@ -117,7 +122,13 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
                 "reward_model.micro_batch_size" if reward.micro_batch_size else "reward_model.batch_size",
                 rows_per_unit=2,
             ),
-            Step("policy, sampling (KV cache)", policy.batch_size, cache, both + ADAM * trained, "policy.batch_size"),
+            Step(
+                "policy, sampling (KV cache)",
+                policy.batch_size,
+                cache + prefill,
+                both + ADAM * trained,
+                "policy.batch_size",
+            ),
             Step(
                 "policy, scoring a rollout",
                 policy.batch_size,
@@ -131,6 +142,13 @@ def estimate(config: Config, dtype: torch.dtype = torch.float32, processes: int 
                 kept + 2 * states * FLOAT,  # the final states and their gradient
                 both + ADAM * trained + chunk,
                 "policy.micro_batch_size" if policy.micro_batch_size else "policy.minibatch_size",
+            ),
+            Step(  # candidate, champion and anchor are adapters of one trunk
+                "evaluation, sampling and scoring",
+                config.evaluation.batch_size,
+                max(cache + prefill, 2 * states * dtype.itemsize + forward),
+                both + 2 * trained + chunk,
+                "evaluation.batch_size",
             ),
         ),
     )
@@ -160,6 +178,7 @@ def memory_text(memory: Memory, available: int) -> str:
         f"{'weights':<34}{_gib(memory.weights)}",
         f"{'adapters':<34}{_gib(memory.adapters)}",
         f"{'gradients and optimizer':<34}{_gib(memory.optimizer)}",
+        f"{'the process itself, on the host':<34}{_gib(memory.process)}",
     ]
     for step in memory.steps:
         fits = step.largest(available)

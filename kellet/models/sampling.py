@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kellet.config.training import Text
+from kellet.config.training import BaseLM, Text
 from kellet.errors import KelletError
 from kellet.manifest import check_manifest
-from kellet.models.devices import device_of, true_everywhere
+from kellet.models.devices import Devices, device_of, true_everywhere
 from kellet.models.tokens import TokenBatch, decode, encode_prompts, end_tokens, pad
 from kellet.models.trunk import drop_rows, load_adapter, load_base, logits_of, next_states
 
@@ -43,7 +43,8 @@ def sample_states(
     positions, cache = start.position_ids[:, :width], None
     running = torch.arange(len(queries), device=device)
     responses = torch.full((len(queries), max_new_tokens), tokenizer.pad_token_id, device=device)
-    uniforms = None if uniforms is None else uniforms.to(device)
+    if uniforms is not None and device.type != "mps":
+        uniforms = uniforms.to(device)
     states: list[Tensor] = []
     ends = torch.tensor(end_tokens(tokenizer), device=device)
     for number in range(max_new_tokens):
@@ -51,7 +52,7 @@ def sample_states(
         if number == 0:
             cache = preallocate(cache, width + max_new_tokens)
         logits = logits_of(model, last)
-        token = logits.argmax(-1) if uniforms is None else _draw(logits, uniforms[running, number])
+        token = logits.argmax(-1) if uniforms is None else _draw(logits, uniforms[running.to(uniforms.device), number])
         responses[running, number] = token
         states.append(last.new_zeros(len(queries), last.shape[1]))
         states[-1][running] = last
@@ -84,11 +85,19 @@ def truncated(batch: TokenBatch, ends: Sequence[int]) -> Tensor:
     return ~(torch.isin(batch.responses, torch.tensor(ends)) & batch.response_mask).any(1)
 
 
-def load_policy(base: Path | str, adapter: Path, temperature: float = 1.0) -> tuple[Any, Any]:
-    """(model, tokenizer) of a base model with a policy adapter, for inference at the policy's temperature."""
+def load_policy(
+    base: Path | str, adapter: Path, temperature: float = 1.0, settings: BaseLM | None = None
+) -> tuple[Any, Any]:
+    """(model, tokenizer) of a base model with a policy adapter, for inference at the policy's temperature.
+
+    On the device that a training on this machine would take, in the number format of ``settings``.
+    """
     check_manifest(adapter.parent, base=base)
-    model, tokenizer = load_base(base, temperature=temperature)
-    return load_adapter(model, adapter), tokenizer
+    devices = Devices()
+    model, tokenizer = load_base(base, settings, devices.device, temperature)
+    model = load_adapter(model, adapter)
+    devices.place(model)
+    return model, tokenizer
 
 
 def generate_text(
@@ -117,13 +126,16 @@ def generate_text(
 def _draw(logits: Tensor, uniforms: Tensor) -> Tensor:
     """(B,) tokens by inversion: where the distribution function F of softmax(logits) exceeds ``uniforms`` (B,)."""
     # the v with F(v - 1) <= u F(V) < F(v), so that a token without probability is never drawn
-    below = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    probabilities, device = logits.float().softmax(-1), logits.device
+    if device.type == "mps":  # has no float64
+        probabilities, uniforms = probabilities.cpu(), uniforms.cpu()
+    below = probabilities.cumsum(-1, dtype=torch.float64)
     if below[:, -1].isnan().any():
         raise KelletError(
             "the model's logits are not finite; its weights are damaged, or overflow in their number format"
         )
     passed = uniforms[:, None] * below[:, -1:]
-    return torch.searchsorted(below, passed, right=True).squeeze(1)
+    return torch.searchsorted(below, passed, right=True).squeeze(1).to(device)
 
 
 def _assemble(start: TokenBatch, width: int, responses: Tensor, ends: Tensor) -> TokenBatch:

@@ -41,7 +41,8 @@ TEMPERATURE = "policy_temperature"
 MESSAGE = 300
 """Characters of a library's message in an error."""
 CPU_TOKENS = 1024
-"""Of a forward pass on a CPU, see :func:`max_tokens_per_pass`."""
+GPU_TOKENS = 2**16
+"""Of a forward pass on a CPU and on other devices, see :func:`max_tokens_per_pass`."""
 
 
 def load_base(
@@ -256,9 +257,9 @@ def last_hidden(model: Any, batch: TokenBatch) -> Tensor:
 def max_tokens_per_pass(device: torch.device) -> int:
     """Tokens, padding included, in one forward pass where no parameter sets it.
 
-    A CPU is fastest while a layer's activations stay in its caches; on other devices the batch is not divided.
+    A CPU is fastest while a layer's activations stay in its caches; elsewhere the bound keeps them within some GiB.
     """
-    return CPU_TOKENS if device.type == "cpu" else 2**62
+    return CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
 
 
 def _final_states(model: Any, ids: Tensor, mask: Tensor) -> Tensor:

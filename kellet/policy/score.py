@@ -124,17 +124,18 @@ def reference_scores(
 
 
 def reference_baseline(
-    model: Any, raw_score: RawScore, prompts: Sequence[str], text: Text, seed: int
+    model: Any, raw_score: RawScore, prompts: Sequence[str], text: Text, seed: int, batch_size: int
 ) -> tuple[float, float]:
     """Mean and standard deviation of the raw scores of the reference's answers to up to BASELINE_PROMPTS prompts.
 
-    Raises InputError when they are all the same.
+    ``batch_size`` are sampled at a time, which does not change the answers. Raises InputError when all are the same.
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = [prompts[i] for i in torch.randperm(len(prompts), generator=generator)[:BASELINE_PROMPTS]]
     queries = encode_prompts(raw_score.tokenizer, chosen, text)
     uniforms = draw_uniforms(len(queries), text.max_response_tokens, generator)
-    raw = reference_scores(model, raw_score, queries, chosen, uniforms)
+    parts = [slice(begin, begin + batch_size) for begin in range(0, len(queries), batch_size)]
+    raw = torch.cat([reference_scores(model, raw_score, queries[p], chosen[p], uniforms[p]) for p in parts])
     if not float(raw.std(correction=0)) > 0:
         raise InputError("the reference's answers all score the same; set policy.score.shaping to none or gain")
     return float(raw.mean()), float(raw.std(correction=0))

@@ -191,8 +191,8 @@ def ppo(
     models.trunk.eval()  # dropout would make the first ratio differ from one
     raw_score = RawScore(settings.score, models.scorer, models.tokenizer, models.reread)
     if settings.score.shaping == "standardised" and training.baseline is None:
-        baseline = partial(reference_baseline, models.trunk, raw_score, prompts, config.text, config.seed)
-        training.baseline = devices.run(baseline)
+        of_reference = (models.trunk, raw_score, prompts, config.text, config.seed, settings.batch_size)
+        training.baseline = devices.run(partial(reference_baseline, *of_reference))
     training.kl_floor = floor_of(training, models.tokenizer, prompts, config)
     ringing = alarms(training.history, config)
     with held_back() as stopping:

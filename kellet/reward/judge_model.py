@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from kellet.config.run import Config
+from kellet.models.devices import device_of
 from kellet.models.seeds import derived_seed
 from kellet.progress import Progress, quiet
 from kellet.reward.card import shows_lift
@@ -46,5 +47,5 @@ def judge_scores(
     """
     if not shows_lift(json.loads((judge / "card.json").read_text(encoding="utf-8"))):
         return np.full(len(answers), np.nan)
-    scorer = load_scorer(model, judge, tokenizer.eos_token_id, ADAPTER)
+    scorer = load_scorer(model, judge, tokenizer.eos_token_id, ADAPTER).to(device_of(model))
     return score_texts(scorer, tokenizer, answers, config)

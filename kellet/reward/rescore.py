@@ -20,6 +20,7 @@ from kellet.config.run import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder
 from kellet.manifest import check_manifest
+from kellet.models.devices import Devices
 from kellet.models.tokens import encode_prompts, encode_response, pad
 from kellet.models.trunk import load_base
 from kellet.progress import Progress, quiet
@@ -43,8 +44,10 @@ def rescore(
     tables = [pd.read_parquet(path, columns=KEY) for path in evaluations.values()]
     answers = pd.concat(tables).drop_duplicates().sort_values(KEY, ignore_index=True)
     check_manifest(reward_model, base=base)
-    model, tokenizer = load_base(base, config.base_model)
+    devices = Devices()
+    model, tokenizer = load_base(base, config.base_model, devices.device)
     scorer = load_scorer(model, reward_model, tokenizer.eos_token_id)
+    devices.place(model, scorer)
     rewards = score_texts(scorer, tokenizer, answers, config, progress)
     with atomic_folder(out) as folder:
         answers.assign(reward=rewards).to_parquet(folder / "scores.parquet", index=False)

@@ -13,6 +13,7 @@ from kellet.evaluation.evaluate import Models, answer, evaluate, judge_by_world,
 from kellet.evaluation.file import check_evaluation, prompt_id, read_evaluation
 from kellet.files import content_hash
 from kellet.models.heads import scalar_head
+from kellet.models.sampling import draw_uniforms
 from kellet.models.trunk import POLICY, REWARD, add_adapter, load_adapter, save_adapter
 from kellet.reward.model import Member, Scorer
 from kellet.reward.train import train_reward
@@ -165,7 +166,9 @@ def test_the_kl_of_an_evaluation_is_that_of_torch(parts):
 
     seen = []
     scorer = Watched(model, [Member(scalar_head(16, 0), REWARD)], tokenizer.eos_token_id)
-    rows = answer(model, tokenizer, scorer, POLICY, prompts, tiny.config(), torch.Generator().manual_seed(0))
+    rows = answer(
+        model, tokenizer, scorer, POLICY, prompts, tiny.config(), draw_uniforms(4, 10, torch.Generator().manual_seed(0))
+    )
     batch, query = seen[0], seen[0].input_ids.shape[1] - seen[0].response_mask.shape[1]
     plain = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
     with torch.no_grad():

@@ -36,6 +36,16 @@ def reward(config: dict[str, Any], preferences: Path, base: Path, out: Path) -> 
     train_reward(Config.model_validate(config), preferences, base, out)
 
 
+def evaluation(
+    config: dict[str, Any], preferences: Path, base: Path, reward_model: Path, policy: Path, out: Path
+) -> None:
+    """Evaluate a policy."""
+    from kellet.config.run import Config
+    from kellet.evaluation.evaluate import Models, evaluate
+
+    evaluate(Config.model_validate(config), preferences, Models(base, reward_model, policy), out)
+
+
 def words(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
     """A score: half the words of an answer. Process 1 is killed in the call that DIES_IN_CALL names."""
     global calls

@@ -1,10 +1,13 @@
 """A training on two processes is the training on one, and goes on after one of them died; only the first one writes."""
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -12,7 +15,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 
 from kellet.errors import ConfigError, InputError
-from kellet.models.devices import Devices, dtype_for
+from kellet.models.devices import Devices, dtype_for, on_cpu
 from kellet.policy.train import train_policy
 from kellet.reward.train import train_reward
 from tests.helpers import killed, processes, tiny
@@ -101,6 +104,51 @@ def test_a_reward_model_of_two_processes_is_that_of_one(inputs, tmp_path):
     cards = [json.loads((folder / "card.json").read_text()) for folder in (out, inputs[2])]
     assert cards[0]["accuracy"] == cards[1]["accuracy"]
     assert cards[0]["gamma"] == pytest.approx(cards[1]["gamma"], abs=1e-4)
+
+
+def test_an_evaluation_of_two_processes_is_that_of_one(inputs, alone, tmp_path):
+    processes.evaluation(SETTINGS, *inputs, alone, tmp_path / "one")
+    assert processes.run(processes.evaluation, SETTINGS, *inputs, alone, tmp_path / "two") == [0, 0]
+    one, two = (pd.read_parquet(tmp_path / name / "evaluation.parquet") for name in ("one", "two"))
+    assert len(one) == 2 * 2 * 12
+    pd.testing.assert_frame_equal(one, two, rtol=1e-5, atol=1e-5)
+    kl = [json.loads((tmp_path / name / "token_kl.json").read_text()) for name in ("one", "two")]
+    assert kl[0].keys() == kl[1].keys()
+
+
+def test_every_model_is_loaded_for_the_device_that_computes():
+    """Where load_base is told no device it stays on the CPU: export alone may, whose folder is of the CPU's numbers."""
+    calls = {}
+    for file in (ROOT / "kellet").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "load_base":
+                given = len(node.args) >= 3 or any(word.arg == "device" for word in node.keywords)
+                calls.setdefault(file.name, []).append(given)
+    assert calls.pop("export.py") == [False]
+    assert {"evaluate.py", "rescore.py", "sampling.py", "own_base.py"} <= calls.keys()
+    assert all(all(given) for given in calls.values()), calls
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "cpu"),
+    [(None, "", True), ("cuda", "", False), ("cuda", "cpu", True), ("mps", "", True), ("mps", "mps", False)],
+)
+def test_the_gpu_of_a_mac_is_taken_when_it_is_named(found, wanted, cpu, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: found is not None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device(found))
+    monkeypatch.setenv("KELLET_DEVICE", wanted)
+    assert on_cpu() is cpu
+    monkeypatch.setenv("KELLET_DEVICE", "gpu0")
+    if found:
+        with pytest.raises(ConfigError, match="KELLET_DEVICE is 'gpu0'"):
+            on_cpu()
+
+
+def test_a_model_in_shards_is_not_evaluated():
+    devices = Devices()
+    devices.accelerator = SimpleNamespace(distributed_type=SimpleNamespace(value="FSDP"))
+    with pytest.raises(InputError, match="evaluate on one process, or with a config of DDP"):
+        devices.place()
 
 
 def of_three(rank):

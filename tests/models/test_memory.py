@@ -1,5 +1,7 @@
 """The estimate against what PyTorch's allocator saw at its peak, and its own arithmetic."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -8,12 +10,14 @@ import torch
 from kellet.config.run import Config
 from kellet.models.architecture import recompute_layers
 from kellet.models.base_model import build_llama
-from kellet.models.memory import Memory, Step, estimate, memory_text
+from kellet.models.memory import PROCESS, Memory, Step, estimate, memory_text
 from kellet.models.next_token import logprobs_of, policy_vs_reference
+from kellet.models.sampling import draw_uniforms, sample_states
 from kellet.models.tokens import pad
 from kellet.models.trunk import add_adapter, all_response_states, response_states
 from kellet.reward.fitting import Fitting, LabelledPairs, add_member
 from kellet.reward.model import Pairs, Scorer
+from tests.helpers.project import ROOT
 
 PROMPT, RESPONSE = 16, 48
 SETTINGS = {
@@ -77,7 +81,8 @@ def test_weights_and_adapters_are_counted_as_they_are():
     assert memory.adapters == 4 * per_rank * (8 + 3 * 2)
     assert memory.optimizer == 3 * 4 * per_rank * 8
     # keys and values of 6 layers, 64 wide, for 64 positions
-    assert memory.steps[1].per_row == 2 * 6 * 64 * 64 * 4
+    prompt = 3 * 192 * PROMPT * 4  # three tensors of the widest layer, while the prompt is read
+    assert memory.steps[1].per_row == 2 * 6 * 64 * 64 * 4 + prompt
 
 
 def test_the_largest_batch_is_the_largest_that_fits():
@@ -146,5 +151,30 @@ def test_a_process_holds_the_base_in_its_dtype_and_its_share_of_a_batch():
     assert half.optimizer == whole.optimizer  # what is trained stays in float32
     assert half.steps[1].per_row == whole.steps[1].per_row / 2  # the cache
     assert third.weights == whole.weights
-    assert [step.rows for step in whole.steps] == [16, 16, 16, 16]  # pairs are two rows
-    assert [step.rows for step in third.steps] == [6, 6, 6, 6]
+    assert [step.rows for step in whole.steps[:4]] == [16, 16, 16, 16]  # pairs are two rows
+    assert [step.rows for step in third.steps[:4]] == [6, 6, 6, 6]
+
+
+def test_a_process_without_a_model_takes_about_what_is_counted():
+    """Of the host's memory, in a process of its own: the libraries and no tensors."""
+    code = "import kellet.policy.train, kellet.evaluation.evaluate, peft; from transformers import LlamaForCausalLM; "
+    code += "print(int(open('/proc/self/statm').read().split()[1]) * __import__('resource').getpagesize())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert PROCESS / 2 < int(done.stdout) < 2 * PROCESS
+
+
+def test_evaluation_takes_what_was_estimated():
+    config = Config.model_validate(SETTINGS | {"evaluation": {"batch_size": 64}})
+    model = add_adapter(llama(config), config.policy.lora, 0).eval()
+    tokens = SimpleNamespace(pad_token_id=0, eos_token_id=2)
+    uniforms = draw_uniforms(64, RESPONSE, torch.Generator().manual_seed(0))
+
+    def answer():
+        batch, states = sample_states(model, tokens, [ids(PROMPT)] * 64, RESPONSE, uniforms)
+        policy_vs_reference(model, states, all_response_states(model, batch), batch)
+
+    answer()
+    step = estimate(config).steps[4]
+    assert step.name == "evaluation, sampling and scoring"
+    most = step.rows * step.per_row + 5 * 4 * 2**20  # with a chunk of logits, and its copies
+    assert 0.25 * most < peak(answer) < 1.25 * most

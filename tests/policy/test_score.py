@@ -112,12 +112,13 @@ def test_the_references_answers_are_the_bases_own_whatever_the_policy(trunk):
     batch = sample(base, tokenizer, queries, text.max_response_tokens, uniforms)
     assert torch.equal(scores, liked(batch))
     prompts = list(tiny.pairs()["prompt"][:20])
-    mean, deviation = reference_baseline(model, raw_score, prompts, text, 0)
-    assert (mean, deviation) == reference_baseline(model, raw_score, prompts, text, 0)
+    mean, deviation = reference_baseline(model, raw_score, prompts, text, 0, 64)
+    assert (mean, deviation) == reference_baseline(model, raw_score, prompts, text, 0, 64)
+    assert (mean, deviation) == pytest.approx(reference_baseline(model, raw_score, prompts, text, 0, 3), abs=1e-6)
     assert deviation > 0
     with pytest.raises(InputError, match="all score the same"):
         reference_baseline(
-            model, RawScore(Score(), lambda rows: torch.zeros(len(rows.input_ids)), tokenizer), prompts, text, 0
+            model, RawScore(Score(), lambda rows: torch.zeros(len(rows.input_ids)), tokenizer), prompts, text, 0, 64
         )
 
 
