@@ -151,7 +151,7 @@ def test_the_registered_model_is_served_on_loopback_and_says_the_same(smoke):
 
 
 def test_the_registered_model_holds_no_code_and_mlflow_loads_it_by_itself(smoke):
-    (folder,) = {file.parent for file in smoke.root.glob("mlruns/**/MLmodel")}
+    (folder,) = {file.parent for file in smoke.kept.glob("mlruns/**/MLmodel")}
     assert not [file.name for file in folder.rglob("*") if file.suffix in (".py", ".pkl", ".bin")]
     script = "import mlflow; print(mlflow.pyfunc.load_model('models:/kellet-smoke/1').predict(['hello']))"
     environment = project.environment(smoke.root, MLFLOW_TRACKING_URI="sqlite:///mlflow.db", DO_NOT_TRACK="true")
