@@ -1,9 +1,12 @@
-"""Content-addressed outputs of the stages, and the cache keys that Prefect uses for them.
+"""Content-addressed outputs of the stages: what is there is held against its hashes and not computed again.
 
 artifacts/STAGE/KEY is the output of one stage; KEY names everything that decides it: the content of its inputs, the
 sections of the parameters that the stage reads, the seed, the source of the code, and the versions of the computing
-libraries. Prefect's record of the finished task lies in the same folder (CACHE_RECORD), so who deletes the folder
-deletes the record with it, and the stage is computed again.
+libraries. In the same folder are a manifest with the hash of each file (kellet/manifest.py) and RECORD, so who deletes
+the folder deletes them too, and the stage is computed again.
+
+Prefect's own records of results are not used: one says by itself how it is to be read, by pickle too, and whoever may
+write to the folder would have code run.
 """
 
 import ast
@@ -16,20 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from prefect.context import TaskRunContext
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 import kellet
 from adapters.log import logger
 from adapters.settings import ARTIFACTS, LOCKS
 from kellet.config.run import Config
-from kellet.files import content_hash, value_hash
+from kellet.errors import DataError
+from kellet.files import content_hash, value_hash, write_json
+from kellet.manifest import FILE, check_whole
 from kellet.policy.score_function import function_hash
 
-CACHE_RECORD = "prefect.json"
-"""Prefect's record of the task run that made a folder."""
+RECORD = "artefact.json"
+"""The Artefact that a folder was when it was made."""
 
-TIMED = {CACHE_RECORD, "history.jsonl", "manifest.json"}
+TIMED = {RECORD, "history.jsonl", FILE}
 """Files that say how long things took, and the one that has their hashes: two runs that end in the same weights differ
 in them."""
 
@@ -83,7 +87,7 @@ class Artefact(BaseModel):
     seconds: float = 0.0
     """Time that making it took."""
     cpu_seconds: float | None = None
-    """Processor time of this process while it was made; None where it was there already."""
+    """Processor time of the process that made it, while it did; None where that is not known."""
     version: str = ""
     """The registered version that it was downloaded from."""
 
@@ -109,32 +113,62 @@ def folder(stage: str, config: Config, inputs: Mapping[str, Any]) -> Path:
     return ARTIFACTS / stage / value_hash(key)[:16]
 
 
-def cache_key(context: TaskRunContext, parameters: dict[str, Any]) -> str:
-    """Prefect's cache key of a stage, which is also where its record is kept below the result storage."""
-    inputs = {name: value for name, value in parameters.items() if name != "config"}
-    path = folder(context.task.name, parameters["config"], inputs)
-    return str((path / CACHE_RECORD).relative_to(ARTIFACTS))
-
-
 def make(path: Path, write: Callable[[Path], object]) -> Artefact:
     """Give the artefact at ``path``; ``write(path)`` makes it where it does not exist, atomically, so it is whole.
 
-    A folder without Prefect's record is what a kill between the two leaves: it is used as it is. Processes that want
-    the same folder at once (arms of flows/remedies.py that share a stage) wait for the first of them.
+    A folder without RECORD is what a kill between the two leaves; its time is not known. Processes that want the same
+    folder at once (arms of flows/remedies.py that share a stage) wait for the first of them. Raises DataError for a
+    folder that is not what was written.
     """
     LOCKS.mkdir(parents=True, exist_ok=True)
     with FileLock(LOCKS / f"{path.parent.name}-{path.name}.lock"):
-        start, processor = time.monotonic(), time.process_time()
-        there = path.is_dir()
-        if there:
+        if path.is_dir():
             logger().info("%s: already at %s", path.parent.name, path)
-        else:
-            logger().info("%s: computing %s", path.parent.name, path)
-            write(path)
-        seconds = time.monotonic() - start
-    used = None if there else round(time.process_time() - processor, 1)
-    logger().info("%s: done in %.1f s", path.parent.name, seconds)
-    return Artefact(stage=path.parent.name, path=path, hash=_hash(path), seconds=round(seconds, 1), cpu_seconds=used)
+            return _kept(path)
+        start, processor = time.monotonic(), time.process_time()
+        logger().info("%s: computing %s", path.parent.name, path)
+        write(path)
+        seconds, used = time.monotonic() - start, time.process_time() - processor
+        logger().info("%s: done in %.1f s", path.parent.name, seconds)
+        return _recorded(path, seconds=round(seconds, 1), cpu_seconds=round(used, 1))
+
+
+def verify(artefact: Artefact) -> None:
+    """Raise DataError where the artefact's files are not those that it was made of, or its hash is not theirs."""
+    if ARTIFACTS.resolve() in artefact.path.resolve().parents:
+        found = _kept(artefact.path).hash
+    else:  # a base model that the parameters name
+        found = content_hash(artefact.path)
+    if found != artefact.hash:
+        raise DataError(
+            f"{artefact.path} was changed while this ran: its hash is {found[:12]}, and it was {artefact.hash[:12]}; "
+            "give the command again"
+        )
+
+
+def _kept(path: Path) -> Artefact:
+    """The artefact that a folder is, held against its manifest and its record."""
+    again = f"delete {path}, and the stage is computed again"
+    try:
+        check_whole(path, RECORD)
+    except DataError as error:
+        raise DataError(f"{error}; or {again}") from error
+    if not (path / RECORD).is_file():
+        return _recorded(path)
+    try:
+        kept = Artefact.model_validate_json((path / RECORD).read_bytes())
+    except ValidationError as error:
+        raise DataError(f"{path / RECORD} is damaged ({str(error).splitlines()[0]}); {again}") from error
+    if kept.hash != (found := _hash(path)):
+        raise DataError(f"the files of {path} have the hash {found[:12]}, and {RECORD} says {kept.hash[:12]}; {again}")
+    return kept.model_copy(update={"stage": path.parent.name, "path": path})  # the project may have been moved
+
+
+def _recorded(path: Path, seconds: float = 0.0, cpu_seconds: float | None = None) -> Artefact:
+    hash_ = _hash(path)
+    artefact = Artefact(stage=path.parent.name, path=path, hash=hash_, seconds=seconds, cpu_seconds=cpu_seconds)
+    write_json(path / RECORD, artefact.model_dump(mode="json"))
+    return artefact
 
 
 @cache

@@ -19,6 +19,7 @@ from kellet.config.file import dump_config, load_config
 from kellet.config.run import Config
 from kellet.errors import ConfigError, InputError
 from kellet.files import content_hash, read_json
+from kellet.manifest import check_manifest
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -115,6 +116,7 @@ def find_candidate(config: Config, number: int | None = None) -> Candidate:
             f"{version.tags['report']} has not all the files that {name}/{version.version} was judged from "
             f"({', '.join(FILES)}); the retraining, given again, makes them again"
         )
+    check_manifest(reports[0])
     return Candidate(version, reports)
 
 

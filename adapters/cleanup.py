@@ -1,8 +1,6 @@
 """What a killed process leaves behind is put in order before a retraining, under the lock of adapters/exclusive.py."""
 
-import json
 import shutil
-from pathlib import Path
 
 import psutil
 from prefect.client.orchestration import get_client
@@ -11,7 +9,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
 from adapters import owner
-from adapters.artefacts import CACHE_RECORD, SECTIONS
+from adapters.artefacts import SECTIONS
 from adapters.mlflow_client import client
 from adapters.settings import ARTIFACTS, FETCHED, RUNS
 from kellet.config.run import Tracking
@@ -67,21 +65,13 @@ def end_dead_mlflow_runs(tracking: Tracking) -> int:
 
 
 def remove_half_written() -> int:
-    """Remove temporary files and folders of the stages and of runs/, and cache records that a kill cut short."""
+    """Remove temporary files and folders of the stages and of runs/."""
     folders = (RUNS, FETCHED, *(ARTIFACTS / stage for stage in SECTIONS))
     paths = [path for folder in folders for path in folder.glob(".*")]
-    paths += [file for file in ARTIFACTS.glob(f"*/*/{CACHE_RECORD}") if not _is_json(file)]
+    paths += ARTIFACTS.glob("*/*/.*")
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
     return len(paths)
-
-
-def _is_json(file: Path) -> bool:
-    try:
-        json.loads(file.read_bytes())
-    except ValueError:
-        return False
-    return True

@@ -10,7 +10,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from adapters.artefacts import CACHE_RECORD, Artefact
+from adapters.artefacts import RECORD, Artefact, verify
 from adapters.mlflow_client import client
 from kellet.config.run import Tracking
 from kellet.config.training import Text
@@ -34,10 +34,15 @@ class Uploaded(NamedTuple):
 
 
 def upload(tracking: Tracking, run_id: str, base: Artefact, policy: Artefact, text: Text) -> Uploaded:
-    """Upload base and policy as a model of the run. Raises DataError where a file of theirs may hold code."""
+    """Upload base and policy as a model of the run.
+
+    Raises DataError where they are not what the retraining made, or a file of theirs may hold code.
+    """
     import mlflow
 
     mlflow.set_tracking_uri(tracking.uri)  # models:/ is looked up there, whatever the client's is
+    verify(base)
+    verify(policy)
     server = client(tracking.uri)
     experiment = server.get_run(run_id).info.experiment_id
     model = server.create_logged_model(experiment, name="policy", source_run_id=run_id)
@@ -80,7 +85,7 @@ def write_model(folder: Path, base: Path, policy: Path, text: Text, **names: Any
 def _link(source: Path, target: Path) -> None:
     """``target`` as links to what may be served of ``source``; MLflow copies what they lead to."""
     for file in source.rglob("*"):
-        if file.is_file() and file.suffix in PLAIN - {""} and file.name != CACHE_RECORD:
+        if file.is_file() and file.suffix in PLAIN - {""} and file.name != RECORD:
             link = target / file.relative_to(source)
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file)

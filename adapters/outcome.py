@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from adapters.artefacts import CACHE_RECORD, Artefact
+from adapters.artefacts import RECORD, Artefact
 from adapters.log import logger, show_markdown, show_table
 from adapters.settings import RUNS
 from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.errors import NoLift
 from kellet.files import atomic_folder, read_json
+from kellet.manifest import FILE, check_manifest
 from kellet.markdown import code, plain
 from kellet.report.run import FILES
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-PUBLISHED = {*FILES, "report.html"}
+PUBLISHED = {*FILES, "report.html", FILE}
 """What a retraining writes into runs/NAME."""
 
 
@@ -88,10 +89,11 @@ class RemediesOutcome(BaseModel):
 
 def publish(config: Config, version: "ModelVersion", report: Artefact, reused: bool = False) -> Outcome:
     """Copy the report and its files to runs/NAME, and show the verdict in Prefect's user interface."""
+    check_manifest(report.path)
     folder = RUNS / config.name
     set_aside(folder)
     with atomic_folder(folder) as temporary:
-        shutil.copytree(report.path, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CACHE_RECORD))
+        shutil.copytree(report.path, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD))
     outcome = Outcome(
         name=config.name,
         **verdict_of(report.path),

@@ -19,6 +19,7 @@ from adapters.rivals import COMPARED, passed_over
 from kellet.config.run import Config, Tracking
 from kellet.errors import KelletError
 from kellet.files import read_json
+from kellet.manifest import check_manifest
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -45,6 +46,7 @@ def register(
         if not has_verdict(config.tracking, version):  # a kill between version and row; else people may have judged it
             keep_verdict(config.tracking, version, report, champion)
         return version
+    check_manifest(report.path)
     hashes = {alias: rival.hash for alias, rival in rivals.items()}
     tags = {
         **origin,
@@ -70,6 +72,7 @@ def judge_anew(
     The run keeps the files, because people's verdicts cannot be computed again as other artefacts can. The tag
     ``report`` is written last: where it exists, everything else does.
     """
+    check_manifest(report.path)
     registry, name, number = client(tracking.uri), version.name, str(version.version)
     for file in ("evaluation.parquet", "gate.json", "report.html"):
         registry.log_artifact(run_id, str(report.path / file))

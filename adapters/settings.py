@@ -25,6 +25,7 @@ SWITCHES = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that wait sleep: docs/measured/speed.md
+    "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # not pickle, which runs code when it is read
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "TOKENIZERS_PARALLELISM": "false",
 }

@@ -69,12 +69,52 @@ def check_whole(folder: Path, *besides: str) -> None:
         )
 
 
+def check_base(base: Path | str) -> None:
+    """Raise DataError where a base model's folder has a manifest and is not what it says; others are as they are."""
+    if (Path(base) / FILE).is_file():
+        check_manifest(Path(base))
+
+
+def check_file(file: Path) -> None:
+    """Raise DataError where the manifest beside ``file`` has another hash of it; without one nothing is known."""
+    folder = file.parent
+    if not (folder / FILE).is_file():
+        return
+    files = _read(folder)["files"]
+    if file.name in files and not _is(file, files[file.name]):
+        raise DataError(
+            f"{file} is not what was written: {FILE} beside it has another hash; copy it again or make it again, or "
+            "give a changed copy another folder"
+        )
+
+
+def check_evaluated(evaluation: Path | None, history: Path | None, card: Path | None) -> None:
+    """Raise DataError where an evaluation was not made by the policy of ``history`` and the reward model of ``card``.
+
+    They are compared where the folders of all of them have manifests, as training and evaluation write them.
+    """
+    if evaluation is None or not (evaluation.parent / FILE).is_file():
+        return
+    parts = {"policy": history, "reward_model": card}
+    known = {name: file.parent for name, file in parts.items() if file and (file.parent / FILE).is_file()}
+    check_manifest(evaluation.parent, **known)
+
+
+def renew(file: Path) -> None:
+    """Put the hash of a file that a verb wrote anew into the manifest beside it, where that lists it."""
+    if (file.parent / FILE).is_file():
+        manifest = read_json(file.parent / FILE)
+        if file.name in manifest["files"]:
+            manifest["files"][file.name] = content_hash(file)
+            write_json(file.parent / FILE, manifest)
+
+
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         manifest = read_json(folder / FILE)
         return {part: dict(manifest[part]) for part in ("files", "made_of")}
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder / FILE} is damaged ({error}); train {folder} again, or copy it again") from error
+        raise DataError(f"{folder / FILE} is damaged ({error}); make {folder} again, or copy it again") from error
 
 
 def _require_unchanged(folder: Path, files: dict[str, str]) -> None:
@@ -82,7 +122,7 @@ def _require_unchanged(folder: Path, files: dict[str, str]) -> None:
     if changed:
         raise DataError(
             f"{folder} is not what was written: {', '.join(changed[:NAMED])} changed or missing (of {len(files)} "
-            "files); copy it again, or train it again"
+            "files); copy it again, or make it again"
         )
 
 
@@ -92,9 +132,11 @@ def _compare(folder: Path, name: str, before: Any, now: Any, source: Path | str)
         return
     other = [text.split(": checkpoint ")[0] or "name" for text in differences(before, now)]
     if other:
+        if (Path(source) / FILE).is_file():  # it may be that one that was changed
+            _require_unchanged(Path(source), _read(Path(source))["files"])
         raise DataError(
             f"{folder} was made of another {name.replace('_', ' ')} than {source}: they differ in "
-            f"{', '.join(other[:NAMED])}; give the one that it was trained on, or train it again"
+            f"{', '.join(other[:NAMED])}; give the one that it was made of, or make it again"
         )
 
 

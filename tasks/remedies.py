@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from prefect import task
 
 from adapters.arms import ArmRun, Plan, read_arms
-from adapters.artefacts import Artefact, cache_key, folder, make
+from adapters.artefacts import Artefact, folder, make
 from adapters.dvc import Dataset
 from adapters.log import logger, progress, show_markdown
 from adapters.outcome import RemediesOutcome
@@ -74,7 +74,7 @@ def rescore_all(config: Config, base: Artefact, runs: Sequence[ArmRun]) -> dict[
     return {hash_: rescore(config, scored_on, reward, evaluations) for hash_, reward in rewards.items()}
 
 
-@task(name="rescoring", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="rescoring")
 def rescore(config: Config, base: Artefact, reward: Artefact, evaluations: dict[str, Artefact]) -> Artefact:
     """Score the answers of all arms by one reward model."""
     from kellet.reward import rescore as stage

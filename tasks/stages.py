@@ -10,12 +10,13 @@ from typing import Any
 
 from prefect import task
 
-from adapters.artefacts import Artefact, cache_key, folder, make
+from adapters.artefacts import Artefact, folder, make
 from adapters.dvc import Dataset
 from adapters.log import logger, progress
 from kellet.config.run import Config
 from kellet.files import atomic_folder, content_hash, read_json, write_json
 from kellet.gate.programme import Look
+from kellet.manifest import write_manifest
 
 
 def base_model(config: Config, data: Dataset) -> Artefact:
@@ -40,7 +41,7 @@ def given_base(named: str) -> Artefact:
     return Artefact(stage="base_model", path=path, hash=content_hash(path))
 
 
-@task(name="base_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="base_model")
 def train_base(config: Config, data: Dataset) -> Artefact:
     """Train the small base model on the training texts."""
     from kellet.models import base_model as stage
@@ -49,7 +50,7 @@ def train_base(config: Config, data: Dataset) -> Artefact:
     return make(path, lambda out: stage.train_base(config, data.preferences, out, progress("base_model")))
 
 
-@task(name="reward_model", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="reward_model")
 def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
     """Train the reward model on its base and write its card."""
     from kellet.reward import train as stage
@@ -59,7 +60,7 @@ def train_reward(config: Config, data: Dataset, base: Artefact) -> Artefact:
     return make(path, lambda out: stage.train_reward(config, data.preferences, base.path, out, report))
 
 
-@task(name="policy", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="policy")
 def train_policy(config: Config, data: Dataset, base: Artefact, reward: Artefact, reward_base: Artefact) -> Artefact:
     """Train the policy by PPO against the reward model on ``reward_base``."""
     from kellet.policy import train as stage
@@ -74,7 +75,7 @@ def own_base(reward_base: Artefact, base: Artefact) -> Path | None:
     return None if reward_base.hash == base.hash else reward_base.path
 
 
-@task(name="judge", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="judge")
 def train_judge(config: Config, data: Dataset, base: Artefact) -> Artefact:
     """Train the second reward model, which judges the answers of the evaluation; without lift it gives no scores."""
     from kellet.reward import judge_model as stage
@@ -88,7 +89,7 @@ def train_judge(config: Config, data: Dataset, base: Artefact) -> Artefact:
     return judge
 
 
-@task(name="evaluation", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="evaluation")
 def evaluate(
     config: Config,
     data: Dataset,
@@ -115,7 +116,7 @@ def evaluate(
     return make(path, lambda out: stage.evaluate(config, data.preferences, models, out, report, look or 1))
 
 
-@task(name="gate", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="gate")
 def decide(
     config: Config, reward: Artefact, evaluation: Artefact, origin: dict[str, str], look: Look | None = None
 ) -> Artefact:
@@ -129,12 +130,13 @@ def decide(
         decision = stage.decide(rows, config.gate, facts, read_json(reward.path / "card.json"), look)
         with atomic_folder(out) as temporary:
             write_json(temporary / "gate.json", decision.to_dict())
+            write_manifest(temporary, "gate", evaluation=evaluation.path)
 
     inputs = {"reward": reward, "evaluation": evaluation, "origin": origin, "look": look}
     return make(folder("gate", config, inputs), write)
 
 
-@task(name="diagnosis", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="diagnosis")
 def diagnose(
     config: Config, data: Dataset, reward: Artefact, policy: Artefact, evaluation: Artefact, origin: dict[str, str]
 ) -> Artefact:
@@ -154,12 +156,13 @@ def diagnose(
         )
         with atomic_folder(out) as temporary:
             stage.diagnose(evidence, {**origin, "evaluation": evaluation.hash}).write(temporary / "diagnosis.json")
+            write_manifest(temporary, "diagnosis", evaluation=evaluation.path)
 
     inputs = {"data": data, "reward": reward, "policy": policy, "evaluation": evaluation, "origin": origin}
     return make(folder("diagnosis", config, inputs), write)
 
 
-@task(name="report", cache_key_fn=cache_key, persist_result=True, result_serializer="json")
+@task(name="report")
 def write_report(
     config: Config,
     data: Dataset,
@@ -183,5 +186,6 @@ def write_report(
             gather(config, {**folders, "reward_model": reward.path}, temporary)
             run = read_run(temporary, answers=True)
             stage.write_report(temporary / "report.html", run, data.summary, champion)
+            write_manifest(temporary, "report")
 
     return make(folder("report", config, {"data": data, **stages, "origin": origin, "champion": champion}), write)

@@ -7,6 +7,7 @@ import click
 
 from kellet.cli.options import FILE, path_option, prepared_folder, run_folder, warn, with_params
 from kellet.errors import DataError, InputError
+from kellet.manifest import renew
 
 if TYPE_CHECKING:
     from kellet.config.run import Config
@@ -64,6 +65,7 @@ def diagnose(
     diagnosis = stage.diagnose(evidence)
     if out is not None:
         diagnosis.write(out)
+        renew(out)
     click.echo(harmless_json(diagnosis.to_dict()) if as_json else _text(diagnosis))
 
 

@@ -26,6 +26,7 @@ from kellet.cli.options import (
 )
 from kellet.errors import ConfigError, DataError, NotPromoted
 from kellet.extras import TRAINING
+from kellet.manifest import check_evaluated, renew
 from kellet.progress import lines
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def gate(
         card = file_of(folder, "card.json")
     if candidate is not None and programme is None:
         raise ConfigError(f"--candidate {candidate} names a candidate of a programme; give --programme STATE.json too")
+    check_evaluated(evaluation, None, card)
     rows, account = _read(evaluation)
     facts = read_object(card) if card else None
     if programme is not None and config.gate.programme:
@@ -151,6 +153,7 @@ def gate(
         out = folder / "gate.json"
     if out is not None:
         decision.write(out)
+        renew(out)
     _show(decision, form, account, evaluation)
     if not decision.promote:
         raise NotPromoted(f"{decision.verdict}: {decision.headline}")

@@ -8,6 +8,7 @@ import click
 
 from kellet.cli.options import FILE, existing, path_option, run_folder, with_params
 from kellet.errors import InputError
+from kellet.manifest import renew
 
 if TYPE_CHECKING:
     from kellet.config.run import Config
@@ -43,6 +44,7 @@ def report(config: "Config", run: Path | None, champion: Path | None, out: Path 
     summary = read_object(Path("data/prepared", content.params["data"]["name"], "summary.json"))
     out = out or folder / "report.html"
     write_report(out, content, summary, rival)
+    renew(out)
     click.echo(f"report in {out}")
 
 

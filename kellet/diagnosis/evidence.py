@@ -24,6 +24,7 @@ from kellet.errors import DataError, InputError
 from kellet.evaluation.answers import Answers, answers_of, win_rate_by
 from kellet.evaluation.columns import told
 from kellet.evaluation.file import read_accounted
+from kellet.manifest import check_evaluated, check_file
 from kellet.stats.bootstrap import Estimate, Floats, mean_difference, ratio_of_means
 from kellet.stats.format import rounded
 from kellet.stats.series import MIN_ITERATIONS, Row, change, growth, late, level, series
@@ -220,6 +221,7 @@ def read_evidence(
     for path in (evaluation, history, preferences, card):
         if path is not None and not path.is_file():
             raise InputError(f"{path} does not exist; name a file, or leave it out")
+    check_evaluated(evaluation, history, card)
     rows = None
     if evaluation is not None:
         odd: list[str] = []
@@ -250,7 +252,8 @@ def read_pairs(path: Path, data: Data = DEFAULT) -> pd.DataFrame:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """Read card.json. Raises DataError when it does not hold a JSON object."""
+    """Read card.json. Raises DataError when it does not hold a JSON object, or not what its manifest says."""
+    check_file(path)
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from kellet.data.raw_files import read_records, suffix_of
 from kellet.errors import DataError
+from kellet.manifest import check_file
 
 
 def read_history(path: Path, gaps: bool = False) -> list[dict[str, float | None]]:
@@ -21,6 +22,7 @@ def read_history(path: Path, gaps: bool = False) -> list[dict[str, float | None]
     """
     if suffix_of(path.name).startswith((".csv", ".tsv")):
         raise DataError(f"{path} is a CSV; wanted JSON lines: kellet import-logs makes them of a trainer's log")
+    check_file(path)
     rows: list[dict[str, float | None]] = []
     last: float | None = None
     for record in read_records(path, suffix=".jsonl"):

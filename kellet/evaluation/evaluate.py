@@ -18,7 +18,7 @@ from kellet.errors import DataError
 from kellet.evaluation.file import prompt_id
 from kellet.evaluation.token_kl import TRACES, token_kl
 from kellet.files import atomic_folder, write_json
-from kellet.manifest import check_manifest
+from kellet.manifest import check_manifest, write_manifest
 from kellet.models import kl
 from kellet.models.devices import Devices
 from kellet.models.finite import require_finite_scores
@@ -116,6 +116,8 @@ def evaluate(
     with atomic_folder(out) as folder:
         table.to_parquet(folder / "evaluation.parquet", index=False)
         write_json(folder / "token_kl.json", highlights)
+        made_of = {name: source for name, source in models._asdict().items() if source is not None}
+        write_manifest(folder, "evaluation", **made_of)
 
 
 def prompts_asked(preferences: Path, config: Config, look: int = 1) -> list[str]:

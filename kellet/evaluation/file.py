@@ -45,6 +45,7 @@ from kellet.evaluation.oddities import (
     refuse_padded_lengths,
     unmeasured_kl,
 )
+from kellet.manifest import check_file
 
 SYSTEMS = ("candidate", "reference", "champion", "anchor")
 KL_NOISE = 1e-6
@@ -88,8 +89,9 @@ def read_accounted(path: Path, notes: list[str] | None = None) -> tuple[pd.DataF
 def read_table(path: Path, notes: list[str] | None = None) -> tuple[pd.DataFrame, list[int]]:
     """The rows of a file as they are, nothing converted, and the line (in Parquet: the row) of each.
 
-    Raises DataError for a row that cannot be read.
+    Raises DataError for a row that cannot be read, and for a file that is not as the manifest beside it says.
     """
+    check_file(path)
     rows, lines = [], []
     for record in read_records(path, notes):
         if record.values is None:

@@ -16,6 +16,7 @@ from kellet.errors import DataError, InputError
 from kellet.evaluation.file import evaluation_hash, read_evaluation
 from kellet.evaluation.spot_check import JUDGE, add_verdicts, read_key, read_verdicts
 from kellet.files import atomic_folder
+from kellet.manifest import write_manifest
 
 SHEETS = Path("spot_checks")
 """Where ``kellet spot-check`` keeps keys and judged evaluations."""
@@ -79,6 +80,7 @@ def write_judged(rows: pd.DataFrame, report: Path, out: Path) -> None:
     with atomic_folder(out) as temporary:
         rows.to_parquet(temporary / "evaluation.parquet", index=False)
         shutil.copy(report / "token_kl.json", temporary)
+        write_manifest(temporary, "evaluation")
 
 
 def _from_evaluation(verdicts: Verdicts, name: str, model: str, reports: Sequence[Path]) -> pd.DataFrame:

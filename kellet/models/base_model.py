@@ -18,6 +18,7 @@ from kellet.config.training import BaseLM
 from kellet.data.conversation import as_text
 from kellet.errors import DataError
 from kellet.files import atomic_folder
+from kellet.manifest import write_manifest
 from kellet.models.finite import require_finite_step
 from kellet.models.tokens import TokenBatch, encode_prompts, encode_response, pad
 from kellet.progress import Progress, quiet
@@ -46,6 +47,7 @@ def train_base(config: Config, preferences: Path, out: Path, progress: Progress 
     with atomic_folder(out) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        write_manifest(folder, "base_model")
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> Any:

@@ -7,7 +7,7 @@ import torch
 
 from kellet.errors import DataError, KelletError
 from kellet.files import atomic_folder
-from kellet.manifest import check_manifest
+from kellet.manifest import check_manifest, write_manifest
 from kellet.models.architecture import text_config
 from kellet.models.trunk import load_adapter, load_base
 
@@ -41,6 +41,7 @@ def export(base: Path | str, adapter: Path, out: Path, temperature: float = 1.0)
     with atomic_folder(out) as folder:
         merged.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        write_manifest(folder, "base_model", base=base, policy=place)
     return difference
 
 

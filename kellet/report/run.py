@@ -17,6 +17,7 @@ from kellet.config.file import dump_config
 from kellet.config.run import Config
 from kellet.diagnosis.history import read_history
 from kellet.errors import DataError, InputError
+from kellet.manifest import check_evaluated, check_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,6 +83,7 @@ def read_run(folder: Path, answers: bool = False) -> Run:
             "make the decision with 'kellet gate'"
         )
     history = file_of(folder, "history.jsonl")
+    check_evaluated(*(file_of(folder, name) for name in ("evaluation.parquet", "history.jsonl", "card.json")))
     run = Run(
         folder.resolve().name,
         folder,
@@ -124,6 +126,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """The mapping in a JSON or YAML file, empty where there is no file. Raises DataError for anything else."""
     if not path.is_file():
         return {}
+    check_file(path)
     language, parse = ("YAML", yaml.safe_load) if path.suffix == ".yaml" else ("JSON", json.loads)
     try:
         values = parse(path.read_text(encoding="utf-8"))

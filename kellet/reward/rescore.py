@@ -19,7 +19,7 @@ import torch
 from kellet.config.run import Config
 from kellet.errors import DataError
 from kellet.files import atomic_folder
-from kellet.manifest import check_manifest
+from kellet.manifest import check_manifest, write_manifest
 from kellet.models.devices import Devices
 from kellet.models.tokens import encode_prompts, encode_response, pad
 from kellet.models.trunk import load_base
@@ -51,6 +51,7 @@ def rescore(
     rewards = score_texts(scorer, tokenizer, answers, config, progress)
     with atomic_folder(out) as folder:
         answers.assign(reward=rewards).to_parquet(folder / "scores.parquet", index=False)
+        write_manifest(folder, "scores", base=base, reward_model=reward_model)
 
 
 def rewards_of(scores: pd.DataFrame, rows: pd.DataFrame) -> npt.NDArray[np.float64]:

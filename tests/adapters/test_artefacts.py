@@ -1,7 +1,12 @@
 """An artefact's key changes with everything that decides it, and with nothing else."""
 
+import base64
 import json
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -9,6 +14,9 @@ import kellet
 from adapters import artefacts
 from adapters.artefacts import Artefact, code_version, folder, make, sources
 from kellet.config.run import Config
+from kellet.errors import DataError
+from kellet.files import content_hash
+from kellet.manifest import write_manifest
 from tests.helpers.project import ROOT
 
 BASE = Artefact(stage="base_model", path="artifacts/base_model/x", hash="b")
@@ -149,22 +157,151 @@ def test_every_stage_starts_in_a_module_that_exists():
         assert sources(module), module
 
 
-def test_make_writes_once_and_hashes_what_does_not_tell_the_time(tmp_path):
-    calls = []
+def write(out, modules=("q_proj", "v_proj"), history="1"):
+    """What a stage writes: weights, a history that tells the time, a set in any order, and their manifest."""
+    (out / "adapter").mkdir(parents=True)
+    (out / "adapter/weights").write_text("weights")
+    (out / "history.jsonl").write_text(history)
+    (out / "adapter_config.json").write_text(json.dumps({"r": 4, "target_modules": modules}))
+    write_manifest(out, "policy")
 
-    def write(out):
-        calls.append(out)
-        out.mkdir()
-        (out / "weights").write_text("w")
-        (out / "history.jsonl").write_text(f"{len(calls)}")
-        modules = ["q_proj", "v_proj"][:: 1 if len(calls) == 1 else -1]
-        (out / "adapter_config.json").write_text(json.dumps({"r": 4, "target_modules": modules}))
 
-    first = make(tmp_path / "policy", write)
-    (tmp_path / "policy" / artefacts.CACHE_RECORD).write_text("{}")
-    again = make(tmp_path / "policy", write)
-    other = make(tmp_path / "policy2", write)
-    assert len(calls) == 2
-    assert first.hash == again.hash == other.hash
-    (tmp_path / "policy2/weights").write_text("v")
-    assert make(tmp_path / "policy2", write).hash != first.hash
+@pytest.fixture
+def stages(tmp_path, monkeypatch):
+    """artifacts/ in a folder of the test's own."""
+    monkeypatch.setattr(artefacts, "ARTIFACTS", tmp_path / "artifacts")
+    monkeypatch.setattr(artefacts, "LOCKS", tmp_path / "locks")
+    return tmp_path / "artifacts"
+
+
+def refuse(_):
+    raise AssertionError("computed again")
+
+
+def test_make_writes_once_and_hashes_what_does_not_tell_the_time(stages):
+    first = make(stages / "policy/a", write)
+    assert make(stages / "policy/a", refuse) == first
+    assert first.cpu_seconds is not None
+    other = make(stages / "policy/b", lambda out: write(out, ("v_proj", "q_proj"), "2"))
+    assert first.hash == other.hash
+
+    def differently(out):
+        write(out)
+        (out / "adapter/weights").write_text("others")
+        write_manifest(out, "policy")
+
+    assert make(stages / "policy/c", differently).hash != first.hash
+
+
+def test_what_a_kill_left_without_a_record_is_used(stages):
+    first = make(stages / "policy/a", write)
+    (stages / "policy/a" / artefacts.RECORD).unlink()
+    again = make(stages / "policy/a", refuse)
+    assert (again.hash, again.cpu_seconds) == (first.hash, None)
+    assert make(stages / "policy/a", refuse) == again
+
+
+def test_a_project_that_was_moved_keeps_its_artefacts(stages, tmp_path):
+    first = make(stages / "policy/a", write)
+    stages.rename(tmp_path / "moved")
+    assert make(tmp_path / "moved/policy/a", refuse) == first.model_copy(update={"path": tmp_path / "moved/policy/a"})
+
+
+@pytest.mark.parametrize("name", ["adapter/weights", "history.jsonl", "adapter_config.json"])
+@pytest.mark.parametrize("how", ["changed", "gone"])
+def test_a_byte_changed_anywhere_is_named_and_never_used(stages, name, how):
+    first = make(stages / "policy/a", write)
+    file = stages / "policy/a" / name
+    file.unlink() if how == "gone" else file.write_bytes(file.read_bytes()[:-1] + b" ")
+    for use in (lambda: make(stages / "policy/a", write), lambda: artefacts.verify(first)):
+        with pytest.raises(DataError) as error:
+            use()
+        message = str(error.value)
+        assert f"policy/a is not what was written: {name} changed or missing" in message
+        assert "delete " in message
+        assert message.endswith("policy/a, and the stage is computed again")
+        assert "\n" not in message
+
+
+def test_a_manifest_made_anew_does_not_hide_it(stages):
+    first = make(stages / "policy/a", write)
+    (stages / "policy/a/adapter/weights").write_text("others")
+    write_manifest(stages / "policy/a", "policy")
+    with pytest.raises(DataError, match=r"have the hash .*, and artefact\.json says .*computed again"):
+        make(stages / "policy/a", write)
+    (stages / "policy/a" / artefacts.RECORD).unlink()
+    write_manifest(stages / "policy/a", "policy")
+    with pytest.raises(DataError, match="was changed while this ran"):
+        artefacts.verify(first)
+
+
+def test_the_record_cannot_be_changed_alone(stages):
+    make(stages / "policy/a", write)
+    record = stages / "policy/a" / artefacts.RECORD
+    kept = json.loads(record.read_text())
+    record.write_text(json.dumps(kept | {"hash": "0" * 64}))
+    with pytest.raises(DataError, match=r"and artefact\.json says 000000000000"):
+        make(stages / "policy/a", write)
+
+
+class Bomb:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+def prefect_record(serializer, result):
+    return json.dumps({"metadata": {"serializer": serializer, "storage_key": "x"}, "result": result}).encode()
+
+
+@pytest.mark.parametrize("name", [artefacts.RECORD, "prefect.json"])
+@pytest.mark.parametrize("kind", ["pickle", "base64", "json", "nothing"])
+def test_no_record_runs_code(stages, tmp_path, name, kind):
+    """Whatever stands there is read as our own JSON, or not at all."""
+    marker = tmp_path / "ran"
+    pickled = pickle.dumps(Bomb(marker))
+    call = json.dumps({"__exc_type__": "os.system", "message": f"touch {marker}"})
+    content = {
+        "pickle": pickled,
+        "base64": prefect_record({"type": "pickle", "picklelib": "cloudpickle"}, base64.b64encode(pickled).decode()),
+        "json": prefect_record({"type": "json", "object_decoder": "os.system"}, call),
+        "nothing": b"",
+    }[kind]
+    make(stages / "policy/a", write)
+    (stages / "policy/a" / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{name}.*; (or )?delete .*computed again"):
+        make(stages / "policy/a", write)
+    assert not marker.exists()
+
+
+def test_an_artefact_without_a_manifest_is_refused(stages):
+    make(stages / "policy/a", write)
+    (stages / "policy/a/manifest.json").unlink()
+    with pytest.raises(DataError, match=r"has no manifest\.json, so its files cannot be checked"):
+        make(stages / "policy/a", write)
+
+
+def test_a_base_that_is_given_is_verified_as_a_whole(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    given = Artefact(stage="base_model", path=tmp_path, hash=content_hash(tmp_path))
+    artefacts.verify(given)
+    (tmp_path / "config.json").write_text("{ }")
+    with pytest.raises(DataError, match="was changed while this ran"):
+        artefacts.verify(given)
+
+
+def test_prefect_writes_no_pickles_and_caches_no_stage():
+    """Its records say by themselves how they are to be read."""
+    script = (
+        "import adapters, tasks.stages, tasks.remedies, prefect\n"
+        "from prefect.results import get_default_result_serializer\n"
+        "found = [t for m in (tasks.stages, tasks.remedies) for t in vars(m).values() if isinstance(t, prefect.Task)]\n"
+        "assert len(found) > 10\n"
+        "print(get_default_result_serializer().type, [t.name for t in found if t.persist_result or t.cache_key_fn])"
+    )
+    for cwd in (ROOT, ROOT.parent):  # a worker may start elsewhere
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run([sys.executable, "-c", script], cwd=cwd, env=environment, capture_output=True, text=True)
+        assert done.stdout == "json []\n", done.stderr

@@ -195,9 +195,25 @@ def config(tracking):
 def version(config, client, policy, tmp_path):
     experiment = client.create_experiment(config.tracking.experiment, str(tmp_path / "mlruns"))
     run = client.create_run(experiment).info.run_id
-    base = Artefact(stage="base_model", path=tiny.folder() / "base", hash="b")
+    base, trained = (
+        Artefact(stage=path.name, path=path, hash=content_hash(path)) for path in (tiny.folder() / "base", policy)
+    )
     tags = {"retraining_key": "a", "base_hash": "b", "policy_hash": "p", "report": str(tmp_path / "report")}
-    return registry._create_version(config, run, base, Artefact(stage="policy", path=policy, hash="p"), tags)
+    return registry._create_version(config, run, base, trained, tags)
+
+
+@pytest.mark.parametrize("part", ["base", "policy"])
+def test_what_was_changed_since_it_was_made_is_not_registered(config, client, policy, tmp_path, part):
+    parts = {
+        name: shutil.copytree(source, tmp_path / name)
+        for name, source in {"base": tiny.folder() / "base", "policy": policy}.items()
+    }
+    artefacts = {name: Artefact(stage=name, path=path, hash=content_hash(path)) for name, path in parts.items()}
+    change_byte(next(parts[part].rglob("*.safetensors")))
+    run = client.create_run(client.create_experiment(tmp_path.name, str(tmp_path / "mlruns"))).info.run_id
+    with pytest.raises(DataError, match=rf"/{part} was changed while this ran"):
+        registry._create_version(config, run, *artefacts.values(), {})
+    assert not list((tmp_path / "mlruns").glob("**/MLmodel"))
 
 
 def test_what_was_registered_is_fetched(config, version, policy):

@@ -11,6 +11,7 @@ from adapters.artefacts import Artefact
 from adapters.programme import Taken
 from kellet.config.run import Config
 from kellet.errors import InputError
+from kellet.files import content_hash
 
 
 @pytest.fixture
@@ -61,11 +62,11 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
     for name, folder in folders.items():
         (folder / "adapter").mkdir(parents=True)
         (folder / "adapter/weights.txt").write_text(name)
-        (folder / "prefect.json").write_text("Prefect's record of the stage")
-    base, policy = (Artefact(stage=name, path=folder, hash=name) for name, folder in folders.items())
+        (folder / "artefact.json").write_text("the record of the stage")
+    base, policy = (Artefact(stage=name, path=path, hash=content_hash(path)) for name, path in folders.items())
     experiment = client.create_experiment(config.tracking.registered_model, str(tmp_path / "mlruns"))
     run_id = client.create_run(experiment).info.run_id
-    tags = {"retraining_key": "a", "verdict": "promote", "base_hash": "base", "policy_hash": "policy"}
+    tags = {"retraining_key": "a", "verdict": "promote", "base_hash": base.hash, "policy_hash": policy.hash}
     version = registry._create_version(config, run_id, base, policy, tags | {"report": str(people.path)})
     promotion.keep_verdict(config.tracking, version, people)
     promotion.promote(config.tracking, version)
@@ -73,14 +74,14 @@ def test_the_champion_is_compared_by_the_files_it_was_registered_with(config, cl
     monkeypatch.chdir(tmp_path / "elsewhere")
     (champion,) = compared.find_rivals(config, {"retraining_key": "z"}, base).values()  # which is the anchor too
     assert (champion.path / "adapter/weights.txt").read_text() == "policy"
-    assert champion.hash == "policy"
+    assert champion.hash == policy.hash
     found = registered.fetch(
         registered.find(f"{config.tracking.registered_model}@champion", config.tracking), config.tracking
     )
     assert found.policy == champion.path
     assert (found.base / "adapter/weights.txt").read_text() == "base"
     assert found.text == config.text
-    assert not list(found.folder.rglob("prefect.json"))
+    assert not list(found.folder.rglob("artefact.json"))
     assert list(Path.cwd().iterdir()) == []
     with pytest.raises(InputError, match="no registered model 'nobody'"):
         registered.find("nobody", config.tracking)

@@ -154,11 +154,11 @@ def test_an_origin_is_parameters_contents_and_versions(tmp_path):
 
 
 def test_of_a_models_folder_only_the_model_counts(tmp_path):
-    for name in ("model.safetensors", "config.json", "history.jsonl", "prefect.json"):
+    for name in ("model.safetensors", "config.json", "history.jsonl", "artefact.json"):
         (tmp_path / name).write_text("one")
     one = origin_of({}, base=tmp_path)
     (tmp_path / "history.jsonl").write_text("two")
-    (tmp_path / "prefect.json").unlink()
+    (tmp_path / "artefact.json").unlink()
     assert origin_of({}, base=tmp_path) == one
     (tmp_path / "model.safetensors").write_text("two")
     (text,) = differences(one, origin_of({}, base=tmp_path))
