@@ -48,6 +48,8 @@ def check_manifest(folder: Path, **beside: Path | str | None) -> None:
         return
     manifest = _read(folder)
     _require_unchanged(folder, manifest["files"])
+    deciding = (str(file.relative_to(folder)) for file in _deciding(folder))
+    _require_none_added(folder, [name for name in deciding if name not in manifest["files"]])
     made_of = manifest["made_of"]
     for name, source in beside.items():
         if source is not None and name in made_of:
@@ -63,10 +65,7 @@ def check_whole(folder: Path, *besides: str) -> None:
         raise DataError(f"{folder} has no {FILE}, so its files cannot be checked; copy it again, or make it again")
     files = _read(folder)["files"]
     _require_unchanged(folder, files)
-    if added := [name for name in _names(folder) if name not in files and name not in besides]:
-        raise DataError(
-            f"{folder} is not what was written: {', '.join(added[:NAMED])} was added; take it away, or copy it again"
-        )
+    _require_none_added(folder, [name for name in _names(folder) if name not in files and name not in besides])
 
 
 def check_base(base: Path | str) -> None:
@@ -126,6 +125,13 @@ def _require_unchanged(folder: Path, files: dict[str, str]) -> None:
         )
 
 
+def _require_none_added(folder: Path, added: list[str]) -> None:
+    if added:
+        raise DataError(
+            f"{folder} is not what was written: {', '.join(added[:NAMED])} was added; take it away, or copy it again"
+        )
+
+
 def _compare(folder: Path, name: str, before: Any, now: Any, source: Path | str) -> None:
     if isinstance(before, str) != isinstance(now, str):  # a hub's name beside a folder: nothing to compare by
         logger.warning("%s was made of %s %s; that %s is the same cannot be checked", folder, name, before, source)
@@ -154,11 +160,16 @@ def content_of(path: Path) -> Any:
     """Hash of a file; of a model's folder the hash of each file that decides what it computes; else the name itself."""
     if not path.is_dir():
         return content_hash(path) if path.exists() else str(path)
-    wanted = MODEL_FILES | TOKENIZER_FILES
-    files = (file for file in path.rglob("*") if file.suffix == ".safetensors" or file.name in wanted)
     return {
-        str(file.relative_to(path)): _hash_once(file, file.stat().st_size, file.stat().st_mtime_ns) for file in files
+        str(file.relative_to(path)): _hash_once(file, file.stat().st_size, file.stat().st_mtime_ns)
+        for file in _deciding(path)
     }
+
+
+def _deciding(folder: Path) -> list[Path]:
+    """The files of a model's folder that decide what it computes, or when it ends."""
+    wanted = MODEL_FILES | TOKENIZER_FILES
+    return sorted(file for file in folder.rglob("*") if file.suffix == ".safetensors" or file.name in wanted)
 
 
 @cache

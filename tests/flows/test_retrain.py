@@ -175,6 +175,22 @@ def test_unchanged_it_waits_for_its_turn_and_then_computes_nothing(smoke):
     assert project.files_of(smoke.root, *(f"artifacts/{stage}" for stage in STAGES)) == before
 
 
+@pytest.mark.parametrize("name", ["base_model/*/model.safetensors", "report/*/report.html"])
+def test_an_artefact_with_a_changed_byte_is_neither_used_nor_published(smoke, name):
+    (file,) = (smoke.root / "artifacts").glob(name)
+    before = file.read_bytes()
+    changed = bytearray(before)
+    changed[-2] ^= 1
+    file.write_bytes(changed)
+    other = () if "report" in name else ("--set", "gate.seed=3")  # another retraining, which takes the base over
+    try:
+        done = project.run(smoke.root, *project.SMOKE, *other)
+    finally:
+        file.write_bytes(before)
+    assert done.returncode == 2, done.stdout
+    assert f"is not what was written: {file.name} changed or missing" in done.stdout
+
+
 def test_a_deleted_artefact_is_computed_again_and_the_others_are_not(smoke):
     (policy,) = (smoke.root / "artifacts/policy").iterdir()
     (report,) = (smoke.root / "artifacts/report").iterdir()

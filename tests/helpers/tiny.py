@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,11 @@ def folder() -> Path:
     pairs().to_parquet(made / "preferences.parquet", index=False)
     train_base(config(), made / "preferences.parquet", made / "base")
     return made
+
+
+def foreign_base(out: Path) -> Path:
+    """A copy of base/ as ``out``, as one from elsewhere: without a manifest, so that it may be changed."""
+    return Path(shutil.copytree(folder() / "base", out, ignore=shutil.ignore_patterns("manifest.json")))
 
 
 def base() -> tuple[Any, Any]:

@@ -1,6 +1,5 @@
 """Chat templates that compute for ever or fill the memory end in one line; ordinary ones pass."""
 
-import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +32,7 @@ def quick(monkeypatch):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_template_without_end_is_refused_when_the_base_is_loaded(tmp_path, name):
-    shutil.copytree(tiny.folder() / "base", tmp_path / "base")
+    tiny.foreign_base(tmp_path / "base")
     (tmp_path / "base" / "chat_template.jinja").write_text(HOSTILE[name])
     with pytest.raises(ConfigError, match="did not render a conversation of three messages within 2 s") as error:
         load_base(tmp_path / "base")

@@ -28,8 +28,7 @@ class Tokenizer(PreTrainedTokenizerFast):
 
 @pytest.fixture
 def folder(tmp_path):
-    shutil.copytree(tiny.folder() / "base", tmp_path / "base")
-    return tmp_path / "base"
+    return tiny.foreign_base(tmp_path / "base")
 
 
 def change(file, **values):

@@ -18,7 +18,7 @@ from kellet.manifest import check_manifest, write_manifest
 from kellet.models.base_model import train_base
 from kellet.models.export import export
 from kellet.models.sampling import load_policy
-from kellet.models.trunk import add_adapter, save_adapter
+from kellet.models.trunk import add_adapter, load_base, save_adapter
 from kellet.policy.train import train_policy
 from kellet.reward.rescore import rescore
 from kellet.reward.train import train_reward
@@ -39,8 +39,7 @@ def trained(tmp_path_factory):
 @pytest.fixture(params=["tokenizer_config.json", "model.safetensors", "chat_template.jinja"])
 def other(request, tmp_path):
     """The same base with one file changed in one place, or one more."""
-    folder = tmp_path / "other"
-    shutil.copytree(tiny.folder() / "base", folder, ignore=shutil.ignore_patterns("manifest.json"))
+    folder = tiny.foreign_base(tmp_path / "other")
     file = folder / request.param
     if file.suffix == ".json":
         file.write_text(json.dumps(json.loads(file.read_text()) | {"padding_side": "left"}))
@@ -100,6 +99,15 @@ def test_a_byte_changed_anywhere_is_named(trained, tmp_path):
         with pytest.raises(DataError, match=f"is not what was written: {name} changed or missing"):
             check_manifest(tmp_path / "policy")
         shutil.rmtree(tmp_path / "policy")
+
+
+def test_a_file_that_would_decide_is_not_added(trained, tmp_path):
+    base = shutil.copytree(tiny.folder() / "base", tmp_path / "base")
+    (base / "notes.txt").write_text("mine")  # decides nothing
+    load_base(base)
+    (base / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    with pytest.raises(DataError, match=r"base is not what was written: chat_template\.jinja was added"):
+        load_base(base)
 
 
 def test_what_comes_from_elsewhere_is_said_to_be_unchecked(tmp_path, caplog):
