@@ -24,6 +24,7 @@ from adapters.mlflow_client import client, is_missing
 from adapters.registered import require_tags
 from kellet.config.run import Tracking
 from kellet.errors import InputError, KelletError
+from kellet.terminal import harmless_output
 
 MD5 = re.compile(r"[0-9a-f]{32}\.dir")
 COLUMNS = ("md5", "date", "commit", "pairs", "quarantined", "longer preferred", "models")
@@ -138,6 +139,7 @@ def _models(tracking: Tracking) -> dict[str, list[str]]:
     return models
 
 
+@harmless_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Arguments as kellet's verb gives them."""
     from kellet.config.file import load_config

@@ -26,6 +26,7 @@ from kellet.ledger.chain import last_verdict
 from kellet.ledger.table import Ledger
 from kellet.manifest import FILE
 from kellet.models.served_model import BASE, POLICY, check_served
+from kellet.terminal import harmless_output
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -174,6 +175,7 @@ def _download(version: "ModelVersion", uri: str, manifest_hash: str) -> Path:
     return kept
 
 
+@harmless_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Arguments as kellet's verb gives them; the section ``tracking`` is in the variable TRACKING."""
     parser = argparse.ArgumentParser(prog="python -m adapters.registered")

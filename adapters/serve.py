@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from adapters.command import guarded
 from adapters.registered import fetch, find
 from kellet.config.run import TRACKING, Tracking
+from kellet.terminal import harmless_output
 
 
+@harmless_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Arguments as kellet's verb gives them; the section ``tracking`` is in the variable TRACKING."""
     parser = argparse.ArgumentParser(prog="python -m adapters.serve")

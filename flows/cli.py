@@ -11,6 +11,7 @@ from adapters.embedded_server import outlive_ctrl_c
 from adapters.outcome import Outcome
 from adapters.parameters import load
 from kellet.errors import InputError
+from kellet.terminal import harmless_output
 
 Retrain = Callable[[str, tuple[str, ...]], Outcome]
 Demo = Callable[[], tuple[Outcome, Outcome]]
@@ -20,6 +21,7 @@ ARMS = 3
 EPILOG = """exit codes: 0 promoted, 3 not promoted, 2 bad usage or input, 1 failure"""
 
 
+@harmless_output()
 def run(retrain: Retrain, doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Run one retraining; gives its exit code."""
     parser = argparse.ArgumentParser(prog="python -m flows.retrain", description=_summary(doc), epilog=EPILOG)
@@ -28,6 +30,7 @@ def run(retrain: Retrain, doc: str | None, arguments: Sequence[str] | None = Non
     return _guarded(lambda: _retrain(retrain, given.params, tuple(given.overrides)).exit_code)
 
 
+@harmless_output()
 def run_demo(demo: Demo, doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Run both retrainings; gives 0 when the naive one was not promoted and the changed one was, else 3."""
     argparse.ArgumentParser(prog="python -m flows.demo", description=_summary(doc), epilog=EPILOG).parse_args(arguments)
@@ -41,6 +44,7 @@ def run_demo(demo: Demo, doc: str | None, arguments: Sequence[str] | None = None
     return _guarded(both)
 
 
+@harmless_output()
 def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Run one ingestion; gives its exit code."""
     codes = "exit codes: 0 ingested (or part of the data already), 2 bad usage or batch, nothing was changed, 1 failure"
@@ -61,6 +65,7 @@ def run_ingest(ingest: Callable[..., str], doc: str | None, arguments: Sequence[
     return _guarded(work)
 
 
+@harmless_output()
 def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Run one comparison of arms; gives 0 when an arm is ready for the next retraining, 3 when none is promoted."""
     from adapters.parallel import room, task_runner
@@ -90,6 +95,7 @@ def run_remedies(remedies: Any, doc: str | None, arguments: Sequence[str] | None
     return _guarded(work)
 
 
+@harmless_output()
 def run_regate(regate: Callable[..., Outcome], doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Judge one candidate anew; gives the exit code of its verdict."""
     from kellet.evaluation.verdicts import Verdicts
@@ -118,6 +124,7 @@ def run_regate(regate: Callable[..., Outcome], doc: str | None, arguments: Seque
     return _guarded(work)
 
 
+@harmless_output()
 def run_rollback(rollback: Callable[..., str], doc: str | None, arguments: Sequence[str] | None = None) -> int:
     """Change the champion; gives the exit code."""
     codes = "exit codes: 0 done (or the champion already), 2 bad usage or version, nothing was changed, 1 failure"

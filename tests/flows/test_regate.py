@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from kellet.manifest import renew
 from tests.helpers import project
 from tests.helpers.evaluations import evaluation
 
@@ -68,6 +69,8 @@ def waiting(smoke, tmp_path_factory):
         card = json.loads((place / "card.json").read_text())
         card["lift"] |= {"value": 0.1, "interval": [0.05, 0.15]}
         (place / "card.json").write_text(json.dumps(card))
+        for name in ("evaluation.parquet", "card.json"):
+            renew(place / name)
     return root
 
 
