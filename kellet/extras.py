@@ -1,7 +1,7 @@
 """The extras of pyproject.toml: which packages come with them, and the one line where one is missing.
 
-`pip install kellet` brings what judges files: validate, import-logs, spot-check, gate, diagnose, report. What trains
-comes with `kellet[train]`, what tracks, versions and schedules with `kellet[flows]`.
+`pip install kellet` brings what judges files: validate, import-logs, spot-check, judge, gate, diagnose, report. What
+trains comes with `kellet[train]`, what tracks, versions and schedules with `kellet[flows]`.
 """
 
 from importlib.util import find_spec

@@ -15,6 +15,8 @@ import pytest
 from kellet import extras
 from kellet.errors import MissingExtra
 from tests.helpers import judging
+from tests.helpers.judge_server import JudgeServer, biased
+from tests.helpers.judged_pairs import rows_of
 from tests.helpers.light import NAME, canonical, hidden
 from tests.helpers.project import ROOT
 from tests.helpers.rows import row, write_jsonl
@@ -169,3 +171,12 @@ def test_every_file_that_is_no_module_comes_with_the_package() -> None:
     }
     assert beside
     assert [name for name in sorted(beside) if not any(fnmatch(name, pattern) for pattern in patterns)] == []
+
+
+def test_a_model_judges_without_the_extras(tmp_path: Path) -> None:
+    """Over the network, with what comes with Python."""
+    rows_of([(3, 1, 2)]).to_parquet(tmp_path / "e.parquet")
+    with JudgeServer(biased()) as server:
+        done = light("kellet", "judge", "e.parquet", "--endpoint", server.endpoint, "--model", "m", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 pairs have a verdict in both orders" in done.stdout

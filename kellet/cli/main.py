@@ -9,7 +9,7 @@ import os
 import click
 
 from kellet import __version__
-from kellet.cli import data, diagnosis, follow, gate, ledger, models, report, review
+from kellet.cli import data, diagnosis, follow, gate, judge, ledger, models, report, review
 from kellet.cli.options import Verbs
 
 
@@ -35,6 +35,7 @@ for verb in (
     models.train_reward,
     models.train_policy,
     gate.evaluate,
+    judge.judge,
     gate.gate,
     gate.gate_power,
     diagnosis.diagnose,

@@ -24,6 +24,7 @@ VERBS = (
     "train-reward",
     "train-policy",
     "evaluate",
+    "judge",
     "gate",
     "gate-power",
     "diagnose",
