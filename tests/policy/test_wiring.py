@@ -3,15 +3,15 @@
 Each of these is a line that could be changed without an equation being wrong; benchmarks/mutants.py changes them.
 """
 
-import json
-
+import pandas as pd
 import pytest
 import torch
 
+from kellet.evaluation.evaluate import Models, evaluate
 from kellet.models.devices import Devices
 from kellet.models.heads import scalar_head
 from kellet.models.sampling import draw_uniforms, sample
-from kellet.models.trunk import REWARD, add_adapter, load_adapter, save_adapter, use_adapter
+from kellet.models.trunk import REWARD, add_adapter, save_adapter, use_adapter
 from kellet.policy import train as training_module
 from kellet.policy import update as update_module
 from kellet.policy.controller import FixedKLController
@@ -19,6 +19,7 @@ from kellet.policy.rollout import Sampled, score_rollout
 from kellet.policy.state import Training
 from kellet.policy.train import PPOModels, ppo
 from kellet.policy.update import token_rewards, update
+from kellet.reward.train import train_reward
 from tests.helpers import tiny
 from tests.helpers.policy import Likes, play
 from tests.helpers.tiny import perturb
@@ -82,7 +83,7 @@ def given(scored, monkeypatch, names, **policy):
 
 
 def advantages_by_hand(rewards, values, mask, gamma, lam):
-    """Generalised advantage estimation as a double sum over the tokens of each response (Schulman et al. 2016, eq. 16)."""
+    """Generalised advantage estimation as a double sum over the tokens of each response (Schulman et al. 2016)."""
     flat = []
     for reward, value, kept in zip(rewards, values, mask, strict=True):
         length = int(kept.sum())
@@ -133,9 +134,8 @@ def test_states_of_sampling_in_half_precision_are_not_used_again(scored):
     again = score_rollout(model, Likes(70), head, Sampled(rollout.batch, rounded))
     assert torch.allclose(again.logprobs, rollout.logprobs, atol=1e-5)
     whole = torch.zeros(rounded.shape)  # in float32 they are, which saves a pass
-    assert not torch.allclose(
-        score_rollout(model, Likes(70), head, Sampled(rollout.batch, whole)).logprobs, again.logprobs
-    )
+    used = score_rollout(model, Likes(70), head, Sampled(rollout.batch, whole))
+    assert not torch.allclose(used.logprobs, again.logprobs)
 
 
 def test_the_answers_are_the_policys_and_the_kl_is_from_the_base(trunk):
@@ -148,13 +148,10 @@ def test_the_answers_are_the_policys_and_the_kl_is_from_the_base(trunk):
     history = ppo(
         tiny.config(policy={"iterations": 1}), PPOModels(*trunk, Likes(70), scalar_head(16, 0)), ["a b c"] * 16
     )
-    assert history[0]["objective/kl"] == 0
+    assert history[0]["objective/kl"] < 1e-5
 
 
 def test_a_champion_answers_with_its_own_adapter(tmp_path):
-    from kellet.evaluation.evaluate import Models, evaluate
-    from kellet.reward.train import train_reward
-
     preferences, base = tiny.folder() / "preferences.parquet", tiny.folder() / "base"
     train_reward(tiny.config(), preferences, base, tmp_path / "reward")
     fresh = add_adapter(tiny.base()[0], tiny.config().policy.lora, 0)
@@ -162,19 +159,14 @@ def test_a_champion_answers_with_its_own_adapter(tmp_path):
     save_adapter(perturb(fresh), tmp_path / "moved" / "adapter")
     models = Models(base, tmp_path / "reward", tmp_path / "moved", champion=tmp_path / "still")
     evaluate(tiny.config(), preferences, models, tmp_path / "out")
-    import pandas as pd
-
     kl = pd.read_parquet(tmp_path / "out/evaluation.parquet").groupby("system")["kl_nats"].max()
-    assert kl["champion"] == 0  # it has not moved
+    assert kl["champion"] < 1e-5  # it has not moved
     assert kl["candidate"] > 0.1
-    assert json.loads((tmp_path / "out/token_kl.json").read_text()) is not None
 
 
-def test_the_adapter_that_scores_is_not_the_policys(trunk, tmp_path):
+def test_the_adapter_that_scores_is_not_trained(trunk):
     model, _ = trunk
     before = {name: weight.clone() for name, weight in model.named_parameters() if f".{REWARD}." in name}
     play(trunk, Likes(70), iterations=1)
     assert before
     assert all(torch.equal(before[name], weight) for name, weight in model.named_parameters() if name in before)
-    save_adapter(model, tmp_path / "policy")
-    assert load_adapter(tiny.base()[0], tmp_path / "policy") is not None

@@ -34,7 +34,7 @@ def test_every_step_drops_other_units(tmp_path, monkeypatch):
 
 def test_gamma_learns(tmp_path):
     fitted = fitting(batch_size=8, epochs=4, length_control="covariate")
-    before = float(fitted.gamma)
+    before = float(fitted.gamma.detach())
     history = fitted.run(Checkpoints(tmp_path / "out", {"content": {}, "parameters": {}}))
     gammas = [row["reward_model/gamma"] for row in history]
     assert all(abs(one - other) > 1e-6 for one, other in zip([before, *gammas], gammas, strict=False))
