@@ -249,3 +249,12 @@ def test_the_answers_are_at_the_policys_temperature(parts, table, tmp_path):
         both = first.pivot_table(index=["system", "prompt_id"], columns="sample", values="first", aggfunc="first")
         alike.append((both[0] == both[1]).mean())
     assert alike[0] > alike[1] + 0.25
+
+
+def test_each_system_draws_numbers_of_its_own(parts, tmp_path):
+    rows = run(
+        parts, tmp_path / "out", policy="still"
+    )  # the reference itself, so that the same draws are the same text
+    answers = [list(rows_of(rows, system)["response"]) for system in ("candidate", "reference")]
+    assert len(answers[0]) == len(answers[1]) == 24
+    assert answers[0] != answers[1]

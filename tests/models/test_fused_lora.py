@@ -90,3 +90,24 @@ def test_only_plain_layers_are_fused():
     assert any(isinstance(module, FusedLinear) for module in fused.modules())
     x = torch.randn(3, 6)
     assert torch.equal(fused(x), peft(x))  # an adapter of another kind
+
+
+def test_a_base_that_is_trained_too_gets_its_gradient():
+    models = pair()
+    for model in models:
+        for name, weight in model.named_parameters():
+            if "base_layer" in name:
+                weight.requires_grad_()
+    expected, result = (run(model, torch.ones(3, 6)) for model in models)
+    assert len(result) == len(expected) == 2 + 4 + 3  # two weights and a bias of the base
+    for left, right in zip(result, expected, strict=True):
+        assert relative_error(left, right) < 2e-6
+
+
+def test_under_autocast_the_layer_is_pefts():
+    peft, fused = pair()
+    x = torch.randn(7, 6, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected, result = peft(x), fused(x)
+    assert result.dtype is expected.dtype is torch.bfloat16
+    assert torch.equal(result, expected)
