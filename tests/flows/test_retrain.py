@@ -31,6 +31,7 @@ def test_a_verdict_with_its_files(smoke):
         "evaluation.parquet",
         "gate.json",
         "history.jsonl",
+        "manifest.json",
         "params.yaml",
         "report.html",
         "token_kl.json",
